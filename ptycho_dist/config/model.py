@@ -1,0 +1,33 @@
+"""The network and the physics it is trained with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+"""Shared by every config dataclass: unknown keys, wrong types, NaN and infinity are errors."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class ModelConfig:
+    """The `model:` block of run.yaml."""
+
+    N: Annotated[
+        Literal[64, 128, 256], Field(description="Detector rows and columns used, pixels.")
+    ] = 64
+    gridsize: Annotated[
+        int,
+        Field(ge=1, le=4, description="A group holds gridsize² patterns; 1: each pattern alone."),
+    ] = 1
+    architecture: Annotated[Literal["cnn"], Field(description="Network, by name.")] = "cnn"
+    model_type: Annotated[
+        Literal["pinn"],
+        Field(description="pinn: trained on the measured diffraction alone, without labels."),
+    ] = "pinn"
+    n_filters_scale: Annotated[
+        float,
+        Field(gt=0, le=8, description="Width of the network: the first layer has 32 × this."),
+    ] = 2.0

@@ -1,0 +1,28 @@
+"""Errors that are a person's to mend, told apart from faults of the program."""
+
+from __future__ import annotations
+
+EXIT_RUN_FAILED = 1
+EXIT_USER_MISTAKE = 2
+EXIT_CLUSTER_UNREACHABLE = 3
+EXIT_STOPPED = 75
+"""A rank stopped on request with its work saved (EX_TEMPFAIL of sysexits.h)."""
+
+
+class UserError(Exception):
+    """A mistake in a config, a file or a command: one line that says what to do.
+
+    Commands print the message without a traceback and exit with `exit_code`.
+    """
+
+    exit_code = EXIT_USER_MISTAKE
+
+
+class DataError(UserError):
+    """A data file that is missing, damaged, or not what its contract promises."""
+
+
+class ClusterUnreachable(UserError):
+    """The scheduler does not answer: not installed, not running, or not reachable from here."""
+
+    exit_code = EXIT_CLUSTER_UNREACHABLE
