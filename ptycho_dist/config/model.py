@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-"""Shared by every config dataclass: unknown keys, wrong types, NaN and infinity are errors."""
+from ptycho_dist.config.strictness import STRICT
 
 
-@dataclass(frozen=True, kw_only=True, config=CONFIG)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModelConfig:
     """The `model:` block of run.yaml."""
 

@@ -1,0 +1,32 @@
+"""Which measurement is read, and how its patterns are grouped into samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ptycho_dist.config.strictness import STRICT
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DataConfig:
+    """The `data:` block of run.yaml. Relative paths are relative to the working directory."""
+
+    train_data_file: Annotated[Path, Field(description="NPZ file of the data contract.")]
+    test_data_file: Annotated[
+        Path | None, Field(description="A second NPZ file, for validation; none: no validation.")
+    ] = None
+    n_groups: Annotated[
+        int | None,
+        Field(ge=1, description="Samples (groups) used; none: each pattern seeds one group."),
+    ] = None
+    neighbor_count: Annotated[
+        int,
+        Field(ge=1, description="Nearest neighbours from which a group's members are chosen."),
+    ] = 7
+    subsample_seed: Annotated[
+        int, Field(ge=0, lt=2**32, description="Seed of the choice of groups and members.")
+    ] = 0

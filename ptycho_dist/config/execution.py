@@ -1,0 +1,86 @@
+"""How a training is executed: device, precision, optimizer step, loaders, time-outs.
+
+Field names, defaults and rules are those of the PyTorch execution-config contract of
+PtychoPINN (ptychodus API spec §4.9) where it has them. A field that nothing consumes yet
+is not here: a config that sets it is refused, not ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+from typing_extensions import Self
+
+from ptycho_dist.config.strictness import STRICT
+
+Accelerator = Literal["auto", "cpu", "gpu", "cuda", "tpu", "mps"]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class PyTorchExecutionConfig:
+    """The `execution:` block of run.yaml."""
+
+    accelerator: Annotated[
+        Accelerator,
+        Field(
+            description="Device kind, resolved by each rank. Absent in run.yaml: auto; "
+            "absent in Python: cpu."
+        ),
+    ] = "cpu"
+    strategy: Annotated[
+        Literal["auto", "ddp"],
+        Field(description="auto: DDP for two ranks and more, none for one; ddp: always DDP."),
+    ] = "auto"
+    precision: Annotated[
+        Literal["32-true", "16-mixed", "bf16-mixed"], Field(description="Arithmetic of the step.")
+    ] = "32-true"
+    deterministic: Annotated[
+        bool | Literal["warn"],
+        Field(description="Deterministic algorithms; warn: a warning where there is none."),
+    ] = True
+    learning_rate: Annotated[float, Field(gt=0, description="Adam's step size.")] = 1e-3
+    accum_steps: Annotated[
+        int, Field(ge=1, description="Micro-batches accumulated in one optimizer step.")
+    ] = 1
+    gradient_clip_val: Annotated[
+        float | None, Field(ge=0, description="Bound of the gradient; none: not clipped.")
+    ] = None
+    gradient_clip_algorithm: Annotated[
+        Literal["norm", "value"],
+        Field(description="norm: the global norm is bounded; value: each element."),
+    ] = "norm"
+    num_workers: Annotated[
+        int, Field(ge=0, description="Loader processes per rank; 0: the rank reads by itself.")
+    ] = 0
+    pin_memory: Annotated[
+        bool, Field(description="Batches in page-locked memory, for copies to a GPU.")
+    ] = False
+    persistent_workers: Annotated[
+        bool, Field(description="Loader processes live across epochs (needs num_workers > 0).")
+    ] = False
+    prefetch_factor: Annotated[
+        int | None, Field(ge=1, description="Batches ahead per worker (needs num_workers > 0).")
+    ] = None
+    enable_progress_bar: Annotated[
+        bool, Field(description="Lightning's own bar in the log of rank 0.")
+    ] = False
+    join_timeout_s: Annotated[
+        int,
+        Field(ge=5, le=3600, description="Seconds a rank may come after the first one."),
+    ] = 60
+    collective_timeout_s: Annotated[
+        int,
+        Field(ge=30, le=86400, description="Seconds after which a collective is a failure."),
+    ] = 600
+
+    @model_validator(mode="after")
+    def _loader_options_need_workers(self) -> Self:
+        if self.num_workers == 0 and self.persistent_workers:
+            raise ValueError("persistent_workers=true needs num_workers > 0, found 0")
+        if self.num_workers == 0 and self.prefetch_factor is not None:
+            raise ValueError(
+                f"prefetch_factor={self.prefetch_factor} needs num_workers > 0, found 0"
+            )
+        return self

@@ -1,0 +1,275 @@
+"""From the text of run.yaml and the overrides of a command to a checked RunConfig.
+
+Precedence, highest first: `--set`, run.yaml, front-end default (`accelerator: auto`), dataclass
+default (specs/run_config.md, RC-020).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from ptycho_dist.config.run import RunConfig
+from ptycho_dist.config.yaml_text import MAX_BYTES, parse_yaml
+from ptycho_dist.errors import UserError
+
+FRONT_END_DEFAULTS = {"execution.accelerator": "auto"}
+_PATH_FIELDS = (
+    ("data", "train_data_file"),
+    ("data", "test_data_file"),
+    ("environment", "venv"),
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a config: where (`resources.nodes`) and what."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(UserError):
+    """Everything wrong with a config, all at once."""
+
+    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+        self.source = source
+        self.faults = tuple(faults)
+        super().__init__("\n".join(f"{source}: {fault}" for fault in self.faults))
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A checked config with the text it came from and the origin of each value."""
+
+    config: RunConfig
+    text: str
+    source: str
+    origins: Mapping[str, str]
+    """Dotted field path → `--set`, `run.yaml`, `front end` or `default`."""
+
+
+def load_run_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
+    """Read, merge and check a run config; the data files it names must exist.
+
+    Args:
+        path: the YAML file.
+        overrides: `section.field=value` texts; the value is read as YAML.
+
+    Raises:
+        ConfigError: with every fault of the config.
+        UserError: the file cannot be read or is not YAML.
+    """
+    text = _read_text(path)
+    data = parse_yaml(text, str(path))
+    if data is None:
+        raise UserError(f"{path}: the file is empty; a run needs at least name and data")
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: a mapping of sections is expected, found {_kind(data)}")
+    origins = dict.fromkeys(_leaf_paths(data), "run.yaml")
+    for override in overrides:
+        origins |= _apply_override(data, override)
+    for section in _sections():
+        if section in data and data[section] is None:  # a heading with nothing under it
+            data[section] = {}
+    for dotted, value in FRONT_END_DEFAULTS.items():
+        section, field = dotted.split(".")
+        block = data.setdefault(section, {})
+        if isinstance(block, dict) and field not in block:
+            block[field] = value
+            origins[dotted] = "front end"
+    config = resolve_paths(decode_run_config(data, str(path)))
+    _require_files(config, str(path))
+    for dotted in _leaf_paths(run_config_to_json(config)):
+        origins.setdefault(dotted, "default")
+    return LoadedConfig(config=config, text=text, source=str(path), origins=origins)
+
+
+def decode_run_config(data: Any, source: str) -> RunConfig:
+    """Check plain data against the types and rules of RunConfig.
+
+    Raises:
+        ConfigError: with every fault, each with its field path.
+    """
+    try:
+        encoded = json.dumps(data)
+        return _adapter().validate_json(encoded)
+    except ValidationError as error:
+        raise ConfigError(source, list(_faults(error))) from None
+    except TypeError as error:
+        raise ConfigError(source, [Fault("", f"not plain data: {error}")]) from None
+
+
+def run_config_to_json(config: RunConfig) -> dict[str, Any]:
+    """The config as plain JSON data; `decode_run_config` reads it back equal."""
+    data: dict[str, Any] = _adapter().dump_python(config, mode="json")
+    return data
+
+
+def config_digest(config: RunConfig) -> str:
+    """SHA-256 of the canonical JSON of a config: what all ranks must share."""
+    canonical = json.dumps(run_config_to_json(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def resolve_paths(config: RunConfig) -> RunConfig:
+    """The same config with every path absolute, seen from the working directory."""
+    for section_name, field in _PATH_FIELDS:
+        section = getattr(config, section_name)
+        path = getattr(section, field)
+        if path is not None:
+            absolute = Path.cwd() / path.expanduser()
+            section = dataclasses.replace(section, **{field: absolute})
+            config = dataclasses.replace(config, **{section_name: section})
+    return config
+
+
+@cache
+def _adapter() -> TypeAdapter[RunConfig]:
+    return TypeAdapter(RunConfig)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.is_dir():
+            raise UserError(f"{path}: a directory, not a config file")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file (looked at {Path.cwd() / path})") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
+
+
+def _apply_override(data: dict[str, Any], override: str) -> dict[str, str]:
+    dotted, equals, value_text = override.partition("=")
+    keys = dotted.strip().split(".")
+    if not equals or not all(keys):
+        raise UserError(f"--set {override}: section.field=value is expected")
+    value = parse_yaml(value_text, f"--set {dotted}")
+    block = data
+    for key in keys[:-1]:
+        if block.get(key) is None:
+            block[key] = {}
+        block = block[key]
+        if not isinstance(block, dict):
+            raise UserError(f"--set {override}: {key} is a value, not a section")
+    block[keys[-1]] = value
+    return dict.fromkeys(_leaf_paths(value, ".".join(keys)), "--set")
+
+
+def _leaf_paths(data: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(data, dict) and (data or not prefix):
+        for key, value in data.items():
+            yield from _leaf_paths(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix
+
+
+def _faults(error: ValidationError) -> Iterator[Fault]:
+    seen: set[str] = set()
+    for item in error.errors(include_url=False):
+        path = _field_path(item["loc"])
+        if item["type"] == "unexpected_keyword_argument":
+            yield Fault(path, _unknown_key_advice(path))
+            continue
+        message = item["msg"].removeprefix("Value error, ")
+        message = message[0].lower() + message[1:]
+        if item["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:
+            message = "missing, and without a default"
+        elif not isinstance(item["input"], dict) and "found" not in message:
+            message += f"; found {json.dumps(item['input'], default=str)}"
+        if path not in seen:  # a union reports once per member; the first says enough
+            seen.add(path)
+            yield Fault(path, message + _hint(path, item["type"]))
+
+
+def _hint(path: str, kind: str) -> str:
+    if path == "resources.time" and kind == "string_type":
+        return '; write the time in quotes: "02:00:00"'
+    return ""
+
+
+@cache
+def _sections() -> dict[str, type]:
+    return {
+        name: hint
+        for name, hint in get_type_hints(RunConfig).items()
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type)
+    }
+
+
+def _field_path(location: tuple[int | str, ...]) -> str:
+    """`resources.nodes`, `environment.setup[1]`: the names that a person wrote.
+
+    Behind them pydantic puts its own (the member of a union, `[key]`), which are left out.
+    """
+    if not location:
+        return ""
+    own, rest = (2 if location[0] in _sections() else 1), location
+    path = ".".join(str(part) for part in rest[:own])
+    for part in rest[own:]:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif path == "environment.env":
+            path += f".{part}"
+    return path
+
+
+def _all_field_paths() -> Iterator[str]:
+    for field in dataclasses.fields(RunConfig):
+        yield field.name
+        if field.name in _sections():
+            for inner in dataclasses.fields(_sections()[field.name]):
+                yield f"{field.name}.{inner.name}"
+
+
+def _unknown_key_advice(path: str) -> str:
+    section, _, key = path.rpartition(".")
+    known = list(_all_field_paths())
+    siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == section]
+    close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.6)
+    if close:
+        return f"unknown key; did you mean {f'{section}.' if section else ''}{close[0]}?"
+    elsewhere = [name for name in known if name.rpartition(".")[2] == key]
+    if elsewhere:
+        return f"unknown key here; {elsewhere[0]} has this name"
+    leaves = {name.rpartition(".")[2]: name for name in known}
+    close = difflib.get_close_matches(key, leaves, n=1, cutoff=0.6)
+    if close:
+        return f"unknown key; did you mean {leaves[close[0]]}?"
+    return f"unknown key; known here: {', '.join(sorted(siblings))}"
+
+
+def _require_files(config: RunConfig, source: str) -> None:
+    faults = []
+    for field in ("train_data_file", "test_data_file"):
+        path = getattr(config.data, field)
+        if path is not None and not path.is_file():
+            what = "a directory" if path.is_dir() else "no such file"
+            faults.append(Fault(f"data.{field}", f"{what}: {path}"))
+    venv = config.environment.venv
+    if venv is not None and not (venv / "bin" / "python").exists():
+        faults.append(Fault("environment.venv", f"no bin/python in {venv}"))
+    if faults:
+        raise ConfigError(source, faults)
+
+
+def _kind(value: object) -> str:
+    return {list: "a list", str: "a text", bool: "a truth value"}.get(type(value), "a number")

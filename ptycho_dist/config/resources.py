@@ -1,0 +1,91 @@
+"""What the scheduler is asked for, and how long before its end a job is told to stop."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass
+
+from ptycho_dist.config.strictness import STRICT
+
+_WALLTIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d{2}))?(?::(\d{2}))?")
+
+
+def walltime_seconds(text: str) -> int:
+    """Seconds of a SLURM time: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS (sbatch(1), --time).
+
+    Raises:
+        ValueError: not such a time, minutes or seconds over 59, or zero.
+    """
+    match = _WALLTIME.fullmatch(text)
+    if match is None:
+        raise ValueError('a time such as "02:00:00" or "1-12:00:00" is expected')
+    days, first, second, third = match.groups()
+    if days is not None:
+        hours, minutes, seconds = int(first), int(second or 0), int(third or 0)
+    elif third is not None:
+        hours, minutes, seconds = int(first), int(second), int(third)
+    else:
+        hours, minutes, seconds = 0, int(first), int(second or 0)
+    if seconds > 59 or (minutes > 59 and (days is not None or third is not None)):
+        raise ValueError("minutes and seconds go up to 59")
+    total = ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+    if total == 0:
+        raise ValueError("the walltime is zero")
+    return total
+
+
+def _checked_walltime(text: str) -> str:
+    walltime_seconds(text)
+    return text
+
+
+# One directive's value: no white space, quotes or control characters, and no leading dash.
+SchedulerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,][A-Za-z0-9_.,@+-]*$", max_length=256)]
+NodeConstraint = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_.(\[][A-Za-z0-9_.,:&|()\[\]*+@=-]*$", max_length=256)
+]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ResourcesConfig:
+    """The `resources:` block of run.yaml. Ranks = nodes × tasks_per_node."""
+
+    nodes: Annotated[int, Field(ge=1, le=100_000, description="Nodes.")] = 1
+    tasks_per_node: Annotated[
+        int | None,
+        Field(ge=1, le=1024, description="Ranks per node; none: gpus_per_node, else 1."),
+    ] = None
+    gpus_per_node: Annotated[
+        int | None, Field(ge=1, le=64, description="GPUs per node, all visible to each rank.")
+    ] = None
+    cpus_per_task: Annotated[
+        int, Field(ge=1, le=4096, description="CPUs per rank, and its threads.")
+    ] = 1
+    mem_per_node: Annotated[
+        str | None,
+        Field(pattern=r"^[1-9][0-9]*[KMGT]?$", description="Memory per node, such as 200G."),
+    ] = None
+    time: Annotated[
+        str,
+        AfterValidator(_checked_walltime),
+        Field(description='Walltime as sbatch takes it, quoted: "02:00:00", "1-12:00:00".'),
+    ] = "01:00:00"
+    partition: Annotated[SchedulerName | None, Field(description="Partition.")] = None
+    account: Annotated[SchedulerName | None, Field(description="Account that is charged.")] = None
+    qos: Annotated[SchedulerName | None, Field(description="Quality of service.")] = None
+    constraint: Annotated[
+        NodeConstraint | None, Field(description="Node features, as sbatch takes them.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RequeueConfig:
+    """The `requeue:` block of run.yaml."""
+
+    signal_lead_s: Annotated[
+        int,
+        Field(ge=10, le=86400, description="Seconds before the walltime at which ranks stop."),
+    ] = 60

@@ -1,0 +1,37 @@
+"""One run: everything that `run.yaml` says."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ptycho_dist.config.data import DataConfig
+from ptycho_dist.config.environment import EnvironmentConfig
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.model import ModelConfig
+from ptycho_dist.config.resources import RequeueConfig, ResourcesConfig
+from ptycho_dist.config.strictness import STRICT
+from ptycho_dist.config.training import TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RunConfig:
+    """The whole of run.yaml (specs/run_config.md)."""
+
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$",
+            max_length=64,
+            description="Name of the run, its directory and its job.",
+        ),
+    ]
+    data: DataConfig
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    execution: PyTorchExecutionConfig = Field(default_factory=PyTorchExecutionConfig)
+    resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
+    requeue: RequeueConfig = Field(default_factory=RequeueConfig)
+    environment: EnvironmentConfig = Field(default_factory=EnvironmentConfig)

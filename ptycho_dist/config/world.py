@@ -1,0 +1,66 @@
+"""The world-size contract: ranks, batches and steps, worked out once and checked by each rank."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ptycho_dist.config.run import RunConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """Everything that follows from the number of ranks (specs/launch_plan.md, LP-010 to LP-016).
+
+    ranks = nodes × tasks_per_node; global batch = batch_size × accum_steps × ranks.
+    """
+
+    nodes: int
+    tasks_per_node: int
+    ranks: int
+    devices_per_node: int
+    """What Lightning is told: one device per rank of a node."""
+    threads_per_rank: int
+    batch_size: int
+    accum_steps: int
+    global_batch: int
+    samples: int
+    """Groups used in one epoch."""
+    micro_batches_per_epoch: int
+    steps_per_epoch: int
+    epochs: int
+    total_steps: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `World(**data)` reads it back."""
+        return asdict(self)
+
+
+def world_of(config: RunConfig, n_patterns: int) -> World:
+    """The world of a config whose training file holds `n_patterns` diffraction patterns.
+
+    A pure function: the login node calls it for the plan, and each rank again with what the
+    file holds when it is opened.
+    """
+    resources, training, execution = config.resources, config.training, config.execution
+    tasks_per_node = resources.tasks_per_node or resources.gpus_per_node or 1
+    ranks = resources.nodes * tasks_per_node
+    samples = config.data.n_groups or n_patterns
+    micro_batches = math.ceil(samples / (training.batch_size * ranks))
+    steps = math.ceil(micro_batches / execution.accum_steps)
+    return World(
+        nodes=resources.nodes,
+        tasks_per_node=tasks_per_node,
+        ranks=ranks,
+        devices_per_node=tasks_per_node,
+        threads_per_rank=resources.cpus_per_task,
+        batch_size=training.batch_size,
+        accum_steps=execution.accum_steps,
+        global_batch=training.batch_size * execution.accum_steps * ranks,
+        samples=samples,
+        micro_batches_per_epoch=micro_batches,
+        steps_per_epoch=steps,
+        epochs=training.nepochs,
+        total_steps=steps * training.nepochs,
+    )

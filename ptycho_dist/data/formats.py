@@ -1,0 +1,265 @@
+"""The scan file: an `.npz` with patterns, positions and a probe (specs/data_contract.md).
+
+Keys: `xcoords`, `ycoords` (M,) px; `diff3d` (M, N, N) amplitude = sqrt(counts), centred (alias
+`diffraction`); `probeGuess` (N, N) or (P, N, N) complex; `_metadata` JSON text. Others are ignored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ptycho_dist.data.checks import (
+    LEADING_FRAMES,
+    Unit,
+    established_unit,
+    require_amplitude_values,
+    require_centred,
+    require_finite,
+)
+from ptycho_dist.data.npz import Member, NpzReader, open_npz
+from ptycho_dist.errors import DataError
+
+_PATTERN_KEYS = ("diff3d", "diffraction")
+_INTENSITY_KEY = "diffraction_patterns"
+_METADATA_KEY = "_metadata"
+_UNIT_TAG = "diffraction_unit"
+
+
+@dataclass(frozen=True, eq=False)
+class ScanData:
+    """One scan, in memory, checked.
+
+    Attributes:
+        diffraction_amp_MHW: (M, N, N) float32, sqrt(counts), zero frequency at [N/2, N/2].
+        probe_PHW: (P, N, N) complex64, incoherent modes, centred on pixel [N/2, N/2].
+        x_px: (M,) float64, column of the patch centre, in object pixels.
+        y_px: (M,) float64, row of the patch centre, in object pixels.
+        unit: how the amplitude unit was established: "tagged", "counts" or "unverified".
+    """
+
+    diffraction_amp_MHW: np.ndarray
+    probe_PHW: np.ndarray
+    x_px: np.ndarray
+    y_px: np.ndarray
+    unit: Unit
+
+    @property
+    def n_patterns(self) -> int:
+        """Number of patterns, M."""
+        return int(self.diffraction_amp_MHW.shape[0])
+
+    @property
+    def N(self) -> int:
+        """Rows and columns of a pattern, pixels."""
+        return int(self.diffraction_amp_MHW.shape[1])
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a file keeps its patterns: the member, the axis that counts them, M and N."""
+
+    member: Member
+    frame_axis: int
+    n_patterns: int
+    N: int
+
+
+def read_scan(path: str | Path) -> ScanData:
+    """Read and check the whole scan file `path`.
+
+    Raises DataError, one line that names file, key, finding and remedy, for whatever
+    specs/data_contract.md refuses. Nothing is unpickled.
+    """
+    path = Path(path)
+    with open_npz(path) as npz:
+        x_px, y_px, layout = positions_and_layout(npz)
+        probe_PHW = read_probe(npz, layout.N)
+        tag = read_unit_tag(npz)
+        what = f"{path}: {layout.member.key}"
+        raw = npz.read(layout.member.key)
+    raw_MHW = np.moveaxis(raw, layout.frame_axis, 0)
+    unit = check_leading_frames(raw_MHW[:LEADING_FRAMES], tag, what)
+    with np.errstate(over="ignore"):  # what overflows float32 is refused below as not finite
+        amp_MHW = np.ascontiguousarray(raw_MHW, dtype=np.float32)
+    require_amplitude_values(amp_MHW, what)
+    return ScanData(amp_MHW, probe_PHW, x_px, y_px, unit)
+
+
+def write_scan(path: str | Path, scan: ScanData, metadata: Mapping[str, Any]) -> None:
+    """Write `scan` as a scan file, whole or not at all.
+
+    `metadata` is stored as JSON text under `_metadata`. The tag `diffraction_unit: amplitude` is
+    added, unless the unit of the scan is unverified: what nobody checked is not vouched for.
+
+    Raises DataError when the file cannot be written, ValueError when `metadata` already holds
+    another tag, TypeError when it is not JSON.
+    """
+    entries = dict(metadata)
+    if scan.unit != "unverified":
+        if entries.setdefault(_UNIT_TAG, "amplitude") != "amplitude":
+            raise ValueError(f"{_UNIT_TAG} is always amplitude, not {entries[_UNIT_TAG]!r}")
+    elif _UNIT_TAG in entries:
+        raise ValueError(f"{_UNIT_TAG} cannot be given for a scan whose unit is unverified")
+    text = json.dumps(entries, sort_keys=True)
+    with replacing(Path(path)) as stream:
+        np.savez(
+            stream,
+            diff3d=scan.diffraction_amp_MHW,
+            probeGuess=scan.probe_PHW,
+            xcoords=scan.x_px,
+            ycoords=scan.y_px,
+            **{_METADATA_KEY: np.array(text, dtype=np.str_)},
+        )
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A binary stream whose content becomes `path` when the block ends without an error.
+
+    Written beside `path`, fsynced, renamed over it; on an error or Ctrl-C nothing stays.
+
+    Raises DataError when the place cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def positions_and_layout(npz: NpzReader) -> tuple[np.ndarray, np.ndarray, Layout]:
+    """The positions, x and y (M,) float64 px, and where the patterns are.
+
+    The layout of the contract is (M, N, N); (N, N, M) is accepted where it cannot be mistaken for
+    the other. Raises DataError for missing keys and for shapes that disagree.
+    """
+    x_px, y_px = _read_positions(npz, "xcoords"), _read_positions(npz, "ycoords")
+    count = x_px.size
+    if y_px.size != count:
+        raise DataError(
+            f"{npz.path}: xcoords has {count} positions and ycoords {y_px.size}: they must agree"
+        )
+    if count == 0:
+        raise DataError(f"{npz.path}: xcoords is empty: a scan needs at least one pattern")
+    member = npz.member(_pattern_key(npz))
+    shape, what = member.shape, f"{npz.path}: {member.key}"
+    if len(shape) == 3 and shape[0] == count and shape[1] == shape[2]:
+        frame_axis, size = 0, shape[1]
+    elif len(shape) == 3 and shape[2] == count and shape[0] == shape[1]:
+        frame_axis, size = 2, shape[0]
+    else:
+        raise DataError(
+            f"{what} has shape {shape}, and {count} positions need ({count}, N, N): one square "
+            "pattern for each position"
+        )
+    if size % 2 or size < 8:
+        raise DataError(f"{what} has patterns of {size} × {size} px: N must be even, 8 or more")
+    if member.dtype.kind not in "fiub":
+        raise DataError(f"{what} has dtype {member.dtype}: amplitudes are real, float32")
+    return x_px, y_px, Layout(member, frame_axis, count, size)
+
+
+def read_probe(npz: NpzReader, N: int) -> np.ndarray:
+    """The probe modes, (P, N, N) complex64. Raises DataError when absent, misshapen or zero."""
+    key = "probeGuess"
+    _require(npz, key)
+    probe, what = npz.read(key), f"{npz.path}: {key}"
+    if probe.ndim not in (2, 3) or probe.shape[-2:] != (N, N) or probe.shape[0] == 0:
+        raise DataError(
+            f"{what} has shape {probe.shape}, and the patterns need ({N}, {N}) or (P, {N}, {N})"
+        )
+    if probe.dtype.kind != "c":
+        raise DataError(f"{what} has dtype {probe.dtype}: the probe is complex, complex64")
+    with np.errstate(over="ignore"):
+        probe_PHW = np.ascontiguousarray(probe.reshape(-1, N, N), dtype=np.complex64)
+    require_finite(probe_PHW, what)
+    if not probe_PHW.any():
+        raise DataError(f"{what} is zero everywhere: give the illumination of the scan")
+    return probe_PHW
+
+
+def read_unit_tag(npz: NpzReader) -> str | None:
+    """`diffraction_unit` of the metadata, None where untagged.
+
+    A `_metadata` that is an array of Python objects counts as absent, as it is never unpickled.
+    Raises DataError when it is text but no JSON object.
+    """
+    if _METADATA_KEY not in npz.keys or npz.member(_METADATA_KEY).dtype.hasobject:
+        return None
+    stored = npz.read(_METADATA_KEY)
+    entries: object = None
+    if stored.dtype.kind == "U" and stored.size == 1:
+        with contextlib.suppress(ValueError):
+            entries = json.loads(str(stored.item()))
+    if not isinstance(entries, dict):
+        raise DataError(
+            f"{npz.path}: {_METADATA_KEY} is not a JSON object as text: write "
+            f'{{"{_UNIT_TAG}": "amplitude"}} or leave it out'
+        )
+    tag = entries.get(_UNIT_TAG)
+    return None if tag is None else str(tag)
+
+
+def check_leading_frames(raw_MHW: np.ndarray, tag: str | None, what: str) -> Unit:
+    """Judge unit and centring from the leading patterns, in the dtype of the file.
+
+    Returns how the unit is established. Raises DataError: see `ptycho_dist.data.checks`.
+    """
+    if raw_MHW.dtype.kind == "f":
+        require_finite(raw_MHW, what)
+    unit = established_unit(raw_MHW, tag, what)
+    require_centred(raw_MHW, what)
+    return unit
+
+
+def _pattern_key(npz: NpzReader) -> str:
+    for key in _PATTERN_KEYS:
+        if key in npz.keys:
+            return key
+    if _INTENSITY_KEY in npz.keys:
+        raise DataError(
+            f"{npz.path}: {_INTENSITY_KEY} is an export of intensities, and amplitude is needed: "
+            "store numpy.sqrt of it, centred, as diff3d"
+        )
+    _require(npz, _PATTERN_KEYS[0])
+    raise AssertionError("unreachable: the line above raises")
+
+
+def _read_positions(npz: NpzReader, key: str) -> np.ndarray:
+    _require(npz, key)
+    member = npz.member(key)
+    if len(member.shape) != 1 or member.dtype.kind not in "fiuO":
+        raise DataError(
+            f"{npz.path}: {key} has shape {member.shape} and dtype {member.dtype}: positions are "
+            "one number per pattern, float64, in pixels"
+        )
+    positions_px = npz.read(key).astype(np.float64)
+    require_finite(positions_px, f"{npz.path}: {key}")
+    return positions_px
+
+
+def _require(npz: NpzReader, key: str) -> None:
+    if key not in npz.keys:
+        held = ", ".join(sorted(npz.keys)) or "no array"
+        raise DataError(f"{npz.path}: {key} is missing (the file holds {held}): add it")

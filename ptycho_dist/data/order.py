@@ -1,0 +1,67 @@
+"""Which sample is used when, and by which rank: pure functions, without torch.
+
+The order of an epoch depends on (seed, epoch) alone, never on the number of ranks. It is cut
+into micro-batches of `batch_size × ranks` consecutive samples; each rank takes one contiguous
+share of each. The last micro-batch of an epoch may be ragged: it is shared unequally, a rank
+may get nothing, and no sample is dropped or repeated (specs/run_directory.md, RD-050).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def epoch_order(n_samples: int, *, seed: int, epoch: int, sequential: bool) -> NDArray[np.int64]:
+    """The order in which an epoch uses its samples.
+
+    Args:
+        n_samples: samples of the run.
+        seed: `training.seed`.
+        epoch: counted from 0.
+        sequential: scan order, instead of a permutation drawn from (seed, epoch).
+
+    Returns:
+        (n_samples,) int64, each of 0..n_samples−1 once.
+    """
+    if sequential:
+        return np.arange(n_samples, dtype=np.int64)
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, epoch))))
+    return generator.permutation(n_samples).astype(np.int64)
+
+
+def rank_share(count: int, *, rank: int, ranks: int) -> tuple[int, int]:
+    """The half-open range [start, stop) of `count` consecutive samples that `rank` takes.
+
+    Shares differ by one at the most; the first ranks take the longer ones.
+    """
+    base, longer = divmod(count, ranks)
+    start = rank * base + min(rank, longer)
+    return start, start + base + (rank < longer)
+
+
+def micro_batches(
+    n_samples: int, *, batch_size: int, ranks: int, first: int = 0
+) -> Iterator[tuple[int, int]]:
+    """Half-open ranges of positions in the epoch order, one a micro-batch of all ranks.
+
+    Args:
+        n_samples: samples of the run.
+        batch_size: samples per rank and micro-batch.
+        ranks: world size.
+        first: micro-batch to begin with; a resumed epoch skips what is done.
+    """
+    width = batch_size * ranks
+    for start in range(first * width, n_samples, width):
+        yield start, min(start + width, n_samples)
+
+
+def samples_of_step(
+    n_samples: int, *, batch_size: int, ranks: int, accum_steps: int, micro_batch: int
+) -> int:
+    """How many samples all ranks together use in the optimizer step that holds a micro-batch."""
+    width = batch_size * ranks * accum_steps
+    start = (micro_batch // accum_steps) * width
+    return min(n_samples - start, width)

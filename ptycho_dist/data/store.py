@@ -1,0 +1,123 @@
+"""The samples of a scan, as a torch dataset: one sample is one group of patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ptycho_dist.data.formats import ScanData
+
+
+class GroupSample(TypedDict):
+    """One group.
+
+    amplitude_CHW: float32, measured amplitude, sqrt(counts), centred.
+    relative_px_C2: float32, -(r - mean r of the group), last axis (x, y), object pixels.
+    index: int64, 0-d, the number of the group.
+    """
+
+    amplitude_CHW: torch.Tensor
+    relative_px_C2: torch.Tensor
+    index: torch.Tensor
+
+
+class GroupBatch(TypedDict):
+    """B groups, stacked; B may be 0. See `GroupSample` for units."""
+
+    amplitude_BCHW: torch.Tensor
+    relative_px_BC2: torch.Tensor
+    index_B: torch.Tensor
+
+
+class GroupDataset(Dataset[GroupSample]):
+    """The groups of a scan, held in memory.
+
+    Each pattern is stored once however many groups hold it. `collate` stacks what `__getitem__` or
+    `__getitems__` returns, also for an empty list: the ragged last batch of an epoch leaves some
+    ranks without a sample, and these still run the network, on B = 0.
+    """
+
+    def __init__(self, scan: ScanData, groups_GC: np.ndarray) -> None:
+        """`groups_GC`: (G, C) int64 pattern indices below M, as `build_groups` makes them.
+
+        Raises ValueError when the indices do not fit the scan.
+        """
+        if groups_GC.ndim != 2 or groups_GC.size == 0:
+            raise ValueError(f"groups have shape {groups_GC.shape}, not (G, C)")
+        if groups_GC.min() < 0 or groups_GC.max() >= scan.n_patterns:
+            raise ValueError(f"a group names a pattern outside 0..{scan.n_patterns - 1}")
+        self._groups_GC = groups_GC
+        self._amp_MHW = torch.from_numpy(scan.diffraction_amp_MHW)
+        self._probe_PHW = torch.from_numpy(scan.probe_PHW)
+        position_GC2 = np.stack([scan.x_px, scan.y_px], axis=-1)[groups_GC]
+        relative_GC2 = position_GC2.mean(axis=1, keepdims=True) - position_GC2
+        self._relative_px_GC2 = torch.from_numpy(relative_GC2.astype(np.float32))
+        # (M,) float64: each used pattern counts once, however many groups hold it
+        counts_M = np.array(
+            [
+                np.sum(amp_HW.astype(np.float64) ** 2)
+                for amp_HW in scan.diffraction_amp_MHW[np.unique(groups_GC)]
+            ]
+        )
+        self._mean_total_counts = float(counts_M.mean())
+        if self._mean_total_counts == 0:
+            raise ValueError("the patterns of these groups are zero everywhere")
+
+    def __len__(self) -> int:
+        """Number of groups, G."""
+        return int(self._groups_GC.shape[0])
+
+    def __getitem__(self, index: int) -> GroupSample:
+        """Group `index`, 0 <= index < G. Raises IndexError outside."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"group {index} of {len(self)}")
+        return GroupSample(
+            amplitude_CHW=self._amp_MHW[self._groups_GC[index]],
+            relative_px_C2=self._relative_px_GC2[index],
+            index=torch.tensor(index, dtype=torch.int64),
+        )
+
+    def __getitems__(self, indices: Sequence[int]) -> list[GroupSample]:
+        """The groups `indices`, in that order; an empty list for no index."""
+        return [self[index] for index in indices]
+
+    def collate(self, samples: Sequence[GroupSample]) -> GroupBatch:
+        """Stack samples of this dataset: amplitude (B, C, H, W), relative (B, C, 2), index (B,).
+
+        No samples give tensors with B = 0 and the same trailing shapes and dtypes.
+        """
+        if not samples:
+            channels = self._groups_GC.shape[1]
+            return GroupBatch(
+                amplitude_BCHW=self._amp_MHW.new_empty((0, channels, *self._amp_MHW.shape[1:])),
+                relative_px_BC2=self._relative_px_GC2.new_empty((0, channels, 2)),
+                index_B=torch.empty(0, dtype=torch.int64),
+            )
+        return GroupBatch(
+            amplitude_BCHW=torch.stack([sample["amplitude_CHW"] for sample in samples]),
+            relative_px_BC2=torch.stack([sample["relative_px_C2"] for sample in samples]),
+            index_B=torch.stack([sample["index"] for sample in samples]),
+        )
+
+    @property
+    def probe_PHW(self) -> torch.Tensor:
+        """The probe of the scan, (P, N, N) complex64, in the scale of the file."""
+        return self._probe_PHW
+
+    @property
+    def mean_total_counts(self) -> float:
+        """Mean over the used patterns of ΣA², counts per pattern."""
+        return self._mean_total_counts
+
+    @property
+    def normalisation(self) -> float:
+        """s = sqrt(N² / mean ΣA²), over the used patterns; the network sees s·A.
+
+        By Parseval's theorem s·A has a mean square of 1 per pixel, whatever the photon count.
+        """
+        size = self._amp_MHW.shape[-1]
+        return float(size / np.sqrt(self._mean_total_counts))

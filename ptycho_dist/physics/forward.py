@@ -1,0 +1,66 @@
+"""From object patches and a probe to the amplitude that a detector records.
+
+    ψ_p = O · P_p                          exit wave of probe mode p (projection approximation)
+    I   = Σ_p |FFT₂ ψ_p|² / (H·W)          far field (Fraunhofer), modes add incoherently
+    Â   = sqrt(fftshift I)
+
+The 1/(H·W) makes the transform orthonormal, so that by Parseval's theorem Σ I = Σ_p Σ |O·P_p|²: a
+probe whose Σ|P|² is a number of photons gives I in counts and Â in sqrt(counts), the unit of the
+measured amplitude. No further scale stands between prediction and measurement. (The network's
+input scale s concerns its input alone.) Multi-mode sum: Thibault & Menzel, Nature 494, 68 (2013).
+"""
+
+from __future__ import annotations
+
+import torch
+
+_EPS_COUNTS = 1e-8
+
+
+def diffraction_amplitude(
+    object_patches_BCHW: torch.Tensor, probe_PHW: torch.Tensor
+) -> torch.Tensor:
+    """Amplitude on the detector, (B, C, H, W) real, in the unit of the probe; B may be 0.
+
+    The zero frequency lies at [H/2, W/2]. 1e-8 counts are added under the root, so that dark pixels
+    give 1e-4 and a gradient of zero instead of NaN.
+
+    Args:
+        object_patches_BCHW: complex transmission of each patch, complex64 (complex128 for tests).
+        probe_PHW: complex modes, same H and W, sqrt(counts).
+
+    Raises ValueError when the detector axes disagree.
+    """
+    if object_patches_BCHW.shape[-2:] != probe_PHW.shape[-2:]:
+        raise ValueError(
+            f"patches {tuple(object_patches_BCHW.shape)} and probe {tuple(probe_PHW.shape)} "
+            "differ in H, W"
+        )
+    # (B, C, 1, H, W) · (P, H, W) -> (B, C, P, H, W)
+    exit_wave_BCPHW = object_patches_BCHW.unsqueeze(2) * probe_PHW
+    if exit_wave_BCPHW.shape[0] == 0:  # an FFT of nothing is an error in torch
+        intensity_BCHW = (exit_wave_BCPHW.real**2 + exit_wave_BCPHW.imag**2).sum(dim=2)
+    else:
+        far_field_BCPHW = torch.fft.fft2(exit_wave_BCPHW, norm="ortho")
+        intensity_BCHW = (far_field_BCPHW.real**2 + far_field_BCPHW.imag**2).sum(dim=2)
+    return torch.sqrt(torch.fft.fftshift(intensity_BCHW, dim=(-2, -1)) + _EPS_COUNTS)
+
+
+def probe_scale(probe_PHW: torch.Tensor, mean_total_counts: float) -> torch.Tensor:
+    """The probe rescaled so that Σ_p Σ|P_p|² = `mean_total_counts`, (P, H, W) complex.
+
+    Scan files come with probes of arbitrary scale. With this one an object of unit amplitude
+    predicts patterns as bright, on average, as the measured ones (Parseval). Only the product of
+    probe and object is measured, so the object comes out relative to its own mean transmission:
+    an object that absorbs half of the light everywhere comes out as 1.
+
+    Args:
+        probe_PHW: complex modes, any scale.
+        mean_total_counts: mean over the patterns of ΣA², counts, above 0.
+
+    Raises ValueError for a probe of zeros or a count that is not positive.
+    """
+    energy = (probe_PHW.real**2 + probe_PHW.imag**2).sum()
+    if not mean_total_counts > 0 or not bool(energy > 0):
+        raise ValueError("the probe and the mean count must both be above zero")
+    return probe_PHW * torch.sqrt(mean_total_counts / energy)

@@ -1,0 +1,55 @@
+"""How far a predicted amplitude is from a measured one, per group.
+
+One value per group, not per batch: ranks share a ragged batch unequally and weight by count.
+"""
+
+from __future__ import annotations
+
+import torch
+
+_EPS_COUNTS = 1e-6
+
+
+def poisson_nll(predicted_amp: torch.Tensor, measured_amp: torch.Tensor) -> torch.Tensor:
+    """Mean over C·H·W of -log Poisson(n | λ), n = A², λ = Â² + 1e-6 counts: (B,); B may be 0.
+
+        -log Poisson(n | λ) = λ - n·log λ + log Γ(n + 1)
+
+    Computed in float64 (the terms cancel to a few units out of n·log n) and returned in the dtype
+    of the prediction. The constant under the logarithm bounds the gradient in Â by n/sqrt(1e-6)
+    and brings it to zero at Â = 0.
+
+    Args:
+        predicted_amp: Â, (B, C, H, W), sqrt(counts).
+        measured_amp: A, same shape, sqrt(counts); A² need not be whole.
+
+    Raises ValueError when the shapes differ. Source: the Poisson law of photon counting;
+    Thibault & Guizar-Sicairos, New J. Phys. 14, 063004 (2012).
+    """
+    _require_same_shape(predicted_amp, measured_amp)
+    # Apple's GPU has no float64
+    exact = torch.float32 if predicted_amp.device.type == "mps" else torch.float64
+    rate = predicted_amp.to(exact) ** 2 + _EPS_COUNTS
+    counts = measured_amp.to(exact) ** 2
+    nll_BCHW = rate - counts * torch.log(rate) + torch.lgamma(counts + 1)
+    return nll_BCHW.mean(dim=(1, 2, 3)).to(predicted_amp.dtype)
+
+
+def amplitude_mae(predicted_amp: torch.Tensor, measured_amp: torch.Tensor) -> torch.Tensor:
+    """Mean over C·H·W of |Â - A|, sqrt(counts): (B,); B may be 0.
+
+    Args:
+        predicted_amp, measured_amp: (B, C, H, W), sqrt(counts).
+
+    Raises ValueError when the shapes differ.
+    """
+    _require_same_shape(predicted_amp, measured_amp)
+    return (predicted_amp - measured_amp).abs().mean(dim=(1, 2, 3))
+
+
+def _require_same_shape(predicted_amp: torch.Tensor, measured_amp: torch.Tensor) -> None:
+    if predicted_amp.shape != measured_amp.shape or predicted_amp.dim() != 4:
+        raise ValueError(
+            f"predicted {tuple(predicted_amp.shape)} and measured {tuple(measured_amp.shape)} "
+            "must agree in (B, C, H, W)"
+        )

@@ -1,0 +1,207 @@
+"""Where everything stands in a run directory, and how one comes to be."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptycho_dist.config.load import LoadedConfig, config_digest, decode_run_config
+from ptycho_dist.config.load import run_config_to_json as config_to_json
+from ptycho_dist.config.run import RunConfig
+from ptycho_dist.config.world import World
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir.files import fsync_directory, json_bytes, read_json, write_bytes_atomic
+
+FORMAT = 1
+SUBDIRECTORIES = ("attempts", "ledger", "heartbeat", "checkpoints", "logs", "metrics")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run directory by its path; opening it reads nothing."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """`<name>-<date>-<time>-<random>`: the name of the directory."""
+        return self.path.name
+
+    @property
+    def run_json(self) -> Path:
+        """The resolved config, versioned, with its digest and the origin of each value."""
+        return self.path / "run.json"
+
+    @property
+    def plan_json(self) -> Path:
+        """The plan: the world-size contract and what the scheduler is asked for."""
+        return self.path / "plan.json"
+
+    @property
+    def script(self) -> Path:
+        """What is submitted."""
+        return self.path / "job.sbatch"
+
+    @property
+    def submission_json(self) -> Path:
+        """The jobs that the launcher has submitted for this run; written by the launcher alone."""
+        return self.path / "submission.json"
+
+    @property
+    def result_json(self) -> Path:
+        """Written by rank 0 when the last epoch is done: the run has finished."""
+        return self.path / "result.json"
+
+    @property
+    def attempts(self) -> Path:
+        """One JSON file per start."""
+        return self.path / "attempts"
+
+    @property
+    def ledger(self) -> Path:
+        """Append-only event files, one per attempt and writer."""
+        return self.path / "ledger"
+
+    @property
+    def heartbeats(self) -> Path:
+        """One JSON file per rank: what it does and when it last said so."""
+        return self.path / "heartbeat"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One directory per committed checkpoint."""
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """Standard output and error, one file per attempt and rank."""
+        return self.path / "logs"
+
+    @property
+    def metrics(self) -> Path:
+        """Figures per epoch."""
+        return self.path / "metrics"
+
+    def rank_log(self, attempt: int, rank: int) -> Path:
+        """The log of one rank in one attempt; the batch script names it the same."""
+        return self.logs / f"attempt-{attempt:03d}-rank-{rank:05d}.log"
+
+    def config(self) -> RunConfig:
+        """The config of run.json, checked again: the file is untrusted input.
+
+        Raises:
+            UserError: the file is missing, of another format, or was changed by hand.
+        """
+        record = read_json(self.run_json)
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise UserError(f"{self.run_json}: not a run of format {FORMAT}")
+        config = decode_run_config(record.get("config"), str(self.run_json))
+        if config_digest(config) != record.get("config_sha256"):
+            raise UserError(f"{self.run_json}: was changed after the run was made (digest differs)")
+        return config
+
+    def world(self) -> World:
+        """The world-size contract of plan.json.
+
+        Raises:
+            UserError: the file is missing or not a plan.
+        """
+        record = read_json(self.plan_json)
+        try:
+            return World(**record["world"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{self.plan_json}: not a plan: {error}") from None
+
+
+def new_run_path(root: Path, name: str) -> Path:
+    """A path under `root` for a new run: unique by date, time and two random bytes."""
+    return root / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def prepare_run(
+    path: Path, loaded: LoadedConfig, plan: Mapping[str, Any], script: str | None
+) -> RunDirectory:
+    """Make a run directory, private (mode 0700), whole or not at all.
+
+    It is built under a hidden name beside `path` and renamed when complete.
+
+    Args:
+        path: where it shall be, absolute; nothing may be there.
+        loaded: the checked config with its text and origins.
+        plan: plain data for plan.json; `plan["world"]` is the world-size contract.
+        script: the batch script, where there is one.
+
+    Raises:
+        UserError: the place cannot be written, or is taken.
+    """
+    building = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        building.mkdir(mode=0o700)
+        for name in SUBDIRECTORIES:
+            (building / name).mkdir(mode=0o700)
+        run = RunDirectory(building)
+        record = {
+            "format": FORMAT,
+            "run_id": path.name,
+            "created_at": time.time(),
+            "config": config_to_json(loaded.config),
+            "config_sha256": config_digest(loaded.config),
+            "origins": dict(loaded.origins),
+        }
+        write_bytes_atomic(building / "run.yaml", loaded.text.encode())
+        write_bytes_atomic(run.run_json, json_bytes(record))
+        write_bytes_atomic(run.plan_json, json_bytes({"format": FORMAT, **plan}))
+        if script is not None:
+            write_bytes_atomic(run.script, script.encode())
+        if path.exists() and any(path.iterdir()):
+            raise UserError(f"{path}: exists and is not empty")
+        building.rename(path)
+        fsync_directory(path.parent)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise UserError(
+            f"the run directory cannot be made: {error.strerror}: {error.filename or path}"
+        ) from None
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return RunDirectory(path)
+
+
+def find_run(root: Path, reference: str) -> RunDirectory:
+    """The run that a person means: a path, a run id, or the unique beginning of one.
+
+    Raises:
+        UserError: none, or several.
+    """
+    for direct in (Path(reference), root / reference):
+        if (direct / "run.json").is_file():
+            return RunDirectory(Path(os.path.abspath(direct)))  # noqa: PTH100 - keeps symlinks
+    matches = [run for run in list_runs(root) if run.run_id.startswith(reference)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        names = ", ".join(run.run_id for run in matches[:5])
+        raise UserError(f"{reference}: {len(matches)} runs begin so: {names}; say more of it")
+    raise UserError(f"{reference}: no such run in {root}; `ptycho-launch list` shows the runs")
+
+
+def list_runs(root: Path) -> list[RunDirectory]:
+    """All runs under `root`, by name; none where there is no such directory."""
+    try:
+        names = sorted(os.listdir(root))
+    except FileNotFoundError:
+        return []
+    base = Path(os.path.abspath(root))  # noqa: PTH100 - keeps symlinks
+    return [
+        RunDirectory(base / name)
+        for name in names
+        if not name.startswith(".") and (base / name / "run.json").is_file()
+    ]
