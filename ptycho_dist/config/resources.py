@@ -14,7 +14,7 @@ _WALLTIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d{2}))?(?::(\d{2}))?")
 
 
 def walltime_seconds(text: str) -> int:
-    """Seconds of a SLURM time: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS (sbatch(1), --time).
+    """Seconds of a SLURM time: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS (sbatch(1)).
 
     Raises:
         ValueError: not such a time, minutes or seconds over 59, or zero.

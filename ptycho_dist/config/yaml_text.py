@@ -40,10 +40,14 @@ for _tag, _pattern, _first in (
     _CoreLoader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first)
     )
-# PyYAML reads 010 as octal; in YAML 1.2 it is ten.
-_CoreLoader.add_constructor(
-    "tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node))
-)
+
+
+def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    """PyYAML reads 010 as octal; in YAML 1.2 it is ten."""
+    return int(str(loader.construct_scalar(node)))
+
+
+_CoreLoader.add_constructor("tag:yaml.org,2002:int", _decimal)
 
 
 def parse_yaml(text: str, source: str) -> Any:

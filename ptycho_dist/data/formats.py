@@ -117,7 +117,7 @@ def write_scan(path: str | Path, scan: ScanData, metadata: Mapping[str, Any]) ->
             probeGuess=scan.probe_PHW,
             xcoords=scan.x_px,
             ycoords=scan.y_px,
-            **{_METADATA_KEY: np.array(text, dtype=np.str_)},
+            _metadata=np.array(text, dtype=np.str_),
         )
 
 

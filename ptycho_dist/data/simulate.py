@@ -197,7 +197,7 @@ def _curved_probe(size: int) -> np.ndarray:
 
 
 def _textured_object(canvas_YX: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
-    """(Y, X) complex128: amplitude 0.4 to 1, phase -π/2 to π/2, texture and sharp shapes in each."""
+    """(Y, X) complex128: amplitude 0.4 to 1, phase -π/2 to π/2, texture and shapes in each."""
     levels = []
     for _ in range(2):
         level_YX = _texture(canvas_YX, generator)

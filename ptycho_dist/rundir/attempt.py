@@ -1,7 +1,7 @@
 """Attempts: one record per start of a run, each with a token that fences off the ones before.
 
-The batch script calls this file at both ends of `srun` (`python -m ptycho_dist.rundir.attempt`),
-the local cluster calls its functions. Either is the only writer of the attempt's record.
+The batch script calls these functions at both ends of `srun` (`python -m ptycho_dist.rundir`),
+the local cluster does the same. Either is the only writer of the attempt's record.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ import secrets
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, UserError
@@ -52,7 +50,9 @@ class Attempt:
         """
         try:
             data = json.loads(text)
-            return cls(int(data["number"]), str(data["token"]), str(data["host"]), int(data["port"]))
+            return cls(
+                int(data["number"]), str(data["token"]), str(data["host"]), int(data["port"])
+            )
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{ATTEMPT_VARIABLE} is not an attempt: {text!r}") from None
 
@@ -182,38 +182,3 @@ def _cause(number: int) -> str:
     if int(os.environ.get("SLURM_RESTART_COUNT", "0") or 0) > 0:
         return "requeue"
     return "submit" if number == 1 else "resume"
-
-
-def _slurm_nodes() -> list[str]:
-    if "SLURM_JOB_NODELIST" not in os.environ:
-        return []
-    from submitit.slurm.slurm import SlurmJobEnvironment
-
-    return list(SlurmJobEnvironment().hostnames)
-
-
-def main(arguments: list[str]) -> int:
-    """`begin RUN_DIR`: prints the number and the variable, or nothing if the run has finished.
-    `end RUN_DIR NUMBER EXIT_CODE`: exits with the code of the job."""  # noqa: D209
-    match arguments:
-        case ["begin", directory]:
-            run = RunDirectory(Path(directory))
-            if run.result_json.exists():
-                print(f"{run.run_id} has already finished", file=sys.stderr)
-                return 0
-            job_id = os.environ.get("SLURM_JOB_ID", str(os.getpid()))
-            attempt = begin_attempt(run, job_id=job_id, cluster="slurm", nodes=_slurm_nodes())
-            print(f"{attempt.number:03d} {attempt.to_variable()}")
-            return 0
-        case ["end", directory, number, exit_code]:
-            return end_attempt(RunDirectory(Path(directory)), int(number), int(exit_code))
-    print("usage: begin RUN_DIR | end RUN_DIR NUMBER EXIT_CODE", file=sys.stderr)
-    return 2
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)

@@ -30,7 +30,7 @@ class Heartbeat:
     reason: str = ""
     """Why it failed, in one line."""
     progress: dict[str, Any] = field(default_factory=dict)
-    """epoch, step, total_steps, loss, samples_per_s ... once training runs."""
+    """epoch, step, total_steps, loss, patterns_per_s ... once training runs."""
     updated_at: float = field(default_factory=time.time)
 
 

@@ -195,13 +195,11 @@ def find_run(root: Path, reference: str) -> RunDirectory:
 
 def list_runs(root: Path) -> list[RunDirectory]:
     """All runs under `root`, by name; none where there is no such directory."""
-    try:
-        names = sorted(os.listdir(root))
-    except FileNotFoundError:
+    if not root.is_dir():
         return []
     base = Path(os.path.abspath(root))  # noqa: PTH100 - keeps symlinks
     return [
-        RunDirectory(base / name)
-        for name in names
-        if not name.startswith(".") and (base / name / "run.json").is_file()
+        RunDirectory(path)
+        for path in sorted(base.iterdir())
+        if not path.name.startswith(".") and (path / "run.json").is_file()
     ]

@@ -1,0 +1,85 @@
+"""submitit's executors, submitting our script instead of a pickle.
+
+The seam is submitit's own: `_submit_command` writes the text of `_make_submission_file_text`,
+runs `_make_submission_command` and reads the job id. tests/unit/test_submitit_seam.py holds it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.local.local import LocalJob
+
+from launcher.scrub import clean_environment
+from ptycho_dist.errors import ClusterUnreachable, UserError
+from ptycho_dist.rundir import RunDirectory
+
+_UNREACHABLE = ("Unable to contact slurm controller", "Connection refused", "timed out")
+
+
+class SlurmScriptExecutor(submitit.SlurmExecutor):
+    """Hands the script of a run to sbatch, in a clean environment."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        folder = run.path / "submitit"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        super().__init__(folder)
+        self._run = run
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        return self._run.script.read_text("utf-8")
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        stale = sorted(set(os.environ) - set(clean_environment(os.environ)))
+        unset = [word for name in stale for word in ("-u", name)]
+        return ["env", *unset, "sbatch", str(submission_file_path)]
+
+
+class LocalScriptExecutor(submitit.LocalExecutor):
+    """Starts the local cluster in a session of its own, so that Ctrl-C does not reach it."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        folder = run.path / "submitit"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        super().__init__(folder)
+        self._run = run
+
+    def _submit_command(self, command: str) -> LocalJob:
+        with (self._run.logs / "batch-local.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "launcher.local_cluster", str(self._run.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=clean_environment(os.environ),
+                start_new_session=True,
+            )
+        return LocalJob(folder=self.folder, job_id=str(process.pid), process=process)
+
+
+def submit_script(run: RunDirectory, cluster: str) -> str:
+    """Submit a run and return its job id (of the local cluster: its process id).
+
+    Raises:
+        UserError: SLURM refuses the script; the message is SLURM's own.
+        ClusterUnreachable: SLURM does not answer.
+    """
+    executor = LocalScriptExecutor(run) if cluster == "local" else SlurmScriptExecutor(run)
+    try:
+        job = executor._submit_command(str(run.path))
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise _refusal(str(error)) from None
+    return str(job.job_id)
+
+
+def _refusal(message: str) -> UserError:
+    lines = [line for line in message.splitlines() if line.startswith("sbatch: error:")]
+    text = "; ".join(line.removeprefix("sbatch: error: ") for line in lines) or message.strip()
+    if any(sign in message for sign in _UNREACHABLE):
+        return ClusterUnreachable(f"sbatch: {text}")
+    return UserError(f"sbatch refuses the job: {text}")

@@ -1,0 +1,143 @@
+"""The local cluster: the ranks of one run on this machine, without SLURM.
+
+`python -m launcher.local_cluster RUN_DIR` stands where the batch script and srun stand on a
+cluster: it begins the attempt, starts one process per rank with its environment, passes signals
+on, keeps the walltime, ends all ranks when one fails, and records the end.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from launcher.scrub import clean_environment
+from ptycho_dist.errors import EXIT_STOPPED
+from ptycho_dist.rundir import Attempt, RunDirectory, begin_attempt, end_attempt
+from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE
+from ptycho_dist.rundir.files import read_json
+
+POLL_S = 0.05
+LEAVE_TOGETHER_S = 30
+"""How long the other ranks may take to leave after the first one stopped on request."""
+FAIL_TOGETHER_S = 3
+"""How long they may take after the first one failed: enough to say what they saw."""
+CANCEL_S = 20
+"""From SIGTERM to SIGKILL."""
+_PR_SET_PDEATHSIG = 1
+
+
+class LocalJob:
+    """The ranks of one attempt, as child processes."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        self._plan: dict[str, Any] = read_json(run.plan_json)
+        self._world = run.world()
+        self._ranks: list[subprocess.Popen[bytes]] = []
+        self._kill_at = float("inf")
+        self._cancelled = False
+
+    def run(self) -> int:
+        """Run one attempt to its end; returns the exit code of the job."""
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, self._pass_on)
+        attempt = begin_attempt(
+            self._run, job_id=str(os.getpid()), cluster="local", nodes=[socket.gethostname()]
+        )
+        logs: list[IO[bytes]] = []
+        try:
+            for rank in range(self._world.ranks):
+                logs.append(self._run.rank_log(attempt.number, rank).open("ab"))
+                self._ranks.append(self._start(rank, attempt, logs[-1]))
+            if self._cancelled:  # the signal came while the ranks were being started
+                self._signal_all(signal.SIGTERM)
+            code = self._wait()
+        finally:
+            self._signal_all(signal.SIGKILL)
+            for log in logs:
+                log.close()
+        return end_attempt(self._run, attempt.number, code)
+
+    def _start(self, rank: int, attempt: Attempt, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        environment = {
+            **clean_environment(os.environ),
+            **self._plan["variables"],
+            "RANK": str(rank),
+            "WORLD_SIZE": str(self._world.ranks),
+            "LOCAL_RANK": str(rank),
+            "LOCAL_WORLD_SIZE": str(self._world.tasks_per_node),
+            "GROUP_RANK": "0",
+            "MASTER_ADDR": attempt.host,
+            "MASTER_PORT": str(attempt.port),
+            ATTEMPT_VARIABLE: attempt.to_variable(),
+        }
+        command = [
+            self._plan["python"], "-u", "-m", "ptycho_dist.runtime", str(self._run.path)
+        ]  # fmt: skip
+        shell_lines = [f"module load {shlex.quote(name)}" for name in self._plan["modules"]]
+        shell_lines += self._plan["setup"]
+        if shell_lines:  # the shell becomes the rank: signals reach direct children only
+            prelude = "\n".join([*shell_lines, 'exec "$@"'])
+            command = ["bash", "-lc" if self._plan["modules"] else "-c", prelude, "rank", *command]
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=_stop_with_parent,
+        )
+
+    def _wait(self) -> int:
+        """Wait for all ranks; returns 0, or the exit code of the first that left with another."""
+        began = time.monotonic()
+        signal_at = began + self._plan["walltime_s"] - self._plan["signal_lead_s"]
+        walltime_at = began + self._plan["walltime_s"]
+        first_bad = 0
+        while any(rank.poll() is None for rank in self._ranks):
+            now = time.monotonic()
+            if not first_bad:
+                first_bad = next((r.returncode for r in self._ranks if r.returncode), 0)
+                if first_bad:
+                    together = first_bad == EXIT_STOPPED
+                    self._kill_after(LEAVE_TOGETHER_S if together else FAIL_TOGETHER_S)
+            if now >= signal_at:
+                signal_at = float("inf")
+                self._signal_all(signal.SIGUSR2)
+            if now >= min(self._kill_at, walltime_at):
+                self._signal_all(signal.SIGKILL)
+            time.sleep(POLL_S)
+        code = first_bad or next((r.returncode for r in self._ranks if r.returncode), 0)
+        return code if code >= 0 else 128 - code
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self._signal_all(number)
+        if number == signal.SIGTERM:
+            self._cancelled = True
+            self._kill_after(CANCEL_S)
+
+    def _kill_after(self, seconds: float) -> None:
+        self._kill_at = min(self._kill_at, time.monotonic() + seconds)
+
+    def _signal_all(self, number: int) -> None:
+        for rank in self._ranks:
+            if rank.poll() is None:
+                rank.send_signal(number)
+
+
+def _stop_with_parent() -> None:
+    """Linux: a rank is asked to stop when the local cluster is killed, and does not linger."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(LocalJob(RunDirectory(Path(sys.argv[1]))).run())

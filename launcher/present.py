@@ -1,0 +1,140 @@
+"""Plans, runs and results as text for people."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from launcher.plan import LaunchPlan
+from launcher.status import RunStatus
+from ptycho_dist.rundir import RunDirectory
+
+
+def show_plan(plan: LaunchPlan, script: str, console: Console) -> None:
+    """The figures of a plan with their derivation, then the script."""
+    world = plan.world
+    steps = f"{world.steps_per_epoch} × {world.epochs} epochs"
+    memory = plan.resources.mem_per_node or "site default"
+    rows = [
+        ("ranks", f"{world.ranks}", f"{world.nodes} nodes × {world.tasks_per_node} tasks per node"),
+        ("threads per rank", f"{world.threads_per_rank}", "resources.cpus_per_task"),
+        ("accelerator", plan.accelerator, "resolved on the rank"),
+        (
+            "global batch",
+            f"{world.global_batch}",
+            f"{world.batch_size} per rank × {world.accum_steps} accumulated × {world.ranks} ranks",
+        ),
+        ("samples", f"{world.samples}", "groups per epoch"),
+        ("optimizer steps", f"{world.total_steps}", steps),
+        ("walltime", plan.resources.time, f"ranks are told to stop {plan.signal_lead_s} s before"),
+        ("memory per node", memory, "resources.mem_per_node"),
+        ("python", str(plan.python), "of the ranks"),
+    ]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value, origin in rows:
+        table.add_row(name, escape(value), f"[dim]{escape(origin)}[/dim]")
+    console.print(table)
+    chosen = {path: origin for path, origin in plan.origins.items() if origin != "default"}
+    console.print("\n[bold]set by[/bold] (all else: defaults)")
+    by_origin: dict[str, list[str]] = {}
+    for path, origin in chosen.items():
+        by_origin.setdefault(origin, []).append(path)
+    for origin, paths in by_origin.items():
+        console.print(escape(f"  {origin}: {', '.join(sorted(paths))}"), highlight=False)
+    if plan.setup:
+        console.print(
+            f"\n[bold]environment.setup[/bold] runs {len(plan.setup)} shell lines on each job"
+        )
+    console.print("\n[bold]job.sbatch[/bold]")
+    console.out(script, highlight=False, end="")
+
+
+def show_status(status: RunStatus, console: Console) -> None:
+    """One run: its state, how far it is, and its ranks."""
+    job = f" ({status.cluster} job {status.job_id})" if status.job_id else ""
+    console.print(f"[bold]{status.run_id}[/bold]: {status.state}{job}", highlight=False)
+    console.print(escape(f"  {status.cause} [said by: {status.said_by}]"), highlight=False)
+    progress = status.progress
+    if "epoch" in progress:
+        done = min(progress["epoch"] + 1, progress["epochs"])
+        rate = progress.get("patterns_per_s")
+        console.print(
+            f"  epoch {done}/{progress['epochs']}, step {progress['step']}/"
+            f"{progress['total_steps']}" + (f", {rate} patterns/s" if rate else ""),
+            highlight=False,
+        )
+    console.print(escape(f"  attempts: {status.attempts}   directory: {status.path}"))
+    if not status.ranks:
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("rank", "node", "state", "step", "patterns/s", "last sign"):
+        table.add_column(heading, justify="right" if heading != "node" else "left")
+    for rank in status.ranks:
+        rate = rank.progress.get("patterns_per_s")
+        table.add_row(
+            str(rank.rank),
+            escape(rank.node),
+            rank.state,
+            str(rank.progress.get("step", "")),
+            "" if rate is None else f"{rate:.1f}",
+            f"{rank.age_s:.0f} s ago",
+        )
+    console.print(table)
+
+
+def show_list(statuses: list[RunStatus], console: Console) -> None:
+    """Many runs, a line each."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "state", "job", "step", "attempts"):
+        table.add_column(heading, overflow="fold")
+    for status in statuses:
+        progress = status.progress
+        step = f"{progress['step']}/{progress['total_steps']}" if "total_steps" in progress else ""
+        table.add_row(status.run_id, status.state, status.job_id or "", step, str(status.attempts))
+    console.print(table)
+
+
+def show_result(run: RunDirectory, console: Console) -> None:
+    """What a finished run has reached, and where everything is."""
+    rows = read_metrics(run.metrics / "metrics.csv")
+    if rows:
+        table = Table(box=None, pad_edge=False)
+        names = [name for name in rows[-1] if rows[-1][name]]
+        for name in names:
+            table.add_column(name.replace("_", " "), justify="right")
+        shown = rows if len(rows) <= 6 else [*rows[:3], {}, *rows[-2:]]
+        for row in shown:
+            table.add_row(*([_short(row[name]) for name in names] if row else ["…"] * len(names)))
+        console.print(table)
+    for label, path in (
+        ("metrics", run.metrics / "metrics.csv"),
+        ("checkpoints", run.checkpoints),
+        ("logs", run.logs),
+    ):
+        console.print(escape(f"{label:>12}: {_from_here(path)}"), highlight=False, soft_wrap=True)
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv; none before the first epoch is done."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _short(text: str) -> str:
+    try:
+        return f"{float(text):.6g}"
+    except ValueError:
+        return text
+
+
+def _from_here(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,112 @@
+"""LaunchPlan → the text of the batch script. Pure; golden files hold what it must say.
+
+No string of the config but `environment.setup` reaches the shell unquoted (guarantee G9).
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from launcher.plan import LaunchPlan
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE
+
+STALE_VARIABLES = (
+    "MASTER_ADDR MASTER_PORT RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK NODE_RANK "
+    "TORCHELASTIC_RUN_ID SLURM_CPU_BIND SLURM_CPU_BIND_LIST SLURM_CPU_BIND_TYPE "
+    "SLURM_CPU_BIND_VERBOSE SLURM_MEM_BIND SLURM_GPU_BIND SLURM_DISTRIBUTION"
+)
+"""Left over from an interactive job or a login script, they would send the ranks astray."""
+
+
+def render(plan: LaunchPlan, run_path: Path) -> str:
+    """The sbatch script of a run.
+
+    Args:
+        plan: what to submit.
+        run_path: the run directory; all that the script carries of the run.
+
+    Returns:
+        The text that `plan` shows, `script` prints and `submit` hands to sbatch.
+
+    Raises:
+        UserError: the path holds characters that sbatch cannot take.
+    """
+    return "\n".join([*_directives(plan, run_path), "", *_body(plan, run_path)]) + "\n"
+
+
+def _directives(plan: LaunchPlan, run_path: Path) -> list[str]:
+    resources, world = plan.resources, plan.world
+    options: list[tuple[str, object]] = [
+        ("job-name", plan.name),
+        ("nodes", world.nodes),
+        ("ntasks-per-node", world.tasks_per_node),
+        ("cpus-per-task", resources.cpus_per_task),
+        ("gpus-per-node", resources.gpus_per_node),
+        ("mem", resources.mem_per_node),
+        ("time", resources.time),
+        ("partition", resources.partition),
+        ("account", resources.account),
+        ("qos", resources.qos),
+        ("constraint", resources.constraint),
+        ("signal", f"USR2@{plan.signal_lead_s}"),
+        ("output", _log_pattern(run_path)),
+        ("open-mode", "append"),
+    ]
+    modules = " -l" if plan.modules else ""  # `module` is a function of the login shell
+    lines = [f"#!/bin/bash{modules}"]
+    for name, value in options:
+        if value is not None:
+            lines.append(f'#SBATCH --{name}="{value}"' if name in _QUOTED else _plain(name, value))
+    return [*lines, "#SBATCH --no-requeue"]
+
+
+_QUOTED = {"output", "constraint"}
+
+
+def _plain(name: str, value: object) -> str:
+    return f"#SBATCH --{name}={value}"
+
+
+def _log_pattern(run_path: Path) -> str:
+    text = str(run_path)
+    if any(character in text for character in "\"'\\%\n\r\t`$"):
+        raise UserError(
+            f"{text!r}: sbatch cannot take this path (quotes, backslash, %, $ or control "
+            "characters); choose another runs directory"
+        )
+    return f"{text}/logs/batch-%j.log"
+
+
+def _body(plan: LaunchPlan, run_path: Path) -> list[str]:
+    quote = shlex.quote
+    lines = [
+        "# The run directory is all that this job carries; run.json in it says what to do.",
+        f"run_dir={quote(str(run_path))}",
+        f"python={quote(str(plan.python))}",
+        f"unset {STALE_VARIABLES}",
+        "# scancel signals this shell too: it stays to record the end; the ranks stop themselves.",
+        "trap : TERM USR2",
+    ]
+    lines += [f"module load {quote(module)}" for module in plan.modules]
+    lines += [f"export {name}={quote(value)}" for name, value in sorted(plan.variables.items())]
+    if plan.setup:
+        lines += ["", "# environment.setup of run.yaml", *plan.setup]
+    lines += [
+        "",
+        'attempt=$("$python" -m ptycho_dist.rundir begin "$run_dir") || exit $?',
+        '[ -n "$attempt" ] || exit 0  # the run has already finished',
+        "number=${attempt%% *}",
+        f'export {ATTEMPT_VARIABLE}="${{attempt#* }}"',
+        "srun --unbuffered --kill-on-bad-exit=1 "
+        f"--nodes={plan.world.nodes} --ntasks={plan.world.ranks} "
+        f"--ntasks-per-node={plan.world.tasks_per_node} "
+        f"--cpus-per-task={plan.resources.cpus_per_task} \\",
+        '    --output="$run_dir/logs/attempt-$number-rank-%5t.log" \\',
+        '    "$python" -u -m ptycho_dist.runtime "$run_dir"',
+        "code=$?",
+        '"$python" -m ptycho_dist.rundir end "$run_dir" "$number" "$code"',
+        "exit $?",
+    ]
+    return lines

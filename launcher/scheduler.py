@@ -1,0 +1,110 @@
+"""SLURM's own commands: each call typed, bounded in time, its output parsed in one place."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from ptycho_dist.errors import ClusterUnreachable
+
+TIMEOUT_S = 20
+
+ENDED = frozenset(
+    {
+        *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"),
+        *("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What SLURM says of a job."""
+
+    state: str
+    """`PENDING`, `RUNNING`, `COMPLETED` ...; `UNKNOWN` where SLURM has forgotten the job."""
+    reason: str
+    said_by: str
+    """Which command said so."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job is over."""
+        return self.state in ENDED
+
+
+def require_slurm() -> None:
+    """Check that a SLURM answers from here.
+
+    Raises:
+        ClusterUnreachable: its commands are not installed, or its controller does not answer.
+    """
+    for command in ("sbatch", "srun", "scontrol"):
+        if shutil.which(command) is None:
+            raise ClusterUnreachable(
+                f"no SLURM here: {command} is not on PATH; load the site's module, "
+                "or run on this machine with --cluster local"
+            )
+    answer = _call(["scontrol", "ping"])
+    if answer is None or " UP" not in answer.stdout:
+        said = "no answer" if answer is None else _first_line(answer.stdout + answer.stderr)
+        raise ClusterUnreachable(
+            f"SLURM's controller does not answer (scontrol ping: {said}); is SLURM_CONF right? "
+            "--cluster local runs on this machine"
+        )
+
+
+def job_state(job_id: str) -> JobState:
+    """The state of a job, from squeue, scontrol or sacct, whichever knows it.
+
+    Raises:
+        ClusterUnreachable: no command answers at all.
+    """
+    reachable = False
+    answer = _call(["squeue", "--noheader", "--states=all", "--format=%T|%r", f"--jobs={job_id}"])
+    if answer is not None:
+        unknown_job = "Invalid job id" in answer.stderr
+        reachable = answer.returncode == 0 or unknown_job
+        if answer.returncode == 0 and answer.stdout.strip():
+            state, _, reason = answer.stdout.strip().splitlines()[0].partition("|")
+            return JobState(state, "" if reason == "None" else reason, "squeue")
+    answer = _call(
+        ["sacct", "--noheader", "--parsable2", "-X", "--format=State", f"--jobs={job_id}"]
+    )
+    if answer is not None and answer.returncode == 0:
+        reachable = True
+        if answer.stdout.strip():
+            # `CANCELLED by 1000` in sacct
+            words = answer.stdout.strip().splitlines()[-1].split()
+            return JobState(words[0], " ".join(words[1:]), "sacct")
+    if not reachable:
+        raise ClusterUnreachable("neither squeue nor sacct answers; the run directory still does")
+    return JobState("UNKNOWN", "SLURM no longer knows this job", "squeue")
+
+
+def cancel_job(job_id: str, signal: str | None = None) -> None:
+    """`scancel`, or a signal to all its steps.
+
+    Raises:
+        ClusterUnreachable: scancel fails for a reason other than that the job is gone.
+    """
+    signalling = [f"--signal={signal}"] if signal else []
+    answer = _call(["scancel", *signalling, job_id])
+    if answer is None:
+        raise ClusterUnreachable("scancel does not answer")
+    gone = "Invalid job id" in answer.stderr or "already completing" in answer.stderr
+    if answer.returncode != 0 and not gone:
+        raise ClusterUnreachable(f"scancel: {_first_line(answer.stderr)}")
+
+
+def _call(command: list[str]) -> subprocess.CompletedProcess[str] | None:
+    """Run a command of SLURM; None: it is not installed, or did not answer in time."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no message"])[0]

@@ -1,0 +1,122 @@
+"""LaunchPlan → Submission: a run directory, a job, and the record that ties them together."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from launcher.executors import submit_script
+from launcher.plan import LaunchPlan
+from launcher.render import render
+from launcher.scheduler import require_slurm
+from launcher.status import status_of
+from ptycho_dist.config.load import LoadedConfig
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir import RunDirectory, prepare_run
+from ptycho_dist.rundir.files import read_json, write_json_atomic
+from ptycho_dist.rundir.layout import new_run_path
+from ptycho_dist.rundir.processes import start_time
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job that was handed over."""
+
+    run: RunDirectory
+    job_id: str
+    cluster: str
+
+
+def choose_cluster(asked: str | None) -> str:
+    """`slurm` or `local`: what was asked for, else SLURM where there is one on PATH."""
+    return asked or ("slurm" if shutil.which("sbatch") else "local")
+
+
+def prepare(loaded: LoadedConfig, plan: LaunchPlan, runs_root: Path) -> RunDirectory:
+    """Make the run directory with its script; nothing is submitted."""
+    path = new_run_path(Path(os.path.abspath(runs_root)), plan.name)  # noqa: PTH100
+    return prepare_run(path, loaded, plan.to_json(), render(plan, path))
+
+
+def submit(loaded: LoadedConfig, plan: LaunchPlan, cluster: str, runs_root: Path) -> Submission:
+    """Prepare a run and submit it; on a refusal nothing is left behind.
+
+    Raises:
+        UserError: the scheduler refuses the job, or the local cluster cannot hold it.
+        ClusterUnreachable: SLURM does not answer.
+    """
+    _require_cluster(cluster, plan.world.nodes)
+    with _ctrl_c_waits():
+        run = prepare(loaded, plan, runs_root)
+        try:
+            job_id = submit_script(run, cluster)
+        except BaseException:
+            shutil.rmtree(run.path, ignore_errors=True)
+            raise
+        _record(run, cluster, job_id)
+    return Submission(run, job_id, cluster)
+
+
+def resume(run: RunDirectory, cluster: str | None) -> Submission:
+    """Submit the script of an existing run again; the ranks go on from its newest checkpoint.
+
+    Raises:
+        UserError: the run has finished, or is still alive.
+    """
+    status = status_of(run)
+    if status.state == "finished":
+        raise UserError(f"{run.run_id} has finished; there is nothing to resume")
+    if not status.over and status.state != "prepared":
+        raise UserError(f"{run.run_id} is {status.state} (job {status.job_id}); cancel it first")
+    cluster = cluster or status.cluster or choose_cluster(None)
+    _require_cluster(cluster, run.world().nodes)
+    with _ctrl_c_waits():
+        job_id = submit_script(run, cluster)
+        _record(run, cluster, job_id)
+    return Submission(run, job_id, cluster)
+
+
+def _require_cluster(cluster: str, nodes: int) -> None:
+    if cluster == "slurm":
+        require_slurm()
+    elif nodes > 1:
+        raise UserError(
+            f"resources.nodes: {nodes}, but the local cluster is this one machine; "
+            "use --set resources.nodes=1, or --cluster slurm"
+        )
+
+
+def _record(run: RunDirectory, cluster: str, job_id: str) -> None:
+    jobs: list[dict[str, Any]] = []
+    if run.submission_json.exists():
+        jobs = read_json(run.submission_json)["jobs"]
+    job: dict[str, Any] = {"job_id": job_id, "cluster": cluster, "submitted_at": time.time()}
+    if cluster == "local":
+        job["process_started_at"] = start_time(int(job_id))
+    write_json_atomic(run.submission_json, {"format": 1, "jobs": [*jobs, job]})
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Hold Ctrl-C back until the job and its record belong together."""
+    pressed = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if pressed:
+        raise KeyboardInterrupt

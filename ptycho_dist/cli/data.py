@@ -1,0 +1,146 @@
+"""`ptycho-data`: make a simulated scan, look at a scan file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from ptycho_dist.data.formats import read_scan, write_scan
+from ptycho_dist.data.simulate import SimulationSpec, simulate, truth_path, write_truth
+from ptycho_dist.data.summary import ScanSummary, summarise
+from ptycho_dist.errors import UserError
+
+EXIT_INTERRUPTED = 130
+
+_UNIT_WORDS = {
+    "tagged": "amplitude, as the file's metadata says",
+    "counts": "amplitude, as the squares are whole numbers of counts",
+    "unverified": "taken for amplitude, unverified",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command: 0 done, 2 the user's mistake (one line on stderr)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.command == "simulate":
+            _simulate(arguments)
+        else:
+            _inspect(arguments)
+    except UserError as error:
+        if arguments.debug:
+            raise
+        print(f"ptycho-data: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("ptycho-data: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _simulate(arguments: argparse.Namespace) -> None:
+    out: Path = arguments.out
+    if out.suffix != ".npz":
+        raise UserError(f"{out}: a scan file ends in .npz")
+    if not out.parent.is_dir():
+        raise UserError(f"{out.parent}: no such folder: make it first")
+    truth_out = truth_path(out)
+    for path in (out, truth_out):
+        if path.exists() and not arguments.force:
+            raise UserError(f"{path} exists: give another name, or --force to replace it")
+    spec = SimulationSpec(
+        N=arguments.size,
+        n_patterns=arguments.n_patterns,
+        scan=arguments.scan,
+        step_px=arguments.step_px,
+        jitter_px=arguments.jitter_px,
+        n_photons=arguments.photons,
+        seed=arguments.seed,
+    )
+    scan, truth = simulate(spec)
+    write_truth(truth_out, truth, scan)
+    write_scan(out, scan, {"simulation": asdict(spec)})
+    rows, columns = truth.object_YX.shape
+    print(f"{out}: {spec.n_patterns} patterns of {spec.N} × {spec.N} px")
+    print(f"{truth_out}: the object behind them, {rows} × {columns} px")
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    summary = summarise(read_scan(arguments.file))
+    if arguments.json:
+        print(json.dumps({"path": str(arguments.file), **asdict(summary)}))
+        return
+    print(_text(arguments.file, summary))
+
+
+def _text(path: Path, summary: ScanSummary) -> str:
+    width, height = summary.scan_span_px
+    modes = "1 mode" if summary.probe_modes == 1 else f"{summary.probe_modes} modes"
+    lines = {
+        "patterns": f"{summary.n_patterns} of {summary.N} × {summary.N} px",
+        "unit": _UNIT_WORDS[summary.unit],
+        "counts": f"{summary.mean_counts:.4g} per pattern, {summary.max_counts:.4g} in the "
+        "brightest pixel",
+        "scan": f"{width:.1f} × {height:.1f} px",
+        "probe": f"{modes}, {summary.probe_diameter_px:.1f} px across",
+    }
+    if summary.neighbour_distance_px is not None and summary.overlap is not None:
+        lines["scan"] += f", nearest neighbour at {summary.neighbour_distance_px:.2f} px (median)"
+        lines["overlap"] = f"{summary.overlap:.0%}"
+    text = [str(path), *(f"  {name:<10}{value}" for name, value in lines.items())]
+    text += [f"  warning   {sentence}" for sentence in summary.warnings]
+    return "\n".join(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ptycho-data",
+        description="Make a simulated scan, or look at a scan file.",
+        epilog="example: ptycho-data simulate scan.npz && ptycho-data inspect scan.npz",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+    spec = SimulationSpec()
+    simulating = commands.add_parser(
+        "simulate",
+        parents=[shared],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        help="write a simulated scan, and its truth beside it as NAME.truth.npz",
+        description="Write a simulated scan, and its truth beside it as NAME.truth.npz.",
+        epilog="example: ptycho-data simulate scan.npz --n-patterns 256 --photons 1e5",
+    )
+    simulating.add_argument("out", type=Path, metavar="OUT.npz", help="the scan file to write")
+    simulating.add_argument("--n-patterns", type=int, default=spec.n_patterns, help="patterns")
+    simulating.add_argument("--size", type=int, default=spec.N, help="pattern rows, pixels")
+    simulating.add_argument(
+        "--scan", choices=("raster", "spiral"), default=spec.scan, help="where the probe goes"
+    )
+    simulating.add_argument("--step-px", type=float, default=spec.step_px, help="spacing, pixels")
+    simulating.add_argument(
+        "--jitter-px", type=float, default=spec.jitter_px, help="random shift of each position"
+    )
+    simulating.add_argument(
+        "--photons", type=float, default=spec.n_photons, help="mean photons per pattern"
+    )
+    simulating.add_argument("--seed", type=int, default=spec.seed, help="of object, scan and noise")
+    simulating.add_argument("--force", action="store_true", help="replace existing files")
+
+    inspecting = commands.add_parser(
+        "inspect",
+        parents=[shared],
+        help="check a scan file and print its figures",
+        description="Check a scan file and print its figures.",
+        epilog="example: ptycho-data inspect scan.npz --json",
+    )
+    inspecting.add_argument("file", type=Path, metavar="FILE", help="a scan file, .npz")
+    inspecting.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""One rank's batches: its share of each micro-batch, from any place in an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.data.order import epoch_order, micro_batches, rank_share
+from ptycho_dist.data.store import GroupDataset
+
+
+@dataclass
+class Position:
+    """How far a run has come: the epoch, and the micro-batches of it that are done."""
+
+    epoch: int = 0
+    micro_batch: int = 0
+
+
+class RankBatchSampler(Sampler[list[int]]):
+    """Lists of sample indices for one rank; a list may be empty in the last micro-batch.
+
+    `len` is the micro-batches of a whole epoch, also where iteration begins in the middle:
+    Lightning counts batches across a resume.
+    """
+
+    def __init__(
+        self, n_samples: int, *, batch_size: int, rank: int, ranks: int, seed: int, sequential: bool
+    ) -> None:
+        self._n_samples = n_samples
+        self._batch_size = batch_size
+        self._rank = rank
+        self._ranks = ranks
+        self._seed = seed
+        self._sequential = sequential
+        self.start = Position()
+        """Where the next iteration begins."""
+
+    @property
+    def sampler(self) -> RankBatchSampler:
+        """Lightning looks for `set_epoch` on the batch sampler's `sampler`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin `epoch` at its first sample; the epoch of a resumed position stays as it is."""
+        if epoch != self.start.epoch:
+            self.start = Position(epoch=epoch)
+
+    def share(self, micro_batch: int) -> tuple[int, int]:
+        """The half-open range of positions in the epoch order that this rank uses in one batch."""
+        width = self._batch_size * self._ranks
+        first = micro_batch * width
+        count = min(self._n_samples - first, width)
+        start, stop = rank_share(count, rank=self._rank, ranks=self._ranks)
+        return first + start, first + stop
+
+    def __len__(self) -> int:
+        return -(-self._n_samples // (self._batch_size * self._ranks))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = epoch_order(
+            self._n_samples, seed=self._seed, epoch=self.start.epoch, sequential=self._sequential
+        )
+        for micro_batch, _ in enumerate(
+            micro_batches(
+                self._n_samples,
+                batch_size=self._batch_size,
+                ranks=self._ranks,
+                first=self.start.micro_batch,
+            ),
+            start=self.start.micro_batch,
+        ):
+            start, stop = self.share(micro_batch)
+            yield order[start:stop].tolist()
+
+
+def make_loader(
+    dataset: GroupDataset, sampler: RankBatchSampler, execution: PyTorchExecutionConfig, seed: int
+) -> DataLoader[Any]:
+    """The loader of one rank; its own generator keeps it off the global random state."""
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=dataset.collate,
+        num_workers=execution.num_workers,
+        pin_memory=execution.pin_memory,
+        persistent_workers=execution.persistent_workers,
+        prefetch_factor=execution.prefetch_factor,
+        worker_init_fn=_leave_signals_to_the_rank if execution.num_workers else None,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def _leave_signals_to_the_rank(worker: int) -> None:
+    """A worker that dies of a stop signal would take its rank down before the checkpoint."""
+    import signal
+
+    for number in (signal.SIGUSR2, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

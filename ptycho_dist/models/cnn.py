@@ -1,0 +1,144 @@
+"""The physics-informed convolutional network: diffraction amplitudes in, object patches out.
+
+An encoder shared by amplitude and phase (N -> N/8), and for each of the two a decoder back to N/2
+that ends in a central head (the N/2 × N/2 pixels that the probe lights) and a border branch (the
+faint rest). The plan is that of Hoidn, Mishra & Mehta, Sci. Rep. 13, 22789 (2023).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ptycho_dist.config.model import ModelConfig
+
+_BASE_WIDTH = 32
+_BORDER_WIDTH = 16  # channels of a decoder that reach the border branch, at most
+_UNIT_SOFTPLUS = math.log(math.e - 1)  # softplus of this is 1
+
+
+class PtychoCNN(nn.Module):
+    """(B, C, N, N) float32 -> (B, C, N, N) complex64; B may be 0.
+
+    Input: s·A, amplitudes scaled to a mean square of 1 by the caller (`GroupDataset.normalisation`
+    is s). Output: O = a·exp(iφ), with a = softplus, 1 where the logit is 0, and φ = π·tanh.
+    The last layers start near zero, so that an untrained network answers O ≈ 1.
+
+    There is no batch normalisation: a rank's batch may be short or empty. Every parameter takes
+    part in every forward pass.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        channels = config.gridsize**2
+        width = max(1, round(_BASE_WIDTH * config.n_filters_scale))
+        self.encoder = nn.Sequential(
+            _Down(channels, width), _Down(width, 2 * width), _Down(2 * width, 4 * width)
+        )
+        self.amplitude = _Decoder(width, channels)
+        self.phase = _Decoder(width, channels)
+        # torch's own start shrinks the signal layer by layer until all patterns look the same
+        for parameter in self.parameters():
+            if parameter.dim() == 4:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+            else:
+                nn.init.zeros_(parameter)
+        for decoder in (self.amplitude, self.phase):
+            for head in (decoder.centre, decoder.border):
+                nn.init.normal_(head.weight, std=1e-3)
+
+    def forward(self, scaled_amp_BCHW: torch.Tensor) -> torch.Tensor:
+        """Object patches (B, C, H, W) complex64 for s·A of the same shape.
+
+        Raises ValueError when H and W are not equal or not divisible by 8.
+        """
+        height, width = scaled_amp_BCHW.shape[-2:]
+        if height != width or height % 8:
+            raise ValueError(f"patterns of {height} × {width} px: equal and divisible by 8 needed")
+        feature_BFhw = self.encoder(scaled_amp_BCHW)
+        # complex numbers have no half precision: leave a mixed-precision region in float32
+        amplitude_BCHW = _at_least_single(self.amplitude(feature_BFhw))
+        phase_BCHW = _at_least_single(self.phase(feature_BFhw))
+        return torch.polar(
+            functional.softplus(amplitude_BCHW + _UNIT_SOFTPLUS),
+            math.pi * torch.tanh(phase_BCHW),
+        )
+
+
+class _Down(nn.Sequential):
+    """Two convolutions and a halving: (B, in, H, W) -> (B, out, H/2, W/2)."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(channels_out, channels_out, 3, padding=1),
+            nn.GELU(),
+            nn.MaxPool2d(2),
+        )
+
+
+class _Decoder(nn.Module):
+    """(B, 4w, N/8, N/8) features -> (B, C, N, N) logits."""
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        self.up = nn.Sequential(
+            nn.Conv2d(4 * width, 4 * width, 3, padding=1),
+            nn.GELU(),
+            UpConv2d(4 * width, 2 * width),
+            nn.GELU(),
+            nn.Conv2d(2 * width, 2 * width, 3, padding=1),
+            nn.GELU(),
+            UpConv2d(2 * width, width),
+            nn.GELU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.GELU(),
+        )
+        self.border_width = min(width, _BORDER_WIDTH)
+        self.centre = nn.Conv2d(width, channels, 3, padding=1)
+        self.border = UpConv2d(self.border_width, channels)
+
+    def forward(self, feature_BFhw: torch.Tensor) -> torch.Tensor:
+        up_BFhw = self.up(feature_BFhw)
+        quarter = up_BFhw.shape[-1] // 2
+        centre_BCHW = functional.pad(self.centre(up_BFhw), (quarter,) * 4)
+        border_BCHW = self.border(up_BFhw[:, : self.border_width])
+        inside_hw = up_BFhw.new_zeros(up_BFhw.shape[-2:])
+        outside_HW = functional.pad(inside_hw, (quarter,) * 4, value=1.0)
+        return centre_BCHW + outside_HW * border_BCHW
+
+
+class UpConv2d(nn.Conv2d):
+    """Nearest-neighbour doubling, then a 3 × 3 convolution: (B, in, H, W) -> (B, out, 2H, 2W).
+
+    Holds the 3 × 3 weight and applies both steps as one transposed convolution of stride 2, which
+    is exact, with 4 multiplications per output and channel in place of 9.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 3, padding=1)
+
+    def forward(self, feature_BFHW: torch.Tensor) -> torch.Tensor:
+        """(B, out, 2H, 2W)."""
+        weight_FGkk = _fold_taps(_fold_taps(self.weight.transpose(0, 1), dim=2), dim=3)
+        return functional.conv_transpose2d(
+            feature_BFHW, weight_FGkk, self.bias, stride=2, padding=1
+        )
+
+
+def _fold_taps(weight: torch.Tensor, dim: int) -> torch.Tensor:
+    """The 4 taps of the transposed convolution for the 3 taps along `dim`.
+
+    After doubling, two neighbouring taps of the three meet the same input pixel: which two depends
+    on whether the output pixel is even or odd.
+    """
+    first, second, third = weight.unbind(dim)
+    return torch.stack([third, second + third, first + second, first], dim)
+
+
+def _at_least_single(values: torch.Tensor) -> torch.Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -1,0 +1,30 @@
+"""Small agreements of all ranks, over a CPU group of their own: never on the GPU's stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+
+
+class Agreement:
+    """Sums and votes of all ranks. With one rank it is local and free."""
+
+    def __init__(self, ranks: int) -> None:
+        self._ranks = ranks
+        self._group = None
+        if ranks > 1 and dist.get_backend() != "gloo":
+            self._group = dist.new_group(backend="gloo")
+
+    def any(self, flag: bool) -> bool:
+        """Whether any rank says yes; blocks until all have spoken."""
+        return self.sum([float(flag)])[0] > 0
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Element-wise float64 sum over all ranks; blocks until all have spoken."""
+        if self._ranks == 1:
+            return [float(value) for value in values]
+        tensor = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(tensor, group=self._group)
+        return tensor.tolist()

@@ -1,0 +1,66 @@
+"""Torch's process group, opened on the store where the ranks have already met."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+from datetime import timedelta
+
+import torch.distributed as dist
+
+from ptycho_dist.runtime.environment import RankEnvironment
+from ptycho_dist.runtime.rendezvous import Joined
+
+_SIOCGIFADDR = 0x8915
+
+
+def open_process_group(
+    environment: RankEnvironment, joined: Joined, backend: str, timeout_s: int
+) -> None:
+    """Open the default group; Lightning finds it open and leaves it.
+
+    Args:
+        environment: this rank's place.
+        joined: the complete world.
+        backend: `gloo` or `nccl`.
+        timeout_s: after which a collective fails; a rank that hangs must not hang the others.
+    """
+    if environment.world_size == 1:
+        return
+    interface = _interface_towards(joined.attempt.host, joined.attempt.port)
+    if interface is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore("group", joined.store),
+        rank=environment.rank,
+        world_size=environment.world_size,
+        timeout=timedelta(seconds=timeout_s),
+    )
+
+
+def _interface_towards(host: str, port: int) -> str | None:
+    """The network interface by which this node reaches `host` (Linux); None: unknown.
+
+    Gloo asks the resolver for the node's own name, which Debian maps to 127.0.1.1: ranks of
+    other nodes would then connect to themselves.
+    """
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, port))  # sends nothing
+            own = probe.getsockname()[0]
+            if own.startswith("127."):
+                return "lo"
+            for _, name in socket.if_nameindex():
+                request = struct.pack("256s", name.encode()[:15])
+                try:
+                    answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
+                except OSError:
+                    continue
+                if socket.inet_ntoa(answer[20:24]) == own:
+                    return name
+    except OSError:
+        return None
+    return None

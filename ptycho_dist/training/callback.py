@@ -1,0 +1,214 @@
+"""What a run does beside computing: say how far it is, agree on stopping, commit checkpoints."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from ptycho_dist.checkpoint.catalog import checkpoint_name
+from ptycho_dist.config.world import World
+from ptycho_dist.data.loader import Position
+from ptycho_dist.rundir import LedgerWriter, RunDirectory
+from ptycho_dist.rundir.heartbeat import State
+from ptycho_dist.runtime.agreement import Agreement
+from ptycho_dist.runtime.report import RankReport
+from ptycho_dist.runtime.stop import StopRequest
+from ptycho_dist.training.datamodule import PtychoData
+from ptycho_dist.training.metrics import Row, write_metrics
+from ptycho_dist.training.module import LossSums, PtychoModule
+
+
+class StoppedOnRequest(Exception):
+    """All ranks have stopped at the same optimizer step, and a checkpoint of it is committed."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped on request at step {step}")
+        self.step = step
+
+
+class RunCallback(Callback):
+    """Keeps the run directory in step with the training, on every rank."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        world: World,
+        rank: int,
+        stop: StopRequest,
+        agreement: Agreement,
+        ledger: LedgerWriter,
+        report: RankReport,
+    ) -> None:
+        self._run = run
+        self._world = world
+        self._rank = rank
+        self._stop = stop
+        self._agreement = agreement
+        self._ledger = ledger
+        self._report = report
+        self._rows: list[Row] = []
+        self._epoch_sums = [0.0, 0.0]  # loss and samples of this epoch, all ranks, as committed
+        self._consumed: list[list[int]] = []  # ranges since the last commit, this rank
+        self._epoch_began = time.monotonic()
+        self._epoch_seconds = 0.0  # spent on this epoch before the last resume
+        self._last_loss: float | None = None
+
+    # --- state in the checkpoint -------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows of the finished epochs and the sums of the unfinished one."""
+        return {
+            "rows": self._rows,
+            "epoch_sums": self._epoch_sums,
+            "epoch_seconds": self._seconds_in_epoch(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the rows and sums of the committed lineage."""
+        self._rows = list(state_dict["rows"])
+        self._epoch_sums = list(state_dict["epoch_sums"])
+        self._epoch_seconds = float(state_dict["epoch_seconds"])
+
+    # --- hooks -------------------------------------------------------------------------------
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        position = _data(trainer).position
+        self._ledger.append(
+            "training_started",
+            step=trainer.global_step,
+            epoch=position.epoch,
+            micro_batch=position.micro_batch,
+        )
+        if self._rank == 0:
+            write_metrics(self._run.metrics / "metrics.csv", self._rows)
+        self._epoch_began = time.monotonic()
+        self._report.start_counting()
+        self._say(trainer, "training")
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_began = time.monotonic()
+        self._epoch_seconds = 0.0
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        data = _data(trainer)
+        start, stop = data.train_sampler.share(batch_idx)
+        if stop > start:
+            self._consumed.append([start, stop])
+        data.position = Position(data.position.epoch, batch_idx + 1)
+        self._report.count_patterns((stop - start) * data.channels)
+        epoch_ends = batch_idx + 1 == self._world.micro_batches_per_epoch
+        step_ends = (batch_idx + 1) % self._world.accum_steps == 0
+        if epoch_ends or not step_ends:
+            return  # an epoch's last step is followed by validation; it stops after that
+        self._say(trainer, "training")
+        self._stop_if_agreed(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._say(trainer, "validating")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data, module = _data(trainer), _module(trainer)
+        self._gather_epoch_sums(module)
+        train_loss = self._epoch_sums[0] / self._epoch_sums[1]
+        val_loss = None
+        if data.test is not None:
+            val_total, val_count = self._agreement.sum(
+                [module.val_sums.total, module.val_sums.count]
+            )
+            val_loss = val_total / val_count
+            module.val_sums = LossSums()
+        seconds = self._seconds_in_epoch()
+        row: Row = {
+            "epoch": data.position.epoch,
+            "step": trainer.global_step,
+            "train_loss": train_loss,
+            "val_loss": val_loss,
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "samples": int(self._epoch_sums[1]),
+            "seconds": round(seconds, 3),
+            "patterns_per_s": round(self._epoch_sums[1] * data.channels / seconds, 1),
+        }
+        self._rows.append(row)
+        self._epoch_sums = [0.0, 0.0]
+        self._epoch_seconds = 0.0
+        self._epoch_began = time.monotonic()
+        data.position = Position(data.position.epoch + 1, 0)
+        self._commit(trainer, epoch=int(row["epoch"] or 0))
+        self._ledger.append("epoch_finished", **row)
+        if self._rank == 0:
+            write_metrics(self._run.metrics / "metrics.csv", self._rows)
+        self._say(trainer, "training", now=True)
+        if data.position.epoch < self._world.epochs:
+            self._stop_if_agreed(trainer)
+
+    # --- parts -------------------------------------------------------------------------------
+
+    @property
+    def rows(self) -> list[Row]:
+        """One row per finished epoch."""
+        return self._rows
+
+    def _stop_if_agreed(self, trainer: Trainer) -> None:
+        if not self._agreement.any(self._stop.requested):
+            return
+        if self._stop.requested:
+            self._ledger.append("stop_requested", signal=self._stop.signal_name)
+        self._gather_epoch_sums(_module(trainer))
+        self._commit(trainer, epoch=_data(trainer).position.epoch)
+        self._ledger.append("stopped", step=trainer.global_step)
+        self._say(trainer, "stopped", now=True)
+        raise StoppedOnRequest(trainer.global_step)
+
+    def _commit(self, trainer: Trainer, epoch: int) -> None:
+        """All ranks save together; each first notes which samples the checkpoint stands for."""
+        began = time.monotonic()
+        step = trainer.global_step
+        self._ledger.append("consumed", step=step, epoch=epoch, ranges=self._consumed)
+        self._consumed = []
+        trainer.save_checkpoint(self._run.checkpoints / checkpoint_name(step))
+        if self._rank == 0:
+            self._ledger.append(
+                "checkpoint_committed", step=step, seconds=round(time.monotonic() - began, 3)
+            )
+
+    def _gather_epoch_sums(self, module: PtychoModule) -> None:
+        own, module.train_sums = module.train_sums, LossSums()
+        total, count = self._agreement.sum([own.total, own.count])
+        self._epoch_sums = [self._epoch_sums[0] + total, self._epoch_sums[1] + count]
+
+    def _seconds_in_epoch(self) -> float:
+        return self._epoch_seconds + time.monotonic() - self._epoch_began
+
+    def _say(self, trainer: Trainer, state: State, now: bool = False) -> None:
+        if not now and not self._report.due(state):
+            return
+        sums = _module(trainer).train_sums
+        if sums.count:
+            self._last_loss = sums.total / sums.count
+        self._report.say(
+            state,
+            epoch=_data(trainer).position.epoch,
+            epochs=self._world.epochs,
+            step=trainer.global_step,
+            total_steps=self._world.total_steps,
+            loss=self._last_loss,
+        )
+
+
+def _data(trainer: Trainer) -> PtychoData:
+    data: PtychoData = trainer.datamodule  # type: ignore[attr-defined]
+    return data
+
+
+def _module(trainer: Trainer) -> PtychoModule:
+    module: PtychoModule = trainer.lightning_module  # type: ignore[assignment]
+    return module

@@ -1,0 +1,99 @@
+"""The data of a run on one rank, and the position in it, which is part of every checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from ptycho_dist.config.run import RunConfig
+from ptycho_dist.config.world import World
+from ptycho_dist.data.formats import read_scan
+from ptycho_dist.data.grouping import build_groups
+from ptycho_dist.data.loader import Position, RankBatchSampler, make_loader
+from ptycho_dist.data.store import GroupDataset
+from ptycho_dist.errors import DataError
+
+
+class PtychoData(LightningDataModule):
+    """Training and, where there is any, validation data of one rank."""
+
+    def __init__(self, config: RunConfig, world: World, rank: int) -> None:
+        """Read and check the files.
+
+        Raises:
+            DataError: a file is not what the data contract promises, or has another detector
+                size than `model.N`.
+        """
+        super().__init__()
+        self._config = config
+        self._rank = rank
+        self._world = world
+        data = config.data
+        self.train = self._open(data.train_data_file, data.n_groups)
+        self.test = self._open(data.test_data_file, None) if data.test_data_file else None
+        if len(self.train) != world.samples:
+            raise DataError(
+                f"{data.train_data_file}: gives {len(self.train)} samples, "
+                f"the plan has {world.samples}; the file has changed since it was planned"
+            )
+        self.train_sampler = self._sampler(len(self.train), config.training.sequential_sampling)
+        self.position = Position()
+        """Epoch, and micro-batches of it that are done; kept by the run's callback."""
+
+    @property
+    def channels(self) -> int:
+        """Patterns per sample, gridsize²."""
+        return self._config.model.gridsize**2
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches from the current position on."""
+        self.train_sampler.start = Position(self.position.epoch, self.position.micro_batch)
+        return self._loader(self.train, self.train_sampler)
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """All test samples, shared by the ranks; an empty list without test data."""
+        if self.test is None:
+            return []
+        return self._loader(self.test, self._sampler(len(self.test), sequential=True))
+
+    def state_dict(self) -> dict[str, int]:
+        """The position, for the checkpoint."""
+        return {"epoch": self.position.epoch, "micro_batch": self.position.micro_batch}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Restore the position; Lightning calls this before it asks for the loaders."""
+        self.position = Position(int(state_dict["epoch"]), int(state_dict["micro_batch"]))
+
+    def _open(self, path: Path, n_groups: int | None) -> GroupDataset:
+        config = self._config
+        scan = read_scan(path)
+        if config.model.N != scan.N:
+            raise DataError(
+                f"{path}: patterns of {scan.N} × {scan.N} pixels, model.N is {config.model.N}; "
+                f"set model.N: {scan.N} or bin the patterns"
+            )
+        groups_GC = build_groups(
+            scan.x_px,
+            scan.y_px,
+            gridsize=config.model.gridsize,
+            neighbor_count=config.data.neighbor_count,
+            n_groups=n_groups,
+            seed=config.data.subsample_seed,
+        )
+        return GroupDataset(scan, groups_GC)
+
+    def _sampler(self, n_samples: int, sequential: bool) -> RankBatchSampler:
+        return RankBatchSampler(
+            n_samples,
+            batch_size=self._world.batch_size,
+            rank=self._rank,
+            ranks=self._world.ranks,
+            seed=self._config.training.seed,
+            sequential=sequential,
+        )
+
+    def _loader(self, dataset: GroupDataset, sampler: RankBatchSampler) -> DataLoader[Any]:
+        return make_loader(dataset, sampler, self._config.execution, self._config.training.seed)

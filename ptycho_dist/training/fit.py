@@ -1,0 +1,105 @@
+"""One attempt of a run on one rank: from the newest whole checkpoint to the end, or to a stop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Literal
+
+import torch.distributed as dist
+
+from ptycho_dist.checkpoint.catalog import newest_whole
+from ptycho_dist.checkpoint.io import RunCheckpointIO
+from ptycho_dist.config.run import RunConfig
+from ptycho_dist.config.world import World
+from ptycho_dist.rundir import LedgerWriter, RunDirectory
+from ptycho_dist.rundir.files import write_json_atomic
+from ptycho_dist.runtime.accelerator import Device
+from ptycho_dist.runtime.agreement import Agreement
+from ptycho_dist.runtime.cluster import JoinedCluster
+from ptycho_dist.runtime.environment import RankEnvironment
+from ptycho_dist.runtime.rendezvous import Joined
+from ptycho_dist.runtime.report import RankReport
+from ptycho_dist.runtime.stop import StopRequest
+from ptycho_dist.training.callback import RunCallback, StoppedOnRequest
+from ptycho_dist.training.datamodule import PtychoData
+from ptycho_dist.training.trainer import build_module, build_trainer
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    run: RunDirectory,
+    config: RunConfig,
+    world: World,
+    environment: RankEnvironment,
+    joined: Joined,
+    device: Device,
+    stop: StopRequest,
+    ledger: LedgerWriter,
+    report: RankReport,
+) -> Literal["finished", "stopped"]:
+    """Train until the last epoch is done or all ranks have agreed to stop.
+
+    Raises:
+        UserError: the data is not what the contract promises, or every checkpoint is damaged.
+        SupersededAttempt: a later attempt has taken the run over.
+    """
+    began = time.monotonic()
+    rank = environment.rank
+    data = PtychoData(config, world, rank)
+    agreement = Agreement(world.ranks)
+    callback = RunCallback(run, world, rank, stop, agreement, ledger, report)
+    trainer = build_trainer(
+        config,
+        world,
+        device,
+        JoinedCluster(environment, joined.attempt),
+        RunCheckpointIO(run, joined.attempt),
+        callback,
+        run,
+    )
+    module = build_module(config, world, data)
+    checkpoint = _checkpoint_of_all(run, joined.store, rank, world.ranks)
+    if checkpoint is not None:
+        ledger.append("resumed_from", checkpoint=checkpoint)
+        log.info("resumes from %s", checkpoint)
+    try:
+        trainer.fit(
+            module,
+            datamodule=data,
+            ckpt_path=None if checkpoint is None else str(run.checkpoints / checkpoint),
+            weights_only=True,
+        )
+    except StoppedOnRequest as stopped:
+        log.info("%s", stopped)
+        return "stopped"
+    if rank == 0:
+        result: dict[str, Any] = {
+            "format": 1,
+            "attempt": joined.attempt.number,
+            "finished_at": time.time(),
+            "seconds_in_last_attempt": round(time.monotonic() - began, 3),
+            "steps": trainer.global_step,
+            "last_epoch": callback.rows[-1],
+        }
+        write_json_atomic(run.result_json, result)
+    ledger.append("finished", step=trainer.global_step)
+    report.say("finished", step=trainer.global_step, total_steps=world.total_steps)
+    return "finished"
+
+
+def _checkpoint_of_all(run: RunDirectory, store: dist.Store, rank: int, ranks: int) -> str | None:
+    """The name of the checkpoint to resume from: chosen by rank 0, the same for all.
+
+    A file system may show other ranks an older listing.
+    """
+    if rank == 0:
+        found, reasons = newest_whole(run)
+        for reason in reasons:
+            log.warning("checkpoint passed over: %s", reason)
+        name = "" if found is None else found.path.name
+        store.set("checkpoint", name)
+    if ranks > 1:
+        name = store.get("checkpoint").decode()
+    return name or None

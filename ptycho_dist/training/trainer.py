@@ -1,0 +1,109 @@
+"""Assembly: from a run's config and a joined world to a Lightning trainer that is ready to fit."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import timedelta
+
+import torch
+from lightning.fabric.plugins.environments import ClusterEnvironment
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+
+from ptycho_dist.checkpoint.io import RunCheckpointIO
+from ptycho_dist.config.run import RunConfig
+from ptycho_dist.config.world import World
+from ptycho_dist.models.registry import build_model
+from ptycho_dist.physics.forward import probe_scale
+from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.runtime.accelerator import Device
+from ptycho_dist.training.datamodule import PtychoData
+from ptycho_dist.training.module import PtychoModule
+
+
+class _OurSignalHandlers(_SignalConnector):
+    """Lightning's SIGTERM handler runs a collective inside the handler, which hangs ranks that
+    are elsewhere; the run's own flags (ptycho_dist.runtime.stop) stay in force instead."""
+
+    def register_signal_handlers(self) -> None:
+        pass
+
+    def teardown(self) -> None:
+        pass
+
+
+def build_module(config: RunConfig, world: World, data: PtychoData) -> PtychoModule:
+    """The network with its physics; the same initial weights on every rank, from the seed."""
+    torch.manual_seed(config.training.seed)
+    return PtychoModule(
+        build_model(config.model),
+        probe_scale(data.train.probe_PHW, data.train.mean_total_counts),
+        data.train.normalisation,
+        config.training,
+        config.execution.learning_rate,
+        world,
+    )
+
+
+def build_trainer(
+    config: RunConfig,
+    world: World,
+    device: Device,
+    environment: ClusterEnvironment,
+    checkpoint_io: RunCheckpointIO,
+    callback: Callback,
+    run: RunDirectory,
+) -> Trainer:
+    """A trainer whose world, checkpoints and signals are ours, and whose loops are Lightning's."""
+    # Our loader begins at the checkpoint's position by itself; Lightning cannot see that.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    # Fewer workers than CPU cores is the plan's choice.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    execution = config.execution
+    trainer = Trainer(
+        accelerator=device.kind,
+        strategy=_strategy(config, world, device, environment, checkpoint_io),
+        devices=world.devices_per_node,
+        num_nodes=world.nodes,
+        precision=execution.precision,
+        max_epochs=world.epochs,
+        accumulate_grad_batches=execution.accum_steps,
+        gradient_clip_val=execution.gradient_clip_val,
+        gradient_clip_algorithm=execution.gradient_clip_algorithm,
+        deterministic=execution.deterministic,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=execution.enable_progress_bar,
+        num_sanity_val_steps=0,
+        callbacks=[callback],
+        default_root_dir=run.path,
+    )
+    trainer._signal_connector = _OurSignalHandlers(trainer)
+    return trainer
+
+
+def _strategy(
+    config: RunConfig,
+    world: World,
+    device: Device,
+    environment: ClusterEnvironment,
+    checkpoint_io: RunCheckpointIO,
+) -> Strategy:
+    if world.ranks == 1 and config.execution.strategy == "auto":
+        return SingleDeviceStrategy(
+            torch.device(device.kind, device.index)
+            if device.kind != "cpu"
+            else torch.device("cpu"),
+            checkpoint_io=checkpoint_io,
+        )
+    return DDPStrategy(
+        cluster_environment=environment,
+        checkpoint_io=checkpoint_io,
+        process_group_backend=device.backend,
+        timeout=timedelta(seconds=config.execution.collective_timeout_s),
+        find_unused_parameters=False,
+        gradient_as_bucket_view=True,
+    )
