@@ -106,7 +106,7 @@ class LocalJob:
         while any(rank.poll() is None for rank in self._ranks):
             now = time.monotonic()
             if not first_bad:
-                first_bad = next((r.returncode for r in self._ranks if r.returncode), 0)
+                first_bad = self._first_bad()
                 if first_bad:
                     together = first_bad == EXIT_STOPPED
                     self._kill_after(LEAVE_TOGETHER_S if together else FAIL_TOGETHER_S)
@@ -116,8 +116,17 @@ class LocalJob:
             if now >= min(self._kill_at, walltime_at):
                 self._signal_all(signal.SIGKILL)
             time.sleep(POLL_S)
-        code = first_bad or next((r.returncode for r in self._ranks if r.returncode), 0)
+        code = first_bad or self._first_bad()
         return code if code >= 0 else 128 - code
+
+    def _first_bad(self) -> int:
+        """The exit code that explains the others: a rank that was killed says nothing itself,
+        and the ranks that lose it fail within milliseconds."""
+        codes = {rank: p.returncode for rank, p in enumerate(self._ranks) if p.returncode}
+        for rank, code in codes.items():
+            if code < 0:
+                print(f"rank {rank} was killed by {signal.Signals(-code).name}", flush=True)
+        return min(codes.values(), default=0)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self._signal_all(number)

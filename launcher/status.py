@@ -118,8 +118,6 @@ def _ended(run: RunDirectory, attempt: dict[str, Any]) -> tuple[str, str]:
         return "cancelled", f"cancelled on request, {how}"
     if outcome == "stopped":
         return "stopped", "all ranks stopped on request with a checkpoint; `resume` goes on"
-    if outcome == "finished":
-        return "finished", "all epochs are done"
     reasons = [
         f"rank {h.rank} on {h.node}: {h.reason}"
         for h in read_heartbeats(run).values()

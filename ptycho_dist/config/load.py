@@ -81,6 +81,23 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
     origins = dict.fromkeys(_leaf_paths(data), "run.yaml")
     for override in overrides:
         origins |= _apply_override(data, override)
+    return load_run_data(data, str(path), text, origins)
+
+
+def load_run_data(
+    data: dict[str, Any], source: str, text: str, origins: dict[str, str]
+) -> LoadedConfig:
+    """Complete plain data with the front end's defaults, and check it.
+
+    Args:
+        data: sections of fields; changed in place.
+        source: where it came from, for messages.
+        text: what the run directory keeps as run.yaml.
+        origins: where each given value came from.
+
+    Raises:
+        ConfigError: with every fault of the config.
+    """
     for section in _sections():
         if section in data and data[section] is None:  # a heading with nothing under it
             data[section] = {}
@@ -90,11 +107,11 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
         if isinstance(block, dict) and field not in block:
             block[field] = value
             origins[dotted] = "front end"
-    config = resolve_paths(decode_run_config(data, str(path)))
-    _require_files(config, str(path))
+    config = resolve_paths(decode_run_config(data, source))
+    _require_files(config, source)
     for dotted in _leaf_paths(run_config_to_json(config)):
         origins.setdefault(dotted, "default")
-    return LoadedConfig(config=config, text=text, source=str(path), origins=origins)
+    return LoadedConfig(config=config, text=text, source=source, origins=origins)
 
 
 def decode_run_config(data: Any, source: str) -> RunConfig:
@@ -244,12 +261,12 @@ def _unknown_key_advice(path: str) -> str:
     section, _, key = path.rpartition(".")
     known = list(_all_field_paths())
     siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == section]
-    close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.6)
-    if close:
-        return f"unknown key; did you mean {f'{section}.' if section else ''}{close[0]}?"
     elsewhere = [name for name in known if name.rpartition(".")[2] == key]
     if elsewhere:
         return f"unknown key here; {elsewhere[0]} has this name"
+    close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.6)
+    if close:
+        return f"unknown key; did you mean {f'{section}.' if section else ''}{close[0]}?"
     leaves = {name.rpartition(".")[2]: name for name in known}
     close = difflib.get_close_matches(key, leaves, n=1, cutoff=0.6)
     if close:

@@ -63,11 +63,9 @@ def parse_yaml(text: str, source: str) -> Any:
     """
     if len(text) > MAX_BYTES:
         raise YamlError(f"{source}: {len(text)} characters are too many for a config")
-    loader = _CoreLoader(text)
     try:
-        _refuse_surprises(loader, source)
-        loader = _CoreLoader(text)
-        return loader.get_single_data()
+        _refuse_surprises(_CoreLoader(text), source)
+        return _CoreLoader(text).get_single_data()
     except yaml.MarkedYAMLError as error:
         raise YamlError(f"{source}{_place(error.problem_mark)}: {_advice(error)}") from None
     except yaml.YAMLError as error:

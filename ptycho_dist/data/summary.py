@@ -68,8 +68,8 @@ def summarise(scan: ScanData) -> ScanSummary:
         f"patterns of {scan.N} px cannot be trained on: N is one of 64, 128, 256": (
             scan.N not in _TRAINABLE_N
         ),
-        f"{dark} patterns are dark throughout: drop them": dark > 0,
-        f"{repeated} positions coincide with another one": repeated > 0,
+        f"patterns without a single count: {dark}; drop them": dark > 0,
+        f"positions that coincide with another one: {repeated}": repeated > 0,
         f"the overlap is {overlap or 0:.0%}, below {_LEAST_OVERLAP:.0%}: neighbours share little": (
             overlap is not None and overlap < _LEAST_OVERLAP
         ),

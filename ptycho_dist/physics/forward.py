@@ -38,7 +38,7 @@ def diffraction_amplitude(
         )
     # (B, C, 1, H, W) · (P, H, W) -> (B, C, P, H, W)
     exit_wave_BCPHW = object_patches_BCHW.unsqueeze(2) * probe_PHW
-    if exit_wave_BCPHW.shape[0] == 0:  # an FFT of nothing is an error in torch
+    if exit_wave_BCPHW.shape[0] == 0:  # MKL refuses to transform nothing
         intensity_BCHW = (exit_wave_BCPHW.real**2 + exit_wave_BCPHW.imag**2).sum(dim=2)
     else:
         far_field_BCPHW = torch.fft.fft2(exit_wave_BCPHW, norm="ortho")

@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ptycho_dist.config.load import config_digest
 from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, UserError
@@ -19,6 +19,9 @@ from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.report import RankReport
 from ptycho_dist.runtime.stop import StopRequest
 from ptycho_dist.runtime.threads import announce_threads
+
+if TYPE_CHECKING:  # torch takes seconds: the rank shows that it lives first
+    from torch.distributed import Store
 
 
 def run_rank(arguments: list[str], stop: StopRequest) -> NoReturn:
@@ -52,6 +55,8 @@ def run_rank(arguments: list[str], stop: StopRequest) -> NoReturn:
 def _live(
     run: RunDirectory, environment: RankEnvironment, report: RankReport, stop: StopRequest
 ) -> int:
+    for noisy in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.basicConfig(
         level=logging.INFO,
         format=f"%(asctime)s rank {environment.rank} %(levelname)s %(message)s",
@@ -129,17 +134,20 @@ def _attempt_of(run: RunDirectory, environment: RankEnvironment) -> Attempt:
     )
 
 
-def _leave_together(store: object, world_size: int, outcome: str) -> None:
+def _leave_together(store: Store, world_size: int, outcome: str) -> None:
     """Wait, within a limit, until every rank is at its very end.
 
     srun kills the other ranks as soon as one has left with 75: they must have nothing left to do.
     """
-    store.add("at-the-end", 1)  # type: ignore[attr-defined]
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if store.add("at-the-end", 0) >= world_size:  # type: ignore[attr-defined]
-            return
-        time.sleep(0.02)
+    try:
+        store.add("at-the-end", 1)
+        while time.monotonic() < deadline:
+            if store.add("at-the-end", 0) >= world_size:
+                return
+            time.sleep(0.02)
+    except RuntimeError:
+        return  # rank 0 and its store have left: it saw every rank at the end
     logging.warning("some ranks did not come to the end (%s) within 20 s", outcome)
 
 

@@ -143,8 +143,9 @@ class RunCallback(Callback):
         self._epoch_began = time.monotonic()
         data.position = Position(data.position.epoch + 1, 0)
         self._commit(trainer, epoch=int(row["epoch"] or 0))
-        self._ledger.append("epoch_finished", **row)
+        self._last_loss = train_loss
         if self._rank == 0:
+            self._ledger.append("epoch_finished", **row)
             write_metrics(self._run.metrics / "metrics.csv", self._rows)
         self._say(trainer, "training", now=True)
         if data.position.epoch < self._world.epochs:

@@ -21,6 +21,19 @@ from ptycho_dist.runtime.accelerator import Device
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.module import PtychoModule
 
+_HARMLESS_WARNINGS = (
+    # The loader begins at the checkpoint's position by itself; Lightning cannot see that.
+    ".*your dataloader is not resumable.*",
+    # The number of workers is the plan's choice.
+    ".*does not have many workers.*",
+    # The ranks were started by the local cluster, on purpose.
+    ".*`srun` command is available on your system but is not used.*",
+    # One channel more or less: a copy of nine numbers.
+    ".*Grad strides do not match bucket view strides.*",
+    # Between Lightning's own parts.
+    ".*isinstance\\(treespec, LeafSpec\\).*",
+)
+
 
 class _OurSignalHandlers(_SignalConnector):
     """Lightning's SIGTERM handler runs a collective inside the handler, which hangs ranks that
@@ -56,10 +69,8 @@ def build_trainer(
     run: RunDirectory,
 ) -> Trainer:
     """A trainer whose world, checkpoints and signals are ours, and whose loops are Lightning's."""
-    # Our loader begins at the checkpoint's position by itself; Lightning cannot see that.
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-    # Fewer workers than CPU cores is the plan's choice.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    for harmless in _HARMLESS_WARNINGS:
+        warnings.filterwarnings("ignore", message=harmless)
     execution = config.execution
     trainer = Trainer(
         accelerator=device.kind,

@@ -1,4 +1,4 @@
-"""Unit and centring of the patterns, and their values: DATA-020 to DATA-029."""
+"""Unit and centring of the patterns, and their values (section 2 of the data contract)."""
 
 from __future__ import annotations
 
@@ -128,9 +128,9 @@ def test_values_beyond_float32_and_patterns_without_signal(
     scan_file: ScanFile, small_scan: ScanData
 ) -> None:
     """DATA-024."""
+    amp_MHW = small_scan.diffraction_amp_MHW.astype(np.float64)
+    amp_MHW[39, 0, 0] = 1e300
     with pytest.raises(DataError, match="not finite"):
-        amp_MHW = small_scan.diffraction_amp_MHW.astype(np.float64)
-        amp_MHW[39, 0, 0] = 1e300
         read_scan(scan_file(diff3d=amp_MHW))
     with pytest.raises(DataError, match="zero everywhere"):
         read_scan(scan_file(diff3d=np.zeros((40, 64, 64), np.float32)))

@@ -1,4 +1,4 @@
-"""The header reader: DATA-030 to DATA-032."""
+"""The header reader (section 3 of the data contract)."""
 
 from __future__ import annotations
 

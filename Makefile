@@ -1,0 +1,45 @@
+# make demo    install, simulate a scan, train on two local ranks, show the result
+# make test    the whole test suite; starts a real one-host SLURM where its packages are installed
+# make check   lint, format, types, import rules
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: .venv demo test check schema cluster-up cluster-down clean
+
+.venv: $(INSTALLED)
+
+# torch comes from constraints.txt; on machines without a CUDA build at hand it is the CPU one.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)
+	mkdir -p demo
+	test -f demo/train.npz || $(BIN)/ptycho-data simulate demo/train.npz --n-patterns 512
+	test -f demo/test.npz || $(BIN)/ptycho-data simulate demo/test.npz --n-patterns 64 --seed 1
+	$(BIN)/ptycho-launch submit slurm/examples/quickstart.yaml --cluster local --wait
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+schema: $(INSTALLED)
+	$(BIN)/python -m ptycho_dist.config.schema > specs/run_config.schema.json
+
+cluster-up:
+	@$(PYTHON) slurm/cluster/cluster.py up $(CLUSTER_OPTIONS)
+
+cluster-down:
+	@$(PYTHON) slurm/cluster/cluster.py down
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

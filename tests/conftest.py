@@ -1,0 +1,74 @@
+"""Fixtures that every part of the suite shares."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _private_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's cache, runs, or another job's variables."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in list(os.environ):
+        if name.startswith(("SLURM_", "SBATCH_", "PTYCHO_DIST_ATTEMPT", "PTYCHO_DIST_RUNS")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def scan_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small simulated scan: 37 patterns of 64 × 64 pixels."""
+    return simulate_scan(tmp_path_factory.mktemp("scan") / "train.npz", n_patterns=37)
+
+
+def simulate_scan(path: Path, *, n_patterns: int, seed: int = 0) -> Path:
+    """Write a simulated scan file, without its truth."""
+    from ptycho_dist.data.formats import write_scan
+    from ptycho_dist.data.simulate import SimulationSpec, simulate
+
+    scan, _ = simulate(SimulationSpec(n_patterns=n_patterns, seed=seed, n_photons=1e5))
+    write_scan(path, scan, {})
+    return path
+
+
+@pytest.fixture
+def make_config(tmp_path: Path, scan_file: Path) -> Callable[..., Path]:
+    """Write a run.yaml for the small scan; keyword arguments are text of further sections."""
+
+    def write(text: str = "", name: str = "tiny") -> Path:
+        path = tmp_path / "run.yaml"
+        path.write_text(f"name: {name}\ndata: {{train_data_file: {scan_file}}}\n{text}")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def simulate() -> Callable[..., Path]:
+    """`simulate(path, n_patterns=..., seed=...)` writes a scan file."""
+    return simulate_scan
+
+
+@pytest.fixture
+def launch() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`launch("submit", config, ...)`: ptycho-launch as a person runs it, in its own process."""
+
+    def run(
+        *arguments: object, env: dict[str, str] | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "launcher", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **(env or {})},
+        )
+
+    return run

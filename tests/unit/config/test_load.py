@@ -1,0 +1,209 @@
+"""From run.yaml to RunConfig: every fault at once, each with its path (specs/run_config.md)."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from ptycho_dist.config import (
+    InferenceConfig,
+    ModelConfig,
+    PyTorchExecutionConfig,
+    RunConfig,
+    TrainingConfig,
+)
+from ptycho_dist.config.load import (
+    ConfigError,
+    config_digest,
+    decode_run_config,
+    load_run_config,
+    run_config_to_json,
+)
+from ptycho_dist.config.resources import walltime_seconds
+from ptycho_dist.config.schema import run_config_schema
+from ptycho_dist.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def faults_of(path, *overrides):
+    with pytest.raises(ConfigError) as caught:
+        load_run_config(path, overrides)
+    return {fault.path: fault.message for fault in caught.value.faults}
+
+
+def test_every_fault_is_named_at_once_with_its_path(make_config):
+    path = make_config(
+        """
+model: {N: 65}
+training: {nepochs: 1.5, batch_size: "3", nll_weight: .inf, learning_rate: 1}
+execution: {accelerator: bogus, deterministic: banana, learning_rate: .nan}
+resources: {nodes: 0, node: 1, time: "1:99:00", mem_per_node: 3x}
+environment: {env: {RANK: "1", 1a: x}, setup: ["a\\nb"], modules: ["-x"]}
+resource: {}
+"""
+    )
+    assert set(faults_of(path)) == {
+        "model.N",
+        "training.nepochs",
+        "training.batch_size",
+        "training.nll_weight",
+        "training.learning_rate",
+        "execution.accelerator",
+        "execution.deterministic",
+        "execution.learning_rate",
+        "resources.nodes",
+        "resources.node",
+        "resources.time",
+        "resources.mem_per_node",
+        "environment.env.RANK",
+        "environment.env.1a",
+        "environment.setup[0]",
+        "environment.modules[0]",
+        "resource",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "advice"),
+    [
+        ("resources: {node: 1}", "resources.node", "did you mean resources.nodes?"),
+        ("trainin: {}", "trainin", "did you mean training?"),
+        ("nodes: 2", "nodes", "resources.nodes has this name"),
+        ("training: {learning_rate: 1}", "training.learning_rate", "execution.learning_rate"),
+        ("training: {learning_rat: 1}", "training.learning_rat", "execution.learning_rate"),
+        ("model: {qqq: 1}", "model.qqq", "known here: N, architecture"),
+    ],
+)
+def test_unknown_keys_are_refused_with_the_nearest_name(make_config, text, path, advice):
+    message = faults_of(make_config(text))[path]
+    assert "unknown key" in message
+    assert advice in message
+
+
+def test_a_missing_data_file_is_named_as_resolved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text("name: a\ndata: {train_data_file: sub/none.npz}")
+    faults = faults_of(Path("run.yaml"))
+    assert faults == {"data.train_data_file": f"no such file: {tmp_path}/sub/none.npz"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"# only a comment\n", "empty"),
+        (b"[1, 2]", "found a list"),
+        (b"\xff\xfe", "not UTF-8"),
+    ],
+)
+def test_files_that_are_no_config(tmp_path, content, words):
+    path = tmp_path / "run.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        load_run_config(path)
+
+
+def test_a_heading_with_nothing_under_it_means_its_defaults(make_config):
+    loaded = load_run_config(make_config("model:\ntraining:\n"))
+    assert loaded.config.model == ModelConfig()
+
+
+def test_precedence_and_the_origin_of_each_value(make_config):
+    loaded = load_run_config(
+        make_config("resources: {nodes: 2, tasks_per_node: 2}"), ["resources.nodes=4"]
+    )
+    assert loaded.config.resources.nodes == 4
+    assert loaded.origins["resources.nodes"] == "--set"
+    assert loaded.origins["resources.tasks_per_node"] == "run.yaml"
+    assert loaded.origins["execution.accelerator"] == "front end"
+    assert loaded.origins["training.seed"] == "default"
+    assert set(loaded.origins) >= {
+        f"execution.{field.name}" for field in dataclasses.fields(PyTorchExecutionConfig)
+    }
+
+
+def test_the_accelerator_is_auto_in_yaml_and_cpu_in_python(make_config):
+    assert load_run_config(make_config()).config.execution.accelerator == "auto"
+    assert PyTorchExecutionConfig().accelerator == "cpu"
+
+
+@pytest.mark.parametrize("override", ["nodes", "=3", "resources.=3", "name.x=3"])
+def test_overrides_that_are_none(make_config, override):
+    with pytest.raises(UserError):
+        load_run_config(make_config(), [override])
+
+
+def test_json_and_back_is_the_same_config_with_the_same_digest(make_config):
+    text = 'environment: {env: {A: "x y"}, setup: [echo 1]}\nrequeue: {signal_lead_s: 90}'
+    config = load_run_config(make_config(text)).config
+    data = json.loads(json.dumps(run_config_to_json(config)))
+    assert decode_run_config(data, "test") == config
+    assert config_digest(decode_run_config(data, "test")) == config_digest(config)
+    changed = dataclasses.replace(config, training=TrainingConfig(seed=1))
+    assert config_digest(changed) != config_digest(config)
+
+
+def test_configs_are_frozen_and_refuse_wrong_values_when_made():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ModelConfig().N = 128
+    for wrong in (
+        lambda: ModelConfig(N=65),
+        lambda: TrainingConfig(batch_size=0),
+        lambda: PyTorchExecutionConfig(learning_rate=float("nan")),
+        lambda: PyTorchExecutionConfig(strategy="bogus"),
+        lambda: PyTorchExecutionConfig(persistent_workers=True),
+        lambda: PyTorchExecutionConfig(prefetch_factor=2),
+        lambda: InferenceConfig(
+            model_path=Path("a"), test_data_file=Path("b"), output_dir=Path("c"), batch_size=0
+        ),
+    ):
+        with pytest.raises(ValueError, match="found|Input should be|input"):
+            wrong()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30", 1800),
+        ("1:30", 90),
+        ("02:00:00", 7200),
+        ("1-0", 86400),
+        ("1-12:30", 131400),
+        ("2-00:00:01", 172801),
+        ("90:00", 5400),
+    ],
+)
+def test_walltimes_are_those_of_sbatch(text, seconds):
+    assert walltime_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "1:60", "0:00:00", "1:60:00", "x", "-1", "1:2:3:4"])
+def test_walltimes_that_are_none(text):
+    with pytest.raises(ValueError, match="expected|59|zero"):
+        walltime_seconds(text)
+
+
+def test_the_schema_in_specs_is_that_of_the_code():
+    stored = json.loads((REPOSITORY / "specs/run_config.schema.json").read_text())
+    assert stored == run_config_schema(), "run `make schema`"
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "slurm/examples").glob("*.yaml")))
+def test_examples_are_valid_by_schema_and_by_code(path):
+    data = yaml.safe_load(path.read_text())
+    data["execution"]["learning_rate"] = float(data["execution"]["learning_rate"])
+    jsonschema.validate(data, run_config_schema())
+    assert isinstance(decode_run_config(data, str(path)), RunConfig)
+
+
+def test_the_schema_refuses_what_the_code_refuses():
+    for wrong in ({"name": "a b"}, {"resources": {"nodes": 0}}, {"bogus": 1}):
+        data = {"name": "a", "data": {"train_data_file": "x"}, **wrong}
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(data, run_config_schema())
+        with pytest.raises(ConfigError):
+            decode_run_config(data, "test")

@@ -1,0 +1,63 @@
+"""The world-size contract as a pure function (specs/launch_plan.md LP-010 to LP-016)."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptycho_dist.config.load import decode_run_config
+from ptycho_dist.config.world import World, world_of
+from ptycho_dist.data.order import micro_batches, samples_of_step
+
+
+def config(**sections):
+    data = {"name": "a", "data": {"train_data_file": "x.npz"}, **sections}
+    return decode_run_config(data, "test")
+
+
+def test_tasks_per_node_default_to_gpus_else_one():
+    assert world_of(config(), 10).ranks == 1
+    assert world_of(config(resources={"nodes": 3, "gpus_per_node": 4}), 10).ranks == 12
+    assert world_of(config(resources={"nodes": 3, "tasks_per_node": 2}), 10).ranks == 6
+
+
+@given(
+    nodes=st.integers(1, 6),
+    tasks=st.integers(1, 6),
+    batch=st.integers(1, 20),
+    accum=st.integers(1, 5),
+    epochs=st.integers(1, 4),
+    samples=st.integers(36, 500),
+)
+def test_the_numbers_are_those_that_the_sample_order_gives(
+    nodes, tasks, batch, accum, epochs, samples
+):
+    world = world_of(
+        config(
+            resources={"nodes": nodes, "tasks_per_node": tasks},
+            training={"batch_size": batch, "nepochs": epochs},
+            execution={"accum_steps": accum},
+        ),
+        samples,
+    )
+    assert world.ranks == nodes * tasks
+    assert world.devices_per_node == world.tasks_per_node == tasks
+    assert world.global_batch == batch * accum * world.ranks
+    windows = list(micro_batches(samples, batch_size=batch, ranks=world.ranks))
+    assert world.micro_batches_per_epoch == len(windows)
+    steps = {j // accum for j in range(len(windows))}
+    assert world.steps_per_epoch == len(steps) == math.ceil(samples / world.global_batch)
+    assert world.total_steps == epochs * world.steps_per_epoch
+    in_steps = [
+        samples_of_step(
+            samples, batch_size=batch, ranks=world.ranks, accum_steps=accum, micro_batch=s * accum
+        )
+        for s in steps
+    ]
+    assert sum(in_steps) == samples
+    assert World(**world.to_json()) == world
+
+
+def test_n_groups_are_the_samples():
+    sections = {"data": {"train_data_file": "x", "n_groups": 7}}
+    assert world_of(decode_run_config({"name": "a", **sections}, "t"), 100).samples == 7

@@ -1,0 +1,123 @@
+"""Groups (section 4 of the data contract)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptycho_dist.data.grouping import build_groups
+from ptycho_dist.errors import DataError
+
+
+@st.composite
+def scans(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Positions: scattered, on a raster (many ties), or all in a few places."""
+    count = draw(st.integers(20, 60))
+    generator = np.random.default_rng(draw(st.integers(0, 2**31)))
+    kind = draw(st.sampled_from(["scattered", "raster", "coincident"]))
+    if kind == "scattered":
+        return generator.uniform(0, 100, count), generator.uniform(0, 100, count)
+    if kind == "raster":
+        return 0.1 * (np.arange(count) % 7), 0.1 * (np.arange(count) // 7)
+    return generator.integers(0, 2, count) * 1.0, generator.integers(0, 2, count) * 1.0
+
+
+def nearest_by_hand(x_px: np.ndarray, y_px: np.ndarray, seed: int, count: int) -> list[int]:
+    """All others by distance (to a thousandth of a pixel), then by index, without a tree."""
+    distance = np.rint(np.hypot(x_px - x_px[seed], y_px - y_px[seed]) * 1000)
+    ranked = sorted((distance[i], i) for i in range(x_px.size) if i != seed)
+    return [i for _, i in ranked[:count]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(scans(), st.sampled_from([2, 3]), st.integers(9, 12), st.integers(0, 1000))
+def test_members_are_the_seed_and_others_of_its_nearest(
+    scan: tuple[np.ndarray, np.ndarray], gridsize: int, neighbor_count: int, seed: int
+) -> None:
+    """DATA-041, DATA-042: seed first, no pattern twice, neighbours in order of distance."""
+    x_px, y_px = scan
+    groups = build_groups(
+        x_px, y_px, gridsize=gridsize, neighbor_count=neighbor_count, n_groups=None, seed=seed
+    )
+    assert groups.shape == (x_px.size, gridsize**2)
+    assert groups.dtype == np.int64
+    np.testing.assert_array_equal(groups[:, 0], np.arange(x_px.size))
+    for group in groups.tolist():
+        near = nearest_by_hand(x_px, y_px, group[0], neighbor_count)
+        ranks = [near.index(member) for member in group[1:]]  # ValueError: not a neighbour
+        assert ranks == sorted(set(ranks))
+
+
+@settings(max_examples=30, deadline=None)
+@given(scans(), st.integers(1, 20), st.integers(0, 1000), st.sampled_from([1, 2]))
+def test_a_subset_of_seeds(
+    scan: tuple[np.ndarray, np.ndarray], n_groups: int, seed: int, gridsize: int
+) -> None:
+    """DATA-043, DATA-044: without replacement, in scan order, and part of every larger choice."""
+    x_px, y_px = scan
+
+    def groups(count: int | None) -> list[tuple[int, ...]]:
+        array = build_groups(
+            x_px, y_px, gridsize=gridsize, neighbor_count=6, n_groups=count, seed=seed
+        )
+        return [tuple(row) for row in array.tolist()]
+
+    chosen = groups(n_groups)
+    seeds = [group[0] for group in chosen]
+    assert len(chosen) == n_groups
+    assert seeds == sorted(set(seeds))
+    assert chosen == groups(n_groups)
+    assert set(chosen) <= set(groups(x_px.size)) == set(groups(None))
+    assert set(chosen) <= set(groups(min(n_groups + 3, x_px.size)))
+
+
+def test_the_seed_decides_and_draws_are_even() -> None:
+    """DATA-042: every one of the K neighbours is drawn about equally often."""
+    generator = np.random.default_rng(5)
+    x_px, y_px = generator.uniform(0, 100, (2, 2000))
+    arguments = {"gridsize": 2, "neighbor_count": 6, "n_groups": None}
+    one, other = (build_groups(x_px, y_px, **arguments, seed=seed) for seed in (1, 2))
+    assert (one[:, 1:] != other[:, 1:]).any()
+    ranks = np.zeros(6)
+    for group in one[:300].tolist():
+        near = nearest_by_hand(x_px, y_px, group[0], 6)
+        for member in group[1:]:
+            ranks[near.index(member)] += 1
+    assert ranks.sum() == 900
+    assert np.all(np.abs(ranks / 150 - 1) < 0.3)
+
+
+def test_the_choice_of_seeds_depends_on_the_seed() -> None:
+    """DATA-043."""
+    x_px = np.arange(100.0)
+    first, second = (
+        build_groups(x_px, 0 * x_px, gridsize=1, neighbor_count=1, n_groups=50, seed=seed)
+        for seed in (0, 1)
+    )
+    assert not np.array_equal(first, second)
+
+
+def test_gridsize_one_is_each_pattern_alone() -> None:
+    """DATA-041: neighbours are not asked for, so one pattern is enough."""
+    groups = build_groups(
+        np.zeros(1), np.zeros(1), gridsize=1, neighbor_count=7, n_groups=None, seed=0
+    )
+    np.testing.assert_array_equal(groups, [[0]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_groups": 11}, "n_groups is 11 and the scan has 10 patterns"),
+        ({"n_groups": 0}, "n_groups is 0"),
+        ({"neighbor_count": 3}, "neighbor_count is 3 and gridsize 2 makes groups of 4"),
+        ({"neighbor_count": 10}, "the scan has 10 patterns and neighbor_count 10 needs 11"),
+    ],
+)
+def test_what_cannot_be_grouped_is_refused(changes: dict[str, int], message: str) -> None:
+    """DATA-045."""
+    arguments = {"gridsize": 2, "neighbor_count": 5, "n_groups": None, "seed": 0, **changes}
+    with pytest.raises(DataError, match=message):
+        build_groups(np.arange(10.0), np.zeros(10), **arguments)  # type: ignore[arg-type]

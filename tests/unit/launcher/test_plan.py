@@ -1,0 +1,79 @@
+"""Contradictions are refused before anything is submitted (LP-020 to LP-030)."""
+
+import pytest
+
+from launcher.plan import DataFacts, make_plan
+from ptycho_dist.config.load import ConfigError, load_run_config
+
+FACTS = DataFacts(n_patterns=37, N=64)
+
+
+def plan(make_config, text, facts=FACTS, test=None):
+    return make_plan(load_run_config(make_config(text)), facts, test)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "words"),
+    [
+        ("resources: {tasks_per_node: 2, gpus_per_node: 4}", "resources.tasks_per_node", "equal"),
+        (
+            "resources: {gpus_per_node: 4}\nexecution: {accelerator: cpu}",
+            "resources.gpus_per_node",
+            "leave one of them out",
+        ),
+        ("execution: {accelerator: cuda}", "resources.gpus_per_node", "no GPU is asked for"),
+        ("execution: {accelerator: gpu}", "resources.gpus_per_node", "no GPU is asked for"),
+        (
+            "resources: {nodes: 2}\nexecution: {accelerator: mps}",
+            "execution.accelerator",
+            "cannot join 2 ranks",
+        ),
+        ("execution: {accelerator: tpu}", "execution.accelerator", "not supported"),
+        ('resources: {time: "00:00:50"}', "requeue.signal_lead_s", "nothing would run"),
+        ("resources: {nodes: 38}", "resources.nodes", "38 ranks share 37 samples"),
+        (
+            "model: {gridsize: 2}\nresources: {nodes: 2}",
+            None,
+            None,
+        ),
+        ("model: {gridsize: 3}", "data.neighbor_count", "at least 9"),
+        ("model: {N: 128}", "model.N", "64 × 64"),
+        ("training: {nll_weight: 0}", "training.nll_weight", "nothing to learn"),
+    ],
+)
+def test_contradictions(make_config, text, path, words):
+    if path is None:
+        assert plan(make_config, text).world.ranks == 2
+        return
+    with pytest.raises(ConfigError) as caught:
+        plan(make_config, text)
+    faults = {fault.path: fault.message for fault in caught.value.faults}
+    assert words in faults[path]
+
+
+def test_all_contradictions_come_at_once(make_config):
+    with pytest.raises(ConfigError) as caught:
+        plan(make_config, 'model: {N: 128}\nresources: {time: "1:00", nodes: 99}')
+    assert {fault.path for fault in caught.value.faults} == {
+        "model.N",
+        "requeue.signal_lead_s",
+        "resources.nodes",
+    }
+
+
+def test_more_groups_than_patterns_are_refused(make_config, tmp_path):
+    path = make_config()
+    path.write_text(path.read_text().replace("npz}", "npz, n_groups: 38}"))
+    with pytest.raises(ConfigError, match=r"data\.n_groups: 38 groups, .* 37 patterns"):
+        make_plan(load_run_config(path), FACTS, None)
+
+
+def test_the_validation_file_must_fit_too(make_config):
+    with pytest.raises(ConfigError) as caught:
+        plan(make_config, "", test=DataFacts(10, 128))
+    assert caught.value.faults[0].path == "model.N"
+
+
+def test_auto_stays_symbolic(make_config):
+    assert plan(make_config, "resources: {gpus_per_node: 2}").accelerator == "auto"
+    assert plan(make_config, "resources: {gpus_per_node: 2}").world.tasks_per_node == 2
