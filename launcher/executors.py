@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import submitit
@@ -71,7 +73,8 @@ def submit_script(run: RunDirectory, cluster: str) -> str:
     """
     executor = LocalScriptExecutor(run) if cluster == "local" else SlurmScriptExecutor(run)
     try:
-        job = executor._submit_command(str(run.path))
+        with redirect_stderr(StringIO()):  # submitit repeats there what its exception carries
+            job = executor._submit_command(str(run.path))
     except (FailedJobError, FailedSubmissionError) as error:
         raise _refusal(str(error)) from None
     return str(job.job_id)

@@ -72,3 +72,12 @@ def launch() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--signal-trials",
+        type=int,
+        default=2,
+        help="signals per kind in tests/slurm/test_signals.py (a campaign: 20)",
+    )

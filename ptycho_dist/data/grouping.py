@@ -89,7 +89,7 @@ def _nearest(xy_M2: np.ndarray, neighbours: int) -> np.ndarray:
         asked = min(asked, count)
         distance_RQ, index_RQ = tree.query(xy_M2[open_R], k=asked)
         steps_RQ = np.rint(distance_RQ / _QUANTUM_PX)
-        horizon_R = steps_RQ[:, -1]
+        horizon_R = steps_RQ[:, -1].copy()  # the seed itself may be the last
         steps_RQ[index_RQ == open_R[:, None]] = np.inf
         order_RQ = np.lexsort((index_RQ, steps_RQ), axis=1)[:, :neighbours]
         last_R = np.take_along_axis(steps_RQ, order_RQ, axis=1)[:, -1]

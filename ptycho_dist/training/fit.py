@@ -85,7 +85,14 @@ def train(
         }
         write_json_atomic(run.result_json, result)
     ledger.append("finished", step=trainer.global_step)
-    report.say("finished", step=trainer.global_step, total_steps=world.total_steps)
+    report.say(
+        "finished",
+        epoch=world.epochs - 1,
+        epochs=world.epochs,
+        step=trainer.global_step,
+        total_steps=world.total_steps,
+        loss=callback.rows[-1]["train_loss"],
+    )
     return "finished"
 
 

@@ -161,7 +161,7 @@ def test_configs_are_frozen_and_refuse_wrong_values_when_made():
             model_path=Path("a"), test_data_file=Path("b"), output_dir=Path("c"), batch_size=0
         ),
     ):
-        with pytest.raises(ValueError, match="found|Input should be|input"):
+        with pytest.raises(ValueError, match=r"found|[Ii]nput"):
             wrong()
 
 
@@ -183,7 +183,7 @@ def test_walltimes_are_those_of_sbatch(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "0", "1:60", "0:00:00", "1:60:00", "x", "-1", "1:2:3:4"])
 def test_walltimes_that_are_none(text):
-    with pytest.raises(ValueError, match="expected|59|zero"):
+    with pytest.raises(ValueError, match=r"expected|59|zero"):
         walltime_seconds(text)
 
 

@@ -55,7 +55,7 @@ def test_members_are_the_seed_and_others_of_its_nearest(
 def test_a_subset_of_seeds(
     scan: tuple[np.ndarray, np.ndarray], n_groups: int, seed: int, gridsize: int
 ) -> None:
-    """DATA-043, DATA-044: without replacement, in scan order, and part of every larger choice."""
+    """DATA-040, DATA-043, DATA-044: in scan order, and part of every larger choice."""
     x_px, y_px = scan
 
     def groups(count: int | None) -> list[tuple[int, ...]]:
@@ -71,6 +71,16 @@ def test_a_subset_of_seeds(
     assert chosen == groups(n_groups)
     assert set(chosen) <= set(groups(x_px.size)) == set(groups(None))
     assert set(chosen) <= set(groups(min(n_groups + 3, x_px.size)))
+
+
+def test_many_patterns_in_one_place() -> None:
+    """DATA-042: more ties than were asked for, so the tree alone would choose at its whim."""
+    groups = build_groups(
+        np.zeros(60), np.zeros(60), gridsize=2, neighbor_count=4, n_groups=None, seed=0
+    )
+    for group in groups.tolist():
+        others = [index for index in range(6) if index != group[0]][:4]
+        assert set(group[1:]) <= set(others)
 
 
 def test_the_seed_decides_and_draws_are_even() -> None:

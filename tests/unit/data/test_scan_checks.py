@@ -90,6 +90,14 @@ def test_patterns_in_fft_order_are_refused(scan_file: ScanFile, small_scan: Scan
         read_scan(scan_file(diff3d=shifted))
 
 
+def test_a_noisy_background_does_not_hide_fft_order(small_scan: ScanData) -> None:
+    """DATA-023: the corners need not hold all of the energy."""
+    shifted = np.fft.ifftshift(small_scan.diffraction_amp_MHW, axes=(-2, -1)).astype(np.float64)
+    noisy = np.sqrt(shifted**2 + 0.4 * np.mean(shifted**2))
+    with pytest.raises(DataError, match="fftshift"):
+        require_centred(noisy, "x")
+
+
 @pytest.mark.parametrize("kind", ["flat", "beamstop", "off_centre", "dark"])
 def test_odd_but_centred_patterns_pass(small_scan: ScanData, kind: str) -> None:
     """DATA-023: only what is clearly in FFT order is refused."""

@@ -1,0 +1,104 @@
+"""Signals at random moments: no hang, all ranks stop at one step, resume goes on from there.
+
+`--signal-trials N` sets the trials per signal; CI runs few, a campaign runs 20.
+"""
+
+import json
+import os
+import random
+import signal
+import time
+from functools import partial
+
+import pytest
+
+from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats, read_ledger
+
+pytestmark = pytest.mark.slurm
+
+TEXT = """
+model: {n_filters_scale: 0.125}
+training: {nepochs: 100000, batch_size: 4}
+resources: {nodes: 2, tasks_per_node: 2}
+"""
+PATIENCE_S = 90
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"hang: no {what} within {PATIENCE_S} s"
+        time.sleep(0.05)
+    return found
+
+
+def one_rank(run, cluster, job_id, generator):
+    """USR2 to the step's direct child alone: proctrack/cgroup would deliver it nowhere else."""
+    os.kill(read_heartbeats(run)[generator.randrange(4)].pid, signal.SIGUSR2)
+
+
+def whole_job(run, cluster, job_id, generator):
+    cluster.run(["scancel", "--signal=TERM", job_id])
+
+
+def interrupt(run, trial, delay, send, name, last_stop):
+    """Signal one attempt; returns the step at which all ranks stopped, and the seconds it took."""
+    wait_for(lambda: len(read_attempts(run)) == trial, "attempt")
+    wait_for(
+        lambda: sum(h.attempt == trial for h in read_heartbeats(run).values()) == 4, "heartbeats"
+    )
+    time.sleep(delay)
+    send()
+    signalled = time.monotonic()
+    attempt = wait_for(lambda: ended(run, trial), "end of the attempt")
+    seconds = time.monotonic() - signalled
+    events = read_ledger(run, trial)
+    stops = [event["step"] for event in events if event["event"] == "stopped"]
+    assert attempt["outcome"] == "stopped", events[-8:]
+    assert len(stops) == 4
+    assert len(set(stops)) == 1
+    assert {e["signal"] for e in events if e["event"] == "stop_requested"} == {name}
+    starts = {event["step"] for event in events if event["event"] == "training_started"}
+    assert starts == {last_stop}
+    assert stops[0] > last_stop
+    return stops[0], seconds
+
+
+@pytest.mark.parametrize(
+    ("send", "name"), [(one_rank, "SIGUSR2"), (whole_job, "SIGTERM")], ids=["USR2", "TERM"]
+)
+def test_a_signal_at_a_random_moment(
+    cluster, make_config, launch, tmp_path, pytestconfig, capsys, send, name
+):
+    """RD-060 to RD-063, guarantee G6."""
+    root = tmp_path / "runs"
+    generator = random.Random(name)
+    done = launch(
+        "submit", make_config(TEXT), "--cluster", "slurm", "--runs-dir", root, "--json",
+        env=cluster.env,
+    )  # fmt: skip
+    submission = json.loads(done.stdout)
+    job_id = submission["job_id"]
+    run = RunDirectory(root / submission["run_id"])
+    last_stop = 0
+    for trial in range(1, pytestconfig.getoption("--signal-trials") + 1):
+        delay = generator.uniform(0, 12)  # the random moment: from the imports on
+        last_stop, seconds = interrupt(
+            run, trial, delay, partial(send, run, cluster, job_id, generator), name, last_stop
+        )
+        with capsys.disabled():
+            print(
+                f"\n{name} {trial}: {delay:.1f} s after the start, all at step {last_stop}, "
+                f"gone after {seconds:.1f} s",
+                end="",
+            )
+        done = launch("resume", run.run_id, "--runs-dir", root, "--json", env=cluster.env)
+        assert done.returncode == 0, done.stderr
+        job_id = json.loads(done.stdout)["job_id"]
+    cancelled = launch("cancel", run.run_id, "--runs-dir", root, env=cluster.env)
+    assert cancelled.returncode == 0, cancelled.stderr
+
+
+def ended(run, number):
+    attempt = read_attempts(run)[number - 1]
+    return attempt if attempt["ended_at"] is not None else None
