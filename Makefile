@@ -1,12 +1,13 @@
 # make demo    install, simulate a scan, train on two local ranks, show the result
 # make test    the whole test suite; starts a real one-host SLURM where its packages are installed
+# make reference  write the generated pages and the schema anew
 # make check   lint, format, types, import rules
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: .venv demo test check schema cluster-up cluster-down clean
+.PHONY: .venv demo test check reference cluster-up cluster-down clean
 
 .venv: $(INSTALLED)
 
@@ -32,8 +33,9 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-schema: $(INSTALLED)
+reference: $(INSTALLED)
 	$(BIN)/python -m ptycho_dist.config.schema > specs/run_config.schema.json
+	$(BIN)/python docs/reference/generate.py
 
 cluster-up:
 	@$(PYTHON) slurm/cluster/cluster.py up $(CLUSTER_OPTIONS)

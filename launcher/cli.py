@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 done; 1 the run failed; 2 the user's mistake; 3 the cluster cannot be reached;
         130 interrupted by Ctrl-C.
     """
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     try:
         code: int = options.command(options)
         return code
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ptycho-launch",
         description="Train physics-informed ptychography networks, on this machine or on SLURM.",

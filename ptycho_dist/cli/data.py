@@ -24,7 +24,7 @@ _UNIT_WORDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command: 0 done, 2 the user's mistake (one line on stderr)."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     try:
         if arguments.command == "simulate":
             _simulate(arguments)
@@ -95,7 +95,7 @@ def _text(path: Path, summary: ScanSummary) -> str:
     return "\n".join(text)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ptycho-data",
         description="Make a simulated scan, or look at a scan file.",

@@ -16,7 +16,7 @@ from ptycho_dist.errors import UserError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Predict object patches; returns 0, or 2 for a mistake of the user."""
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     return one_line_errors(options.debug, lambda: _infer(options))
 
 
@@ -60,7 +60,7 @@ def _infer(options: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ptycho-infer",
         description="Predict the object patches of a scan with a trained network.",

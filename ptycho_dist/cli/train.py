@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     stop = StopRequest()
     stop.install()
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     return one_line_errors(options.debug, lambda: _train(options, stop))
 
 
@@ -82,7 +82,7 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> int:
     run_rank([str(run.path)], stop)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ptycho-train",
         description="Train a physics-informed network in this process, on one rank.",

@@ -189,7 +189,7 @@ def test_walltimes_that_are_none(text):
 
 def test_the_schema_in_specs_is_that_of_the_code():
     stored = json.loads((REPOSITORY / "specs/run_config.schema.json").read_text())
-    assert stored == run_config_schema(), "run `make schema`"
+    assert stored == run_config_schema(), "run `make reference`"
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "slurm/examples").glob("*.yaml")))

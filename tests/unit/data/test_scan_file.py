@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -259,13 +260,17 @@ def test_a_flipped_bit_is_refused_or_harmless(
 
 
 def test_a_header_that_promises_more_than_there_is(tmp_path: Path) -> None:
-    """DATA-011: refused before anything of that size is allocated."""
-    path = tmp_path / "scan.npz"
-    tiny_file(path, compressed=False)
-    content = path.read_bytes()
-    path.write_bytes(
-        content.replace(b"'shape': (3, 8, 8), }      ", b"'shape': (3, 8, 8000000), }")
-    )
-    assert path.read_bytes() != content
-    with pytest.raises(DataError, match="promises"):
-        read_scan(path)
+    """DATA-011: refused before anything of that size is allocated; the zip itself is in order."""
+    honest, lying = tmp_path / "honest.npz", tmp_path / "lying.npz"
+    tiny_file(honest, compressed=False)
+    with zipfile.ZipFile(honest) as source, zipfile.ZipFile(lying, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "diff3d.npy":
+                true_shape, false_shape = b"(3, 8, 8), }", b"(3, 80000000, 80000000), }"
+                padding = b" " * (len(false_shape) - len(true_shape))
+                assert true_shape + padding in content
+                content = content.replace(true_shape + padding, false_shape)
+            target.writestr(name, content)
+    with pytest.raises(DataError, match="its header promises"):
+        read_scan(lying)

@@ -1,0 +1,117 @@
+"""Writes the reference pages from the code: `make reference`. A test fails when they drift."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+os.environ["COLUMNS"] = "90"  # argparse wraps its help to the terminal
+os.environ.pop("PTYCHO_DIST_RUNS_DIR", None)
+
+from launcher.cli import build_parser as launch_parser
+from ptycho_dist.cli.data import build_parser as data_parser
+from ptycho_dist.cli.infer import build_parser as infer_parser
+from ptycho_dist.cli.train import build_parser as train_parser
+from ptycho_dist.config.load import FRONT_END_DEFAULTS
+from ptycho_dist.config.run import RunConfig
+from ptycho_dist.config.schema import run_config_schema
+
+HERE = Path(__file__).parent
+NOTE = "<!-- Written by `make reference`; change the code, not this page. -->\n"
+
+
+def run_config_page() -> str:
+    """Every field of run.yaml: type, default, meaning."""
+    parts = [
+        "# Fields of run.yaml\n",
+        NOTE,
+        "Normative text: [specs/run_config.md](../../specs/run_config.md); for editors: "
+        "[run_config.schema.json](../../specs/run_config.schema.json).\n",
+    ]
+    schema = run_config_schema()
+    parts.append("## Top level\n")
+    parts.append(_table(RunConfig, schema, skip_sections=True))
+    for name, section in get_type_hints(RunConfig).items():
+        if dataclasses.is_dataclass(section):
+            parts.append(f"## {name}\n")
+            parts.append(f"{str(section.__doc__).splitlines()[0]}\n")
+            definition = schema["$defs"][section.__name__]
+            parts.append(_table(section, definition, prefix=f"{name}."))
+    return "\n".join(parts)
+
+
+def _table(
+    section: type, definition: dict[str, Any], prefix: str = "", skip_sections: bool = False
+) -> str:
+    lines = ["| field | allowed | default | meaning |", "| --- | --- | --- | --- |"]
+    hints = get_type_hints(section, include_extras=True)
+    for field in dataclasses.fields(section):
+        hint = hints[field.name]
+        if skip_sections and dataclasses.is_dataclass(hint):
+            continue
+        shown = definition["properties"][field.name]
+        required = field.name in definition.get("required", [])
+        dotted = prefix + field.name
+        default = FRONT_END_DEFAULTS.get(dotted, shown.get("default"))
+        meaning = next(
+            (a.description for a in get_args(hint)[1:] if getattr(a, "description", None)), ""
+        )
+        default_text = "required" if required else f"`{json.dumps(default)}`"
+        cells = (f"`{dotted}`", _allowed(shown), default_text, meaning)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _allowed(schema: dict[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_allowed(part) for part in schema["anyOf"])
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    words = {"integer": "whole number", "number": "number", "string": "text", "array": "list"}
+    text = words.get(schema.get("type", ""), schema.get("type", "mapping"))
+    text = {"object": "mapping", "boolean": "true, false", "null": "none"}.get(text, text)
+    if schema.get("format") == "path":
+        text = "path"
+    low = schema.get("minimum")
+    above = schema.get("exclusiveMinimum")
+    high = schema.get("maximum")
+    below = schema.get("exclusiveMaximum")
+    bounds = [
+        f"≥ {low}" if low is not None else "",
+        f"> {above}" if above is not None else "",
+        f"≤ {high}" if high is not None else "",
+        f"< {below}" if below is not None else "",
+    ]
+    return " ".join([text, ", ".join(bound for bound in bounds if bound)]).strip()
+
+
+def commands_page() -> str:
+    """The help of every command."""
+    parts = ["# Commands\n", NOTE]
+    parts.append(
+        "Exit codes: 0 done, 1 the run failed, 2 your mistake (one line, no traceback; `--debug` "
+        "shows it), 3 cluster unreachable, 130 interrupted. A rank that stopped on request exits "
+        "with 75.\n"
+    )
+    for parser in (launch_parser(), data_parser(), train_parser(), infer_parser()):
+        parts.append(f"## {parser.prog}\n")
+        parts.append(f"```text\n{parser.format_help()}```\n")
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for name, command in action.choices.items():
+                    parts.append(f"### {parser.prog} {name}\n")
+                    parts.append(f"```text\n{command.format_help()}```\n")
+    return "\n".join(parts)
+
+
+PAGES = {"run_config.md": run_config_page, "commands.md": commands_page}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (HERE / name).write_text(page(), encoding="utf-8")

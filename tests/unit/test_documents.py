@@ -1,0 +1,84 @@
+"""Documents that cannot drift: generated pages, links, anchors, tables, clauses."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "specs/**/*.md")
+    for path in REPOSITORY.glob(pattern)
+)
+
+
+def generator():
+    path = REPOSITORY / "docs/reference/generate.py"
+    spec = importlib.util.spec_from_file_location("reference_generator", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["run_config.md", "commands.md"])
+def test_reference_pages_are_those_of_the_code(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "90")
+    stored = (REPOSITORY / "docs/reference" / name).read_text("utf-8")
+    assert stored == generator().PAGES[name](), "run `make reference`"
+
+
+def without_code(text):
+    return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+def anchors(path):
+    text = without_code(path.read_text("utf-8"))
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)]+)\)", without_code(path.read_text("utf-8"))):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        file, _, anchor = target.partition("#")
+        found = (path.parent / file).resolve() if file else path
+        assert found.exists(), f"{target} leads nowhere"
+        if anchor and found.suffix == ".md":
+            assert anchor in anchors(found), f"{target}: no such heading"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_tables_are_even(path):
+    width = None
+    for number, line in enumerate(without_code(path.read_text("utf-8")).splitlines(), 1):
+        if not line.startswith("|"):
+            width = None
+            continue
+        cells = len(re.findall(r"(?<!\\)\|", line))
+        assert width in (None, cells), f"line {number}: {cells - 1} cells, {width - 1} above"
+        width = cells
+
+
+def test_findings_are_sorted_and_complete():
+    text = (REPOSITORY / "docs/findings.md").read_text("utf-8")
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ")][1:]
+    rows = [row for row in rows if not row[0].strip().startswith("---")]
+    ids = [row[0].strip() for row in rows]
+    assert ids == sorted(ids)
+    assert len(ids) == len(set(ids))
+    assert all(cell.strip() for row in rows for cell in row)
+
+
+def test_clauses_that_tests_and_code_cite_exist():
+    clauses = set()
+    for path in (REPOSITORY / "specs").glob("*.md"):
+        clauses |= set(re.findall(r"\*\*([A-Z]+-\d{3})\*\*", path.read_text("utf-8")))
+    assert len(clauses) > 50
+    for folder in ("tests", "launcher", "ptycho_dist"):
+        for path in (REPOSITORY / folder).rglob("*.py"):
+            for cited in re.findall(r"\b((?:RC|LP|RD|DATA)-\d{3})\b", path.read_text("utf-8")):
+                assert cited in clauses, f"{path.name} cites {cited}, which no spec has"
