@@ -8,12 +8,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from ptycho_dist.cli.errors import one_line_errors
 from ptycho_dist.data.formats import read_scan, write_scan
 from ptycho_dist.data.simulate import SimulationSpec, simulate, truth_path, write_truth
 from ptycho_dist.data.summary import ScanSummary, summarise
 from ptycho_dist.errors import UserError
-
-EXIT_INTERRUPTED = 130
 
 _UNIT_WORDS = {
     "tagged": "amplitude, as the file's metadata says",
@@ -25,19 +24,14 @@ _UNIT_WORDS = {
 def main(argv: list[str] | None = None) -> int:
     """Run the command: 0 done, 2 the user's mistake (one line on stderr)."""
     arguments = build_parser().parse_args(argv)
-    try:
-        if arguments.command == "simulate":
-            _simulate(arguments)
-        else:
-            _inspect(arguments)
-    except UserError as error:
-        if arguments.debug:
-            raise
-        print(f"ptycho-data: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("ptycho-data: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return one_line_errors(arguments.debug, lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "simulate":
+        _simulate(arguments)
+    else:
+        _inspect(arguments)
     return 0
 
 

@@ -55,8 +55,6 @@ def run_rank(arguments: list[str], stop: StopRequest) -> NoReturn:
 def _live(
     run: RunDirectory, environment: RankEnvironment, report: RankReport, stop: StopRequest
 ) -> int:
-    for noisy in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.basicConfig(
         level=logging.INFO,
         format=f"%(asctime)s rank {environment.rank} %(levelname)s %(message)s",

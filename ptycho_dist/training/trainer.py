@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from datetime import timedelta
 
@@ -69,6 +70,8 @@ def build_trainer(
     run: RunDirectory,
 ) -> Trainer:
     """A trainer whose world, checkpoints and signals are ours, and whose loops are Lightning's."""
+    for chatty in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     for harmless in _HARMLESS_WARNINGS:
         warnings.filterwarnings("ignore", message=harmless)
     execution = config.execution
@@ -116,5 +119,6 @@ def _strategy(
         process_group_backend=device.backend,
         timeout=timedelta(seconds=config.execution.collective_timeout_s),
         find_unused_parameters=False,
+        forward_sync_buffers=False,  # probe and scale are constants, the same on every rank
         gradient_as_bucket_view=True,
     )
