@@ -52,7 +52,8 @@ def slurm_conf(layout: Layout, endpoints: Endpoints, options: Options, user: str
         "MpiDefault=none",
         "# The nodes may have more CPUs and memory than the host.",
         "SlurmdParameters=config_overrides",
-        "ReturnToService=2",
+        "ReturnToService=2
+EnforcePartLimits=ALL",
         "",
         "# A cancelled job is gone within KillWait; a dead slurmd is noticed within SlurmdTimeout.",
         "KillWait=10",

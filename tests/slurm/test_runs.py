@@ -179,7 +179,8 @@ def test_a_rank_that_cannot_come_is_named_and_the_job_ends(
     script = changed_script(run, tmp_path, rank=3, instead=instead)
     began = time.monotonic()
     state, exit_code = sbatch_by_hand(cluster, script)
-    assert (state, exit_code) in {("FAILED", "1:0"), ("FAILED", "2:0")}
+    assert state == "FAILED"
+    assert exit_code != "0:0"
     assert time.monotonic() - began < 75  # 60 s from the first registration, and the start before
     status = json.loads(launch("status", run.path, "--json", env=cluster.env).stdout)
     assert status["state"] == "failed"
