@@ -52,8 +52,9 @@ def slurm_conf(layout: Layout, endpoints: Endpoints, options: Options, user: str
         "MpiDefault=none",
         "# The nodes may have more CPUs and memory than the host.",
         "SlurmdParameters=config_overrides",
-        "ReturnToService=2
-EnforcePartLimits=ALL",
+        "ReturnToService=2",
+        "# A job that can never run is refused by sbatch, not left pending.",
+        "EnforcePartLimits=ALL",
         "",
         "# A cancelled job is gone within KillWait; a dead slurmd is noticed within SlurmdTimeout.",
         "KillWait=10",
