@@ -49,7 +49,9 @@ def established_unit(amp_MHW: np.ndarray, tag: str | None, what: str) -> Unit:
             "store sqrt(counts) as float32"
         )
     amp_MHW = amp_MHW.astype(np.float64)
-    whole = bool(np.all(amp_MHW == np.rint(amp_MHW)))
+    # Squaring a float32 amplitude gives its count back but for two roundings.
+    rounding = 2.0**-21 * amp_MHW
+    whole = bool(np.all(np.abs(amp_MHW - np.rint(amp_MHW)) <= rounding))
     if whole and amp_MHW.max(initial=0.0) >= 2:
         raise DataError(
             f"{what} holds whole numbers only (up to {amp_MHW.max():.0f}), so it holds counts, "

@@ -1,6 +1,6 @@
 """What a scan file holds, told without loading it: for a login node.
 
-Reads the npy headers inside the zip, the small arrays in full, and at most 32 patterns. Torch-free.
+Keeps the npy headers inside the zip, the small arrays, and at most 32 patterns. Torch-free.
 `python -m ptycho_dist.data.header PATH` prints one JSON object; a file that is refused prints
 `{"error": "..."}` and exits 2.
 """
@@ -21,6 +21,10 @@ from ptycho_dist.data.formats import (
 )
 from ptycho_dist.data.npz import open_npz
 from ptycho_dist.errors import DataError
+
+READ_THROUGH_BYTES = 256 * 2**20
+"""Up to this size a file's checksums are all verified, so that damage is found before submission;
+larger ones would load a login node, and are verified by the ranks."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def read_header(path: str | Path) -> DataHeader:
     """The header of the scan file `path`.
 
     Judges unit and centring as `read_scan` does, from the same leading patterns; what only the
-    later patterns would show (a NaN, a damaged byte) is left to it.
+    later patterns would show (a NaN; in a large file, a damaged byte) is left to it.
 
     Raises DataError for whatever of specs/data_contract.md can be seen so.
     """
@@ -59,6 +63,8 @@ def read_header(path: str | Path) -> DataHeader:
         _, _, layout = positions_and_layout(npz)
         probe_PHW = read_probe(npz, layout.N)
         tag = read_unit_tag(npz)
+        if path.stat().st_size <= READ_THROUGH_BYTES:
+            npz.require_undamaged()
         leading_MHW = npz.leading(layout.member, frame_axis=layout.frame_axis, count=LEADING_FRAMES)
         unit = check_leading_frames(leading_MHW, tag, f"{path}: {layout.member.key}")
         return DataHeader(

@@ -47,7 +47,9 @@ def interrupt(run, trial, delay, send, name, last_stop):
     wait_for(
         lambda: sum(h.attempt == trial for h in read_heartbeats(run).values()) == 4, "heartbeats"
     )
-    time.sleep(delay)
+    if trial % 2 == 0:  # every other signal comes while the steps go by
+        wait_for(lambda: steps_done(run, trial) > last_stop, "step")
+    time.sleep(delay)  # the random moment
     send()
     signalled = time.monotonic()
     attempt = wait_for(lambda: ended(run, trial), "end of the attempt")
@@ -82,13 +84,17 @@ def test_a_signal_at_a_random_moment(
     run = RunDirectory(root / submission["run_id"])
     last_stop = 0
     for trial in range(1, pytestconfig.getoption("--signal-trials") + 1):
-        delay = generator.uniform(0, 12)  # the random moment: from the imports on
+        # An odd trial is signalled some time after its processes show up (imports, rendezvous,
+        # first steps), an even one some time after its first step.
+        moment, longest = ("sign of life", 12) if trial % 2 else ("step", 4)
+        delay = generator.uniform(0, longest)
         last_stop, seconds = interrupt(
             run, trial, delay, partial(send, run, cluster, job_id, generator), name, last_stop
         )
         with capsys.disabled():
             print(
-                f"\n{name} {trial}: {delay:.1f} s after the start, all at step {last_stop}, "
+                f"\n{name} {trial}: {delay:.1f} s after the first {moment}, "
+                f"all at step {last_stop}, "
                 f"gone after {seconds:.1f} s",
                 end="",
             )
@@ -97,6 +103,13 @@ def test_a_signal_at_a_random_moment(
         job_id = json.loads(done.stdout)["job_id"]
     cancelled = launch("cancel", run.run_id, "--runs-dir", root, env=cluster.env)
     assert cancelled.returncode == 0, cancelled.stderr
+
+
+def steps_done(run, attempt):
+    heartbeat = read_heartbeats(run).get(0)
+    if heartbeat is None or heartbeat.attempt != attempt:
+        return -1
+    return heartbeat.progress.get("step", -1)
 
 
 def ended(run, number):
