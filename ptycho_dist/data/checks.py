@@ -52,7 +52,7 @@ def established_unit(amp_MHW: np.ndarray, tag: str | None, what: str) -> Unit:
     # Squaring a float32 amplitude gives its count back but for two roundings.
     rounding = 2.0**-21 * amp_MHW
     whole = bool(np.all(np.abs(amp_MHW - np.rint(amp_MHW)) <= rounding))
-    if whole and amp_MHW.max(initial=0.0) >= 2:
+    if whole and amp_MHW.max(initial=0.0) > 1.5:
         raise DataError(
             f"{what} holds whole numbers only (up to {amp_MHW.max():.0f}), so it holds counts, "
             "and amplitude is needed: store sqrt(counts)"
