@@ -47,7 +47,7 @@ def damaged(scan_file, tmp_path):
         ("intensity", "holds counts, and amplitude is needed"),
         ("corner", "fftshift"),
         ("no_probe", "probeGuess is missing"),
-        ("pickle", "never unpickled"),
+        ("pickle", "dtype object"),
     ],
 )
 def test_a_bad_data_file(damaged, make_config, launch, tmp_path, kind, words):
