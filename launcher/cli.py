@@ -6,8 +6,10 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -19,6 +21,10 @@ from ptycho_dist.config.load import LoadedConfig, load_run_config
 from ptycho_dist.errors import EXIT_RUN_FAILED, UserError
 from ptycho_dist.rundir.layout import find_run, list_runs
 
+if TYPE_CHECKING:  # submitit takes a fifth of a second, and most commands do without
+    from launcher.submit import Submission
+
+EXIT_INTERRUPTED = 130
 EXAMPLES = {
     "validate": "ptycho-launch validate run.yaml",
     "plan": "ptycho-launch plan run.yaml --set resources.nodes=4 --json",
@@ -52,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return EXIT_INTERRUPTED
     except BrokenPipeError:  # `ptycho-launch logs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -193,12 +199,10 @@ def _resume(options: argparse.Namespace) -> int:
     return _after(resume(find_run(options.runs_dir, options.run), options.cluster), options)
 
 
-def _after(submission: object, options: argparse.Namespace) -> int:
+def _after(submission: Submission, options: argparse.Namespace) -> int:
     """Say what was submitted; with --wait, stay until it is over."""
-    from launcher.submit import Submission
     from launcher.watch import watch
 
-    assert isinstance(submission, Submission)  # noqa: S101
     run = submission.run
     identity = {
         "run_id": run.run_id,
@@ -209,32 +213,34 @@ def _after(submission: object, options: argparse.Namespace) -> int:
     messages = Console(stderr=options.json, soft_wrap=not sys.stdout.isatty())
     if options.json and not options.wait:
         print(json.dumps(identity, indent=2))
-        return 0
-    messages.print(
-        f"submitted [bold]{run.run_id}[/bold] ({submission.cluster} job {submission.job_id})",
-        highlight=False,
-    )
-    messages.print(f"directory: {run.path}", highlight=False)
+        return EXIT_INTERRUPTED if submission.interrupted else 0
+    say = partial(messages.print, highlight=False, markup=False)
+    say(f"submitted {run.run_id} ({submission.cluster} job {submission.job_id})")
+    say(f"directory: {run.path}")
+    if submission.interrupted:
+        return _goes_on(run.run_id, say)
     if not options.wait:
-        messages.print(f"follow it: ptycho-launch status {run.run_id} --watch", highlight=False)
+        say(f"follow it: ptycho-launch status {run.run_id} --watch")
         return 0
     try:
         status = watch(run, messages)
     except KeyboardInterrupt:
-        messages.print(
-            f"\nthe run goes on. Come back: ptycho-launch status {run.run_id} --watch\n"
-            f"            end it:    ptycho-launch cancel {run.run_id}",
-            highlight=False,
-        )
-        return 130
+        return _goes_on(run.run_id, say)
     if options.json:
         print(json.dumps({**identity, "status": status.to_json()}, indent=2))
     if status.state == "finished":
         present.show_result(run, messages)
         return 0
-    messages.print(f"[bold]{status.state}[/bold]: {status.cause}", highlight=False)
-    messages.print(f"see: ptycho-launch logs {run.run_id}", highlight=False)
+    say(f"{status.state}: {status.cause}")
+    say(f"see: ptycho-launch logs {run.run_id}")
     return EXIT_RUN_FAILED
+
+
+def _goes_on(run_id: str, say: Callable[[str], None]) -> int:
+    say("")
+    say(f"the run goes on. Come back: ptycho-launch status {run_id} --watch")
+    say(f"                 end it:    ptycho-launch cancel {run_id}")
+    return EXIT_INTERRUPTED
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -252,9 +258,17 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
+    from launcher.scheduler import Scheduler
     from launcher.status import status_of
 
-    statuses = [status_of(run) for run in list_runs(options.runs_dir)]
+    scheduler = Scheduler(every_s=60)
+    scheduler.learn_all_of_mine()
+    statuses = []
+    for run in list_runs(options.runs_dir):
+        try:
+            statuses.append(status_of(run, scheduler))
+        except UserError as error:  # one damaged run must not hide the others
+            print(f"warning: {error}", file=sys.stderr)
     if options.json:
         print(json.dumps([status.to_json() for status in statuses], indent=2))
     elif statuses:

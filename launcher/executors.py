@@ -20,8 +20,14 @@ from submitit.local.local import LocalJob
 from launcher.scrub import clean_environment
 from ptycho_dist.errors import ClusterUnreachable, UserError
 from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.processes import LocalProcess
 
-_UNREACHABLE = ("Unable to contact slurm controller", "Connection refused", "timed out")
+_UNREACHABLE = ("Unable to contact slurm controller", "Connection refused")
+_UNCERTAIN = ("timed out", "Zero Bytes were transmitted")
+
+
+class UncertainSubmission(ClusterUnreachable):
+    """Nobody knows whether the job was queued."""
 
 
 class SlurmScriptExecutor(submitit.SlurmExecutor):
@@ -39,7 +45,8 @@ class SlurmScriptExecutor(submitit.SlurmExecutor):
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         stale = sorted(set(os.environ) - set(clean_environment(os.environ)))
         unset = [word for name in stale for word in ("-u", name)]
-        return ["env", *unset, "sbatch", str(submission_file_path)]
+        # A session of its own: Ctrl-C must not end sbatch between the queueing and its answer.
+        return ["setsid", "--wait", "env", *unset, "sbatch", str(submission_file_path)]
 
 
 class LocalScriptExecutor(submitit.LocalExecutor):
@@ -65,11 +72,12 @@ class LocalScriptExecutor(submitit.LocalExecutor):
 
 
 def submit_script(run: RunDirectory, cluster: str) -> str:
-    """Submit a run and return its job id (of the local cluster: its process id).
+    """Submit a run and return its job id (of the local cluster: its LocalProcess).
 
     Raises:
         UserError: SLURM refuses the script; the message is SLURM's own.
         ClusterUnreachable: SLURM does not answer.
+        UncertainSubmission: SLURM's answer was lost; the job may be queued.
     """
     executor = LocalScriptExecutor(run) if cluster == "local" else SlurmScriptExecutor(run)
     try:
@@ -77,12 +85,16 @@ def submit_script(run: RunDirectory, cluster: str) -> str:
             job = executor._submit_command(str(run.path))
     except (FailedJobError, FailedSubmissionError) as error:
         raise _refusal(str(error)) from None
+    if cluster == "local":
+        return str(LocalProcess.of(int(job.job_id)))
     return str(job.job_id)
 
 
 def _refusal(message: str) -> UserError:
     lines = [line for line in message.splitlines() if line.startswith("sbatch: error:")]
     text = "; ".join(line.removeprefix("sbatch: error: ") for line in lines) or message.strip()
+    if any(sign in message for sign in _UNCERTAIN):
+        return UncertainSubmission(f"sbatch: {text}")
     if any(sign in message for sign in _UNREACHABLE):
         return ClusterUnreachable(f"sbatch: {text}")
     return UserError(f"sbatch refuses the job: {text}")

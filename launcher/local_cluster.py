@@ -20,10 +20,11 @@ from types import FrameType
 from typing import IO, Any
 
 from launcher.scrub import clean_environment
-from ptycho_dist.errors import EXIT_STOPPED
+from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED
 from ptycho_dist.rundir import Attempt, RunDirectory, begin_attempt, end_attempt
 from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE
 from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.processes import LocalProcess
 
 POLL_S = 0.05
 LEAVE_TOGETHER_S = 30
@@ -44,23 +45,29 @@ class LocalJob:
         self._world = run.world()
         self._ranks: list[subprocess.Popen[bytes]] = []
         self._kill_at = float("inf")
-        self._cancelled = False
+        self._passed_on: list[int] = []
 
     def run(self) -> int:
         """Run one attempt to its end; returns the exit code of the job."""
         for number in (signal.SIGTERM, signal.SIGUSR2):
             signal.signal(number, self._pass_on)
         attempt = begin_attempt(
-            self._run, job_id=str(os.getpid()), cluster="local", nodes=[socket.gethostname()]
+            self._run,
+            job_id=str(LocalProcess.of(os.getpid())),
+            cluster="local",
+            nodes=[socket.gethostname()],
         )
         logs: list[IO[bytes]] = []
         try:
             for rank in range(self._world.ranks):
                 logs.append(self._run.rank_log(attempt.number, rank).open("ab"))
                 self._ranks.append(self._start(rank, attempt, logs[-1]))
-            if self._cancelled:  # the signal came while the ranks were being started
-                self._signal_all(signal.SIGTERM)
+            for missed in self._passed_on:  # it came while the ranks were being started
+                self._signal_all(missed)
             code = self._wait()
+        except OSError as error:
+            print(f"error: a rank cannot be started: {error}", flush=True)
+            code = EXIT_RUN_FAILED
         finally:
             self._signal_all(signal.SIGKILL)
             for log in logs:
@@ -83,7 +90,9 @@ class LocalJob:
         command = [
             self._plan["python"], "-u", "-m", "ptycho_dist.runtime", str(self._run.path)
         ]  # fmt: skip
-        shell_lines = [f"module load {shlex.quote(name)}" for name in self._plan["modules"]]
+        shell_lines = [
+            f"module load {shlex.quote(name)} || exit 2" for name in self._plan["modules"]
+        ]
         shell_lines += self._plan["setup"]
         if shell_lines:  # the shell becomes the rank: signals reach direct children only
             prelude = "\n".join([*shell_lines, 'exec "$@"'])
@@ -129,9 +138,9 @@ class LocalJob:
         return min(codes.values(), default=0)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self._passed_on.append(number)
         self._signal_all(number)
         if number == signal.SIGTERM:
-            self._cancelled = True
             self._kill_after(CANCEL_S)
 
     def _kill_after(self, seconds: float) -> None:

@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from launcher.scheduler import Scheduler
 from launcher.status import status_of
+from launcher.watch import ASK_SCHEDULER_S
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory, read_attempts
 
@@ -27,8 +29,11 @@ def log_lines(run: RunDirectory, rank: int | None, follow: bool) -> Iterator[str
         UserError: there is no such log.
     """
     offsets: dict[Path, int] = {}
+    scheduler = Scheduler(ASK_SCHEDULER_S)
     while True:
-        over = not follow or status_of(run).over  # asked before reading: nothing is missed
+        over = (
+            not follow or status_of(run, scheduler).over
+        )  # asked before reading: nothing is missed
         files = _files(run, rank)
         if not files and not follow:
             which = "logs" if rank is None else f"log of rank {rank}"

@@ -15,7 +15,8 @@ from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE
 STALE_VARIABLES = (
     "MASTER_ADDR MASTER_PORT RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK NODE_RANK "
     "TORCHELASTIC_RUN_ID SLURM_CPU_BIND SLURM_CPU_BIND_LIST SLURM_CPU_BIND_TYPE "
-    "SLURM_CPU_BIND_VERBOSE SLURM_MEM_BIND SLURM_GPU_BIND SLURM_DISTRIBUTION"
+    "SLURM_CPU_BIND_VERBOSE SLURM_MEM_BIND SLURM_GPU_BIND SLURM_DISTRIBUTION "
+    "SLURM_MEM_PER_CPU SLURM_MEM_PER_GPU SLURM_EXPORT_ENV"
 )
 """Left over from an interactive job or a login script, they would send the ranks astray."""
 
@@ -89,7 +90,7 @@ def _body(plan: LaunchPlan, run_path: Path) -> list[str]:
         "# scancel signals this shell too: it stays to record the end; the ranks stop themselves.",
         "trap : TERM USR2",
     ]
-    lines += [f"module load {quote(module)}" for module in plan.modules]
+    lines += [f"module load {quote(module)} || exit 2" for module in plan.modules]
     lines += [f"export {name}={quote(value)}" for name, value in sorted(plan.variables.items())]
     if plan.setup:
         lines += ["", "# environment.setup of run.yaml", *plan.setup]
@@ -99,14 +100,15 @@ def _body(plan: LaunchPlan, run_path: Path) -> list[str]:
         '[ -n "$attempt" ] || exit 0  # the run has already finished',
         "number=${attempt%% *}",
         f'export {ATTEMPT_VARIABLE}="${{attempt#* }}"',
-        "srun --unbuffered --kill-on-bad-exit=1 "
+        "code=0",
+        "srun --unbuffered --kill-on-bad-exit=1 --export=ALL --distribution=block \\",
+        "    "
         f"--nodes={plan.world.nodes} --ntasks={plan.world.ranks} "
         f"--ntasks-per-node={plan.world.tasks_per_node} "
         f"--cpus-per-task={plan.resources.cpus_per_task} \\",
         '    --output="$run_dir/logs/attempt-$number-rank-%5t.log" \\',
-        '    "$python" -u -m ptycho_dist.runtime "$run_dir"',
-        "code=$?",
-        '"$python" -m ptycho_dist.rundir end "$run_dir" "$number" "$code"',
-        "exit $?",
+        '    "$python" -u -m ptycho_dist.runtime "$run_dir" || code=$?',
+        '"$python" -m ptycho_dist.rundir end "$run_dir" "$number" "$code" || exit $?',
+        "exit 0",
     ]
     return lines

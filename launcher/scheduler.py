@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 
 from ptycho_dist.errors import ClusterUnreachable
@@ -55,12 +56,40 @@ def require_slurm() -> None:
         )
 
 
-def job_state(job_id: str) -> JobState:
-    """The state of a job, from squeue, scontrol or sacct, whichever knows it.
+class Scheduler:
+    """What SLURM says of jobs, asked no oftener than every `every_s` seconds per job.
 
-    Raises:
-        ClusterUnreachable: no command answers at all.
+    A watcher that runs for hours must not load the controller; what the run directory says is
+    read as often as one likes.
     """
+
+    def __init__(self, every_s: float = 0.0) -> None:
+        self._every_s = every_s
+        self._known: dict[str, tuple[float, JobState]] = {}
+
+    def job_state(self, job_id: str) -> JobState:
+        """The state of a job, from squeue or sacct, whichever knows it.
+
+        Raises:
+            ClusterUnreachable: no command answers at all.
+        """
+        asked, known = self._known.get(job_id, (float("-inf"), None))
+        if known is None or time.monotonic() - asked >= self._every_s:
+            known = _job_state(job_id)
+            self._known[job_id] = (time.monotonic(), known)
+        return known
+
+    def learn_all_of_mine(self) -> None:
+        """Ask squeue once for all jobs of this user, before many runs are listed."""
+        answer = _call(["squeue", "--me", "--noheader", "--states=all", "--format=%i|%T|%r"])
+        if answer is None or answer.returncode != 0:
+            return
+        for line in answer.stdout.splitlines():
+            job_id, state, reason = [*line.strip().split("|", 2), "", ""][:3]
+            self._known[job_id] = (time.monotonic(), _queued(state, reason))
+
+
+def _job_state(job_id: str) -> JobState:
     reachable = False
     answer = _call(["squeue", "--noheader", "--states=all", "--format=%T|%r", f"--jobs={job_id}"])
     if answer is not None:
@@ -68,19 +97,21 @@ def job_state(job_id: str) -> JobState:
         reachable = answer.returncode == 0 or unknown_job
         if answer.returncode == 0 and answer.stdout.strip():
             state, _, reason = answer.stdout.strip().splitlines()[0].partition("|")
-            return JobState(state, "" if reason == "None" else reason, "squeue")
+            return _queued(state, reason)
     answer = _call(
         ["sacct", "--noheader", "--parsable2", "-X", "--format=State", f"--jobs={job_id}"]
     )
-    if answer is not None and answer.returncode == 0:
-        reachable = True
-        if answer.stdout.strip():
-            # `CANCELLED by 1000` in sacct
-            words = answer.stdout.strip().splitlines()[-1].split()
-            return JobState(words[0], " ".join(words[1:]), "sacct")
+    if answer is not None and answer.returncode == 0 and answer.stdout.strip():
+        # `CANCELLED by 1000` in sacct
+        words = answer.stdout.strip().splitlines()[-1].split()
+        return JobState(words[0], " ".join(words[1:]), "sacct")
     if not reachable:
-        raise ClusterUnreachable("neither squeue nor sacct answers; the run directory still does")
+        raise ClusterUnreachable("SLURM does not answer")
     return JobState("UNKNOWN", "SLURM no longer knows this job", "squeue")
+
+
+def _queued(state: str, reason: str) -> JobState:
+    return JobState(state, "" if reason == "None" else reason, "squeue")
 
 
 def cancel_job(job_id: str, signal: str | None = None) -> None:

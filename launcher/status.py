@@ -6,12 +6,18 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from launcher.scheduler import job_state
+from launcher.scheduler import Scheduler
 from ptycho_dist.errors import ClusterUnreachable
-from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats, read_ledger
+from ptycho_dist.rundir import (
+    Heartbeat,
+    RunDirectory,
+    read_attempts,
+    read_heartbeats,
+    read_ledger,
+)
 from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.ledger import LAUNCHER
-from ptycho_dist.rundir.processes import start_time
+from ptycho_dist.rundir.processes import LocalProcess, start_time
 
 OVER = frozenset({"finished", "stopped", "failed", "cancelled", "lost"})
 SILENT_S = 120
@@ -37,7 +43,7 @@ class RunStatus:
     run_id: str
     path: str
     state: str
-    """prepared, pending, running, or one of OVER."""
+    """prepared, pending, running, unknown (nobody here can say), or one of OVER."""
     cause: str
     """Why, in plain words."""
     said_by: str
@@ -67,10 +73,14 @@ class RunStatus:
         return {**asdict(self), "progress": self.progress}
 
 
-def status_of(run: RunDirectory) -> RunStatus:
+def status_of(run: RunDirectory, scheduler: Scheduler | None = None) -> RunStatus:
     """The state of a run.
 
     The run directory is asked first; SLURM only while an attempt has not recorded its end.
+
+    Args:
+        run: its directory.
+        scheduler: whom to ask about jobs; None: SLURM, now.
     """
     jobs = read_json(run.submission_json)["jobs"] if run.submission_json.exists() else []
     attempts = read_attempts(run)
@@ -79,18 +89,17 @@ def status_of(run: RunDirectory) -> RunStatus:
     if latest is not None and (job is None or _later(latest, job)):
         job = {"job_id": latest["job_id"], "cluster": latest["cluster"]}
     of_job = latest if latest is not None and job and latest["job_id"] == job["job_id"] else None
-    ended = of_job is not None and of_job["ended_at"] is not None
-    if run.result_json.exists() and (ended or of_job is None):
-        state, cause, said_by = "finished", "all epochs are done", "run directory"
-    elif job is None:
+    if job is None:
         state, cause, said_by = "prepared", "not submitted yet", "run directory"
-    elif of_job is not None and ended:
+    elif of_job is not None and of_job["ended_at"] is not None:
         state, cause = _ended(run, of_job)
         said_by = "run directory"
     elif job["cluster"] == "slurm":
-        state, cause, said_by = _ask_slurm(run, job["job_id"])
+        state, cause, said_by = _ask_slurm(run, job["job_id"], of_job, scheduler or Scheduler())
     else:
-        state, cause, said_by = _ask_processes(run, job)
+        state, cause, said_by = _ask_processes(run, job["job_id"], of_job)
+    if state in OVER and run.result_json.exists():  # whatever befell the job afterwards
+        state, cause = "finished", "all epochs are done"
     return RunStatus(
         run_id=run.run_id,
         path=str(run.path),
@@ -120,49 +129,70 @@ def _ended(run: RunDirectory, attempt: dict[str, Any]) -> tuple[str, str]:
         return "stopped", "all ranks stopped on request with a checkpoint; `resume` goes on"
     reasons = [
         f"rank {h.rank} on {h.node}: {h.reason}"
-        for h in read_heartbeats(run).values()
-        if h.state == "failed" and h.attempt == attempt["number"]
+        for h in _heartbeats_of(run, attempt)
+        if h.state == "failed"
     ]
     return "failed", "; ".join(dict.fromkeys(reasons)) or f"exit code {code}"
 
 
-def _ask_slurm(run: RunDirectory, job_id: str) -> tuple[str, str, str]:
+def _ask_slurm(
+    run: RunDirectory, job_id: str, attempt: dict[str, Any] | None, scheduler: Scheduler
+) -> tuple[str, str, str]:
     try:
-        job = job_state(job_id)
+        job = scheduler.job_state(job_id)
     except ClusterUnreachable as error:
-        if _signs_of_life(run):
+        if _signs_of_life(run, attempt):
             return "running", f"heartbeats are fresh; {error}", "run directory"
-        return "lost", f"no heartbeat for {SILENT_S} s; {error}", "run directory"
+        return "unknown", f"{error}, and no rank has said anything lately", "run directory"
     if job.state in {"PENDING", "CONFIGURING"}:
+        if attempt is not None:  # what SLURM was asked some seconds ago is out of date
+            return "running", "its attempt has begun", "run directory"
         return "pending", job.reason or "waiting for resources", job.said_by
-    if job.state == "CANCELLED" or (job.ended and _cancelled(run, job_id)):
-        return "cancelled", f"SLURM says {job.state} {job.reason}".strip(), job.said_by
+    if job.ended and _cancelled(run, job_id):
+        return "cancelled", f"cancelled on request; SLURM says {job.state}", job.said_by
+    if job.state == "CANCELLED":
+        return "cancelled", f"SLURM says CANCELLED {job.reason}".strip(), job.said_by
     if job.ended:
         return "failed", f"SLURM says {job.state}; the script recorded no end", job.said_by
-    if job.state == "UNKNOWN" and not _signs_of_life(run):
+    if job.state == "UNKNOWN" and not _signs_of_life(run, attempt):
         return "lost", job.reason, job.said_by
     return "running", f"SLURM says {job.state}", job.said_by
 
 
-def _ask_processes(run: RunDirectory, job: dict[str, Any]) -> tuple[str, str, str]:
-    started = start_time(int(job["job_id"]))
-    if started is not None and started == job.get("process_started_at", started):
+def _ask_processes(
+    run: RunDirectory, job_id: str, attempt: dict[str, Any] | None
+) -> tuple[str, str, str]:
+    process = LocalProcess.parse(job_id)
+    if not process.here:
+        if _signs_of_life(run, attempt):
+            return "running", f"heartbeats are fresh, on {process.machine}", "run directory"
+        return "unknown", f"it was started on {process.machine}; ask there", "run directory"
+    if process.alive:
         return "running", "its processes are alive", "processes"
-    if _cancelled(run, job["job_id"]):
+    if any(start_time(h.pid) is not None for h in _heartbeats_of(run, attempt)):
+        return "running", "the local cluster is gone, its ranks are not yet", "processes"
+    if _cancelled(run, job_id):
         return "cancelled", "cancelled on request", "processes"
-    return "failed", "the local cluster's process is gone and recorded no end", "processes"
+    return "failed", "its process is gone and recorded no end", "processes"
 
 
 def _cancelled(run: RunDirectory, job_id: str) -> bool:
     return any(
         event["event"] == "cancel_requested" and event.get("job_id") == job_id
-        for event in read_ledger(run)
-        if event.get("writer") == LAUNCHER
+        for event in read_ledger(run, writer=LAUNCHER)
     )
 
 
-def _signs_of_life(run: RunDirectory) -> bool:
-    return any(time.time() - h.updated_at < SILENT_S for h in read_heartbeats(run).values())
+def _heartbeats_of(run: RunDirectory, attempt: dict[str, Any] | None) -> list[Heartbeat]:
+    return [
+        heartbeat
+        for heartbeat in read_heartbeats(run).values()
+        if attempt is not None and heartbeat.attempt == attempt["number"]
+    ]
+
+
+def _signs_of_life(run: RunDirectory, attempt: dict[str, Any] | None) -> bool:
+    return any(time.time() - h.updated_at < SILENT_S for h in _heartbeats_of(run, attempt))
 
 
 def _ranks(run: RunDirectory, attempt: int | None) -> list[RankStatus]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -13,17 +14,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from launcher.executors import submit_script
+from launcher.executors import UncertainSubmission, submit_script
 from launcher.plan import LaunchPlan
 from launcher.render import render
-from launcher.scheduler import require_slurm
+from launcher.scheduler import cancel_job, require_slurm
 from launcher.status import status_of
+from ptycho_dist.checkpoint.catalog import newest_whole
 from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory, prepare_run
 from ptycho_dist.rundir.files import read_json, write_json_atomic
 from ptycho_dist.rundir.layout import new_run_path
-from ptycho_dist.rundir.processes import start_time
+from ptycho_dist.rundir.planned import planned_fingerprints, require_planned_data
+from ptycho_dist.rundir.processes import LocalProcess
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Submission:
     run: RunDirectory
     job_id: str
     cluster: str
+    interrupted: bool
+    """Ctrl-C was pressed meanwhile; the job is submitted all the same."""
 
 
 def choose_cluster(asked: str | None) -> str:
@@ -43,7 +48,8 @@ def choose_cluster(asked: str | None) -> str:
 def prepare(loaded: LoadedConfig, plan: LaunchPlan, runs_root: Path) -> RunDirectory:
     """Make the run directory with its script; nothing is submitted."""
     path = new_run_path(Path(os.path.abspath(runs_root)), plan.name)  # noqa: PTH100
-    return prepare_run(path, loaded, plan.to_json(), render(plan, path))
+    record = {**plan.to_json(), "data": planned_fingerprints(loaded.config)}
+    return prepare_run(path, loaded, record, render(plan, path))
 
 
 def submit(loaded: LoadedConfig, plan: LaunchPlan, cluster: str, runs_root: Path) -> Submission:
@@ -54,15 +60,19 @@ def submit(loaded: LoadedConfig, plan: LaunchPlan, cluster: str, runs_root: Path
         ClusterUnreachable: SLURM does not answer.
     """
     _require_cluster(cluster, plan.world.nodes)
-    with _ctrl_c_waits():
+    with _ctrl_c_waits() as pressed:
         run = prepare(loaded, plan, runs_root)
         try:
-            job_id = submit_script(run, cluster)
+            job_id = _submit_and_record(run, cluster)
+        except UncertainSubmission as error:
+            raise UncertainSubmission(
+                f"{error}; the job may be queued all the same (squeue --name={plan.name}), so its "
+                f"run directory stays: {run.path}"
+            ) from None
         except BaseException:
             shutil.rmtree(run.path, ignore_errors=True)
             raise
-        _record(run, cluster, job_id)
-    return Submission(run, job_id, cluster)
+    return Submission(run, job_id, cluster, bool(pressed))
 
 
 def resume(run: RunDirectory, cluster: str | None) -> Submission:
@@ -75,13 +85,39 @@ def resume(run: RunDirectory, cluster: str | None) -> Submission:
     if status.state == "finished":
         raise UserError(f"{run.run_id} has finished; there is nothing to resume")
     if not status.over and status.state != "prepared":
-        raise UserError(f"{run.run_id} is {status.state} (job {status.job_id}); cancel it first")
+        raise UserError(
+            f"{run.run_id} is {status.state} ({status.cause}); only a run that is over is resumed"
+        )
+    if not run.script.exists():
+        raise UserError(
+            f"{run.run_id} was started by ptycho-train; go on with "
+            f"`ptycho-train --resume --output_dir {run.path}`"
+        )
+    if f"run_dir={shlex.quote(str(run.path))}\n" not in run.script.read_text("utf-8"):
+        raise UserError(
+            f"{run.script} names another run directory: this one was copied or moved; move it back"
+        )
+    require_planned_data(run, run.config())
+    newest_whole(run)
     cluster = cluster or status.cluster or choose_cluster(None)
     _require_cluster(cluster, run.world().nodes)
-    with _ctrl_c_waits():
-        job_id = submit_script(run, cluster)
+    with _ctrl_c_waits() as pressed:
+        job_id = _submit_and_record(run, cluster)
+    return Submission(run, job_id, cluster, bool(pressed))
+
+
+def _submit_and_record(run: RunDirectory, cluster: str) -> str:
+    """Submit, and tie job and run together; a job that cannot be recorded is taken back."""
+    job_id = submit_script(run, cluster)
+    try:
         _record(run, cluster, job_id)
-    return Submission(run, job_id, cluster)
+    except OSError as error:
+        if cluster == "slurm":
+            cancel_job(job_id)
+        else:
+            os.kill(LocalProcess.parse(job_id).pid, signal.SIGTERM)
+        raise UserError(f"the job cannot be recorded, and was taken back: {error}") from None
+    return job_id
 
 
 def _require_cluster(cluster: str, nodes: int) -> None:
@@ -99,24 +135,19 @@ def _record(run: RunDirectory, cluster: str, job_id: str) -> None:
     if run.submission_json.exists():
         jobs = read_json(run.submission_json)["jobs"]
     job: dict[str, Any] = {"job_id": job_id, "cluster": cluster, "submitted_at": time.time()}
-    if cluster == "local":
-        job["process_started_at"] = start_time(int(job_id))
     write_json_atomic(run.submission_json, {"format": 1, "jobs": [*jobs, job]})
 
 
 @contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    """Hold Ctrl-C back until the job and its record belong together."""
-    pressed = False
+def _ctrl_c_waits() -> Iterator[list[int]]:
+    """Hold Ctrl-C back until job and record belong together; yields what was pressed."""
+    pressed: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed = True
+        pressed.append(number)
 
     previous = signal.signal(signal.SIGINT, note)
     try:
-        yield
+        yield pressed
     finally:
         signal.signal(signal.SIGINT, previous)
-    if pressed:
-        raise KeyboardInterrupt

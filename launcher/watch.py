@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from launcher.scheduler import Scheduler
 from launcher.status import RunStatus, status_of
 from ptycho_dist.rundir import RunDirectory
 
 POLL_S = 0.5
+ASK_SCHEDULER_S = 8.0
+"""How often SLURM is asked while the run directory says nothing of an end."""
 
 
 def watch(run: RunDirectory, console: Console) -> RunStatus:
@@ -22,8 +25,9 @@ def watch(run: RunDirectory, console: Console) -> RunStatus:
 
 
 def _states(run: RunDirectory) -> Iterator[RunStatus]:
+    scheduler = Scheduler(ASK_SCHEDULER_S)
     while True:
-        status = status_of(run)
+        status = status_of(run, scheduler)
         yield status
         if status.over:
             return

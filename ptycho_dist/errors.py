@@ -18,6 +18,18 @@ class UserError(Exception):
     exit_code = EXIT_USER_MISTAKE
 
 
+class RunError(Exception):
+    """A run that cannot go on, said in one line; the rank exits with 1 and prints no traceback."""
+
+
+class JoinError(RunError):
+    """The ranks did not come together; the message names each rank that is at fault."""
+
+
+class DivergedLoss(RunError):
+    """The loss is no longer finite; nothing of it is committed."""
+
+
 class DataError(UserError):
     """A data file that is missing, damaged, or not what its contract promises."""
 

@@ -13,13 +13,13 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from ptycho_dist.checkpoint.catalog import MANIFEST, STATE, Checkpoint, committed, sha256_of
-from ptycho_dist.errors import UserError
+from ptycho_dist.errors import RunError, UserError
 from ptycho_dist.rundir.attempt import Attempt, holds_the_run
 from ptycho_dist.rundir.files import fsync_directory, write_json_atomic
 from ptycho_dist.rundir.layout import RunDirectory
 
 
-class SupersededAttempt(Exception):
+class SupersededAttempt(RunError):
     """A later attempt has taken the run over; nothing may be committed any more."""
 
 

@@ -41,7 +41,7 @@ def _infer(options: argparse.Namespace) -> int:
     from ptycho_dist.reconstruct import predict_patches
     from ptycho_dist.runtime.accelerator import resolve_device
 
-    device = resolve_device(options.accelerator, local_rank=0, ranks=1)
+    device = resolve_device(options.accelerator, local_rank=0, tasks_per_node=1, ranks=1)
     prediction = predict_patches(inference, torch.device(device.kind))
     if options.json:
         print(

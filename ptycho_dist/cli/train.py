@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,12 @@ from ptycho_dist.cli.errors import one_line_errors
 from ptycho_dist.config.load import load_run_data
 from ptycho_dist.config.world import world_of
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import prepare_run
+from ptycho_dist.rundir import RunDirectory, prepare_run
+from ptycho_dist.rundir.planned import planned_fingerprints
 from ptycho_dist.runtime.stop import StopRequest
 
 FLAGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("--train_data_file", "data.train_data_file", {"required": True, "metavar": "NPZ"}),
+    ("--train_data_file", "data.train_data_file", {"metavar": "NPZ"}),
     ("--test_data_file", "data.test_data_file", {"metavar": "NPZ"}),
     ("--n_images", "data.n_groups", {"type": int, "metavar": "GROUPS"}),
     ("--neighbor_count", "data.neighbor_count", {"type": int}),
@@ -47,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finished, 75 stopped on request, 1 failed.
     """
     stop = StopRequest()
-    stop.install()
+    stop.install(signal.SIGINT)  # Ctrl-C stops with a checkpoint, a second one at once
     options = build_parser().parse_args(arguments)
     return one_line_errors(options.debug, lambda: _train(options, stop))
 
@@ -58,6 +61,19 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> int:
             "ptycho-train trains on one rank; several are started by "
             "`ptycho-launch submit run.yaml --set resources.tasks_per_node=2`"
         )
+    path = Path(os.path.abspath(options.output_dir))  # noqa: PTH100 - keeps symlinks
+    run = RunDirectory(path) if options.resume else _prepare(options, path)
+    if options.resume and run.result_json.exists():
+        raise UserError(f"{run.path}: the run has finished; there is nothing to resume")
+    run.config()
+    print(f"run directory: {run.path}", flush=True)
+
+    from ptycho_dist.runtime.entry import run_rank
+
+    run_rank([str(run.path)], stop)
+
+
+def _prepare(options: argparse.Namespace, path: Path) -> RunDirectory:
     data: dict[str, Any] = {"name": "ptycho-train"}
     origins = {}
     for flag, dotted, _ in FLAGS:
@@ -73,13 +89,8 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> int:
 
     header = read_header(loaded.config.data.train_data_file)
     world = world_of(loaded.config, header.n_patterns)
-    path = Path(os.path.abspath(options.output_dir))  # noqa: PTH100 - keeps symlinks
-    run = prepare_run(path, loaded, {"world": world.to_json()}, None)
-    print(f"run directory: {run.path}", flush=True)
-
-    from ptycho_dist.runtime.entry import run_rank
-
-    run_rank([str(run.path)], stop)
+    plan = {"world": world.to_json(), "data": planned_fingerprints(loaded.config)}
+    return prepare_run(path, loaded, plan, None)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -93,5 +104,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output_dir", required=True, type=Path, metavar="DIR", help="becomes the run directory"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the stopped run in --output_dir"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

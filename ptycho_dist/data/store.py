@@ -104,6 +104,11 @@ class GroupDataset(Dataset[GroupSample]):
         )
 
     @property
+    def n_patterns(self) -> int:
+        """Patterns of the scan, M, whether or not a group uses them."""
+        return int(self._amp_MHW.shape[0])
+
+    @property
     def probe_PHW(self) -> torch.Tensor:
         """The probe of the scan, (P, N, N) complex64, in the scale of the file."""
         return self._probe_PHW

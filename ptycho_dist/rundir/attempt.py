@@ -57,16 +57,19 @@ class Attempt:
             raise UserError(f"{ATTEMPT_VARIABLE} is not an attempt: {text!r}") from None
 
 
-def begin_attempt(run: RunDirectory, *, job_id: str, cluster: str, nodes: list[str]) -> Attempt:
+def begin_attempt(
+    run: RunDirectory, *, job_id: str, cluster: str, nodes: list[str], host: str | None = None
+) -> Attempt:
     """Record a new start; from here on no earlier attempt may commit anything.
 
     Args:
         run: its directory.
-        job_id: of SLURM, or the process id of the local cluster.
-        cluster: `slurm`, `local` or `torchrun`.
+        job_id: of SLURM, or the text of the LocalProcess that answers for the run.
+        cluster: `slurm` or `local`.
         nodes: their names, in the order of ranks.
+        host: where rank 0 opens its store; None: the address of this node.
     """
-    host = rendezvous_host()
+    host = host or rendezvous_host()
     token = secrets.token_hex(8)
     number = max((int(path.stem) for path in run.attempts.glob("[0-9]*.json")), default=0)
     while True:
@@ -106,17 +109,16 @@ def end_attempt(run: RunDirectory, number: int, exit_code: int) -> int:
     record = read_json(path)
     ranks = run.world().ranks
     stopped = {e["writer"] for e in read_ledger(run, number) if e["event"] == "stopped"}
-    if exit_code == 0:
-        outcome = "finished" if run.result_json.exists() else "failed"
-    elif len(stopped) == ranks:
+    if run.result_json.exists():  # rank 0 writes it when the last epoch is committed
+        outcome = "finished"
+    elif exit_code != 0 and len(stopped) == ranks:
         outcome = "stopped"
     else:
         outcome = "failed"
     record |= {"ended_at": time.time(), "exit_code": exit_code, "outcome": outcome}
     write_json_atomic(path, record)
-    if outcome == "stopped":
-        return EXIT_STOPPED
-    return exit_code if outcome == "finished" else exit_code or EXIT_RUN_FAILED
+    codes = {"finished": 0, "stopped": EXIT_STOPPED}
+    return codes.get(outcome, exit_code or EXIT_RUN_FAILED)
 
 
 def read_attempts(run: RunDirectory) -> list[dict[str, Any]]:

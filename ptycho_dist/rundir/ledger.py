@@ -56,12 +56,14 @@ class LedgerWriter:
         os.close(self._descriptor)
 
 
-def read_ledger(run: RunDirectory, attempt: int | None = None) -> list[dict[str, Any]]:
-    """All events, or those of one attempt, in the order of their clocks.
+def read_ledger(
+    run: RunDirectory, attempt: int | None = None, writer: str = "*"
+) -> list[dict[str, Any]]:
+    """All events, or those of one attempt or one writer, in the order of their clocks.
 
     A last line without its end is a writer that was killed in mid-write: it is left out.
     """
-    pattern = "*.jsonl" if attempt is None else f"{attempt:03d}-*.jsonl"
+    pattern = f"{'*' if attempt is None else f'{attempt:03d}'}-{writer}.jsonl"
     events = [event for path in sorted(run.ledger.glob(pattern)) for event in _events(path)]
     return sorted(events, key=lambda event: float(event.get("time", 0.0)))
 

@@ -27,12 +27,14 @@ class Device:
         return "nccl" if self.kind == "cuda" else "gloo"
 
 
-def resolve_device(accelerator: str, *, local_rank: int, ranks: int) -> Device:
+def resolve_device(accelerator: str, *, local_rank: int, tasks_per_node: int, ranks: int) -> Device:
     """Turn the symbolic accelerator of the config into the device of this rank.
 
     Args:
         accelerator: `execution.accelerator`.
         local_rank: the rank's number on its node; the index of its GPU, all being visible.
+        tasks_per_node: ranks on this node; `auto` takes GPUs only where each has one, so that
+            all ranks of a node decide alike.
         ranks: world size.
 
     Raises:
@@ -40,8 +42,8 @@ def resolve_device(accelerator: str, *, local_rank: int, ranks: int) -> Device:
     """
     if accelerator == "tpu":
         raise UserError("execution.accelerator: tpu needs torch_xla, which is not supported")
-    if accelerator in {"gpu", "cuda"} or (accelerator == "auto" and torch.cuda.is_available()):
-        visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if accelerator in {"gpu", "cuda"} or (accelerator == "auto" and visible >= tasks_per_node):
         if local_rank >= visible:
             raise UserError(
                 f"execution.accelerator: {accelerator}: this is task {local_rank} of its node and "
@@ -59,6 +61,8 @@ def resolve_device(accelerator: str, *, local_rank: int, ranks: int) -> Device:
             raise UserError(f"execution.accelerator: mps cannot join {ranks} ranks; use cpu")
     if accelerator == "auto":
         warnings.warn(
-            "POLICY-001: no GPU is visible to this rank, training runs on the CPU", stacklevel=2
+            f"POLICY-001: {visible} GPUs are visible to the {tasks_per_node} ranks of this node, "
+            "training runs on the CPU",
+            stacklevel=2,
         )
     return Device("cpu", "cpu", 0)

@@ -7,14 +7,16 @@ import os
 import sys
 import time
 import traceback
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ptycho_dist.config.load import config_digest
-from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, UserError
-from ptycho_dist.rundir import Attempt, LedgerWriter, RunDirectory, begin_attempt
-from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE
+from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, RunError, UserError
+from ptycho_dist.rundir import Attempt, LedgerWriter, RunDirectory, end_attempt
 from ptycho_dist.rundir.ledger import rank_writer
+from ptycho_dist.rundir.planned import plan_digest, require_planned_data
+from ptycho_dist.runtime.attempt import attempt_of
 from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.report import RankReport
 from ptycho_dist.runtime.stop import StopRequest
@@ -38,29 +40,47 @@ def run_rank(arguments: list[str], stop: StopRequest) -> NoReturn:
         run = RunDirectory(Path(arguments[0]))
         environment = RankEnvironment.detect()
         report = RankReport(run, environment.rank, environment.node)
-        code = _live(run, environment, report, stop)
+        code = _begin_live_end(run, environment, report, stop)
     except UserError as error:
         code = _fail(report, str(error), error.exit_code)
+    except RunError as error:
+        code = _fail(report, str(error), EXIT_RUN_FAILED)
     except BaseException as error:
-        from ptycho_dist.runtime.rendezvous import JoinError
-
-        if not isinstance(error, JoinError):
-            traceback.print_exc()
-        first_line = (str(error).splitlines() or [""])[0]
-        kind = "" if isinstance(error, JoinError) else f"{type(error).__name__}: "
-        code = _fail(report, kind + first_line, EXIT_RUN_FAILED)
+        code = _crash(report, error)
     _leave(code)
 
 
-def _live(
+def _begin_live_end(
     run: RunDirectory, environment: RankEnvironment, report: RankReport, stop: StopRequest
+) -> int:
+    if environment.source == "torchrun":  # its store is torch's
+        _require_torch()
+    own = attempt_of(run, environment)
+    report.attempt = own.attempt.number
+    if not own.begun_here:
+        return _live(run, environment, own.attempt, report, stop)
+    code = EXIT_RUN_FAILED
+    try:
+        code = _live(run, environment, own.attempt, report, stop)
+    except UserError as error:
+        code = error.exit_code
+        raise
+    finally:
+        end_attempt(run, own.attempt.number, code)
+    return code
+
+
+def _live(
+    run: RunDirectory,
+    environment: RankEnvironment,
+    attempt: Attempt,
+    report: RankReport,
+    stop: StopRequest,
 ) -> int:
     logging.basicConfig(
         level=logging.INFO,
         format=f"%(asctime)s rank {environment.rank} %(levelname)s %(message)s",
     )
-    attempt = _attempt_of(run, environment)
-    report.attempt = attempt.number
     report.say("starting")
     config = run.config()
     world = run.world()
@@ -68,23 +88,30 @@ def _live(
     announce_threads(world.threads_per_rank)
 
     # Everything heavy is imported here, after the rank has shown that it lives.
+    _require_torch()
     from ptycho_dist.runtime.accelerator import resolve_device
-    from ptycho_dist.runtime.process_group import open_process_group
+    from ptycho_dist.runtime.process_group import address_towards, open_process_group
     from ptycho_dist.runtime.rendezvous import Hello, join_world
     from ptycho_dist.runtime.threads import set_threads
     from ptycho_dist.runtime.versions import package_versions
 
     threads = set_threads(world.threads_per_rank)
     device = resolve_device(
-        config.execution.accelerator, local_rank=environment.local_rank, ranks=world.ranks
+        config.execution.accelerator,
+        local_rank=environment.local_rank,
+        tasks_per_node=world.tasks_per_node,
+        ranks=world.ranks,
     )
     report.say("joining")
     hello = Hello(
         rank=environment.rank,
         node=environment.node,
+        address=address_towards(attempt.host),
         must_agree={
             "accelerator": f"{device.kind} ({device.name})",
             "config": config_digest(config)[:16],
+            "plan": plan_digest(run)[:16],
+            **require_planned_data(run, config),
             "attempt": attempt.token,
             "threads per rank": str(threads),
             **package_versions(),
@@ -103,9 +130,10 @@ def _live(
             device_name=device.name,
             threads=threads,
         )
-        open_process_group(
-            environment, joined, device.backend, config.execution.collective_timeout_s
-        )
+        timeout_s = config.execution.collective_timeout_s
+        joined.store.set_timeout(timedelta(seconds=timeout_s))  # the others may wait for rank 0
+        if world.ranks > 1 or config.execution.strategy == "ddp":
+            open_process_group(environment, joined, device.backend, timeout_s)
         from ptycho_dist.training.fit import train
 
         try:
@@ -115,21 +143,6 @@ def _live(
             raise
         _leave_together(joined.store, environment.world_size, outcome)
         return EXIT_STOPPED if outcome == "stopped" else 0
-
-
-def _attempt_of(run: RunDirectory, environment: RankEnvironment) -> Attempt:
-    """The attempt that the batch script began; alone, a rank begins one itself."""
-    text = os.environ.get(ATTEMPT_VARIABLE)
-    if text is not None:
-        return Attempt.from_variable(text)
-    if environment.world_size > 1:
-        raise UserError(
-            f"{ATTEMPT_VARIABLE} is not set: several ranks are started by the script of the run "
-            f"({run.script.name}) or by `ptycho-launch submit`"
-        )
-    return begin_attempt(
-        run, job_id=str(os.getpid()), cluster=environment.source, nodes=[environment.node]
-    )
 
 
 def _leave_together(store: Store, world_size: int, outcome: str) -> None:
@@ -147,6 +160,24 @@ def _leave_together(store: Store, world_size: int, outcome: str) -> None:
     except RuntimeError:
         return  # rank 0 and its store have left: it saw every rank at the end
     logging.warning("some ranks did not come to the end (%s) within 20 s", outcome)
+
+
+def _require_torch() -> None:
+    """POLICY-001: without torch nothing can be done, and the reason must reach the other ranks."""
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"POLICY-001: torch cannot be imported by {sys.executable}: {reason}; install it in "
+            "the ranks' environment: pip install 'torch>=2.2'"
+        ) from None
+
+
+def _crash(report: RankReport | None, error: BaseException) -> int:
+    traceback.print_exception(error)
+    first_line = (str(error).splitlines() or [""])[0]
+    return _fail(report, f"{type(error).__name__}: {first_line}", EXIT_RUN_FAILED)
 
 
 def _fail(report: RankReport | None, reason: str, code: int) -> int:

@@ -14,6 +14,7 @@ from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.rendezvous import Joined
 
 _SIOCGIFADDR = 0x8915
+_ANY_PORT = 9
 
 
 def open_process_group(
@@ -21,17 +22,20 @@ def open_process_group(
 ) -> None:
     """Open the default group; Lightning finds it open and leaves it.
 
+    Gloo would ask the resolver for the node's own name, which Debian maps to 127.0.1.1: ranks of
+    other nodes would then connect to themselves and hang. It is told the interface that leads to
+    another node of the job instead, unless the site has set GLOO_SOCKET_IFNAME.
+
     Args:
         environment: this rank's place.
         joined: the complete world.
         backend: `gloo` or `nccl`.
         timeout_s: after which a collective fails; a rank that hangs must not hang the others.
     """
-    if environment.world_size == 1:
-        return
-    interface = _interface_towards(joined.attempt.host, joined.attempt.port)
-    if interface is not None:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    if joined.other_node is not None:
+        interface = interface_towards(joined.other_node)
+        if interface is not None:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     dist.init_process_group(
         backend,
         store=dist.PrefixStore("group", joined.store),
@@ -41,26 +45,29 @@ def open_process_group(
     )
 
 
-def _interface_towards(host: str, port: int) -> str | None:
-    """The network interface by which this node reaches `host` (Linux); None: unknown.
-
-    Gloo asks the resolver for the node's own name, which Debian maps to 127.0.1.1: ranks of
-    other nodes would then connect to themselves.
-    """
+def address_towards(host: str) -> str | None:
+    """The IPv4 address of this node from which it reaches `host`; None: it does not."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((host, port))  # sends nothing
-            own = probe.getsockname()[0]
-            if own.startswith("127."):
-                return "lo"
-            for _, name in socket.if_nameindex():
-                request = struct.pack("256s", name.encode()[:15])
-                try:
-                    answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
-                except OSError:
-                    continue
-                if socket.inet_ntoa(answer[20:24]) == own:
-                    return name
+            probe.connect((host, _ANY_PORT))  # sends nothing
+            address: str = probe.getsockname()[0]
+            return address
     except OSError:
         return None
+
+
+def interface_towards(host: str) -> str | None:
+    """The network interface by which this node reaches `host` (Linux); None: unknown."""
+    own = address_towards(host)
+    if own is None or own.startswith("127."):
+        return None if own is None else "lo"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            request = struct.pack("256s", name.encode()[:15])
+            try:
+                answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
+            except OSError:
+                continue
+            if socket.inet_ntoa(answer[20:24]) == own:
+                return name
     return None

@@ -15,7 +15,7 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
-from ptycho_dist.errors import UserError
+from ptycho_dist.errors import JoinError, UserError
 from ptycho_dist.rundir import Attempt, RunDirectory, read_attempts, read_heartbeats
 from ptycho_dist.runtime.environment import RankEnvironment
 
@@ -24,16 +24,14 @@ VERDICT_GRACE_S = 15
 """How much longer than rank 0 the others wait for its verdict."""
 
 
-class JoinError(Exception):
-    """The ranks did not come together; the message names each rank that is at fault."""
-
-
 @dataclass(frozen=True)
 class Hello:
     """What a rank says of itself when it registers; ranks must agree on `must_agree`."""
 
     rank: int
     node: str
+    address: str | None
+    """The address of this node's interface towards rank 0."""
     must_agree: dict[str, str]
 
 
@@ -43,6 +41,8 @@ class Joined:
 
     store: dist.Store
     attempt: Attempt
+    other_node: str | None
+    """An address by which this node reaches another one of the job; None: there is no other."""
 
 
 def join_world(
@@ -85,7 +85,16 @@ def join_world(
             store.add("verdict-read", 1)
     if problem:
         raise JoinError(problem)
-    return Joined(store, attempt)
+    return Joined(store, attempt, _address_of_another_node(store, environment))
+
+
+def _address_of_another_node(store: dist.Store, environment: RankEnvironment) -> str | None:
+    """Rank 0's node is reached by the others; it reaches the last rank's node in turn."""
+    last = Hello(**json.loads(store.get(f"hello/{environment.world_size - 1}")))
+    first = Hello(**json.loads(store.get("hello/0")))
+    if first.node == last.node:
+        return None
+    return last.address if environment.node == first.node else first.address
 
 
 def _open_store(attempt: Attempt, timeout_s: float) -> dist.Store:

@@ -29,6 +29,7 @@ class RankReport:
         self._patterns = 0
         self._counted_since = time.monotonic()
         self._rate: float | None = None
+        self._progress: dict[str, Any] = {}
 
     def count_patterns(self, count: int) -> None:
         """Note that `count` more patterns have been used for training."""
@@ -48,7 +49,7 @@ class RankReport:
         Args:
             state: what this rank does now.
             reason: why it failed.
-            progress: plain values for people.
+            progress: plain values for people; what was said before stays.
         """
         clock = time.monotonic()
         elapsed = clock - self._counted_since
@@ -56,6 +57,7 @@ class RankReport:
             self._rate = self._patterns / elapsed
             self._patterns, self._counted_since = 0, clock
         self._state, self._spoke_at = state, clock
+        progress = self._progress = {**self._progress, **progress}
         if self._rate is not None:
             progress["patterns_per_s"] = round(self._rate, 2)
         write_heartbeat(

@@ -18,9 +18,9 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal_name: str | None = None
 
-    def install(self) -> None:
-        """Take over the stop signals; must run in the main thread."""
-        for number in STOP_SIGNALS:
+    def install(self, *others: signal.Signals) -> None:
+        """Take over the stop signals, and `others`; must run in the main thread."""
+        for number in (*STOP_SIGNALS, *others):
             signal.signal(number, self._note)
 
     @property
@@ -29,4 +29,6 @@ class StopRequest:
         return self.signal_name is not None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.requested:
+            raise KeyboardInterrupt  # a second Ctrl-C: at once, with what is committed
         self.signal_name = signal.Signals(number).name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from ptycho_dist.checkpoint.catalog import checkpoint_name
 from ptycho_dist.config.world import World
 from ptycho_dist.data.loader import Position
+from ptycho_dist.errors import DivergedLoss
 from ptycho_dist.rundir import LedgerWriter, RunDirectory
 from ptycho_dist.rundir.heartbeat import State
 from ptycho_dist.runtime.agreement import Agreement
@@ -118,13 +120,14 @@ class RunCallback(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data, module = _data(trainer), _module(trainer)
         self._gather_epoch_sums(module)
+        self._require_finite(trainer)
         train_loss = self._epoch_sums[0] / self._epoch_sums[1]
         val_loss = None
         if data.test is not None:
             val_total, val_count = self._agreement.sum(
                 [module.val_sums.total, module.val_sums.count]
             )
-            val_loss = val_total / val_count
+            val_loss = val_total / val_count if math.isfinite(val_total) else None
             module.val_sums = LossSums()
         seconds = self._seconds_in_epoch()
         row: Row = {
@@ -164,6 +167,7 @@ class RunCallback(Callback):
         if self._stop.requested:
             self._ledger.append("stop_requested", signal=self._stop.signal_name)
         self._gather_epoch_sums(_module(trainer))
+        self._require_finite(trainer)
         self._commit(trainer, epoch=_data(trainer).position.epoch)
         self._ledger.append("stopped", step=trainer.global_step)
         self._say(trainer, "stopped", now=True)
@@ -186,6 +190,15 @@ class RunCallback(Callback):
         total, count = self._agreement.sum([own.total, own.count])
         self._epoch_sums = [self._epoch_sums[0] + total, self._epoch_sums[1] + count]
 
+    def _require_finite(self, trainer: Trainer) -> None:
+        """The sums are those of all ranks, so all ranks end alike, before anything is committed."""
+        if not math.isfinite(self._epoch_sums[0]):
+            raise DivergedLoss(
+                f"the training loss is no longer finite in epoch {_data(trainer).position.epoch}, "
+                f"step {trainer.global_step}; lower execution.learning_rate or set "
+                "execution.gradient_clip_val, and submit a new run"
+            )
+
     def _seconds_in_epoch(self) -> float:
         return self._epoch_seconds + time.monotonic() - self._epoch_began
 
@@ -194,7 +207,8 @@ class RunCallback(Callback):
             return
         sums = _module(trainer).train_sums
         if sums.count:
-            self._last_loss = sums.total / sums.count
+            loss = sums.total / sums.count
+            self._last_loss = loss if math.isfinite(loss) else None
         self._report.say(
             state,
             epoch=_data(trainer).position.epoch,

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ptycho_dist.config.run import RunConfig
-from ptycho_dist.config.world import World
+from ptycho_dist.config.world import World, world_of
 from ptycho_dist.data.formats import read_scan
 from ptycho_dist.data.grouping import build_groups
 from ptycho_dist.data.loader import Position, RankBatchSampler, make_loader
@@ -34,10 +34,12 @@ class PtychoData(LightningDataModule):
         data = config.data
         self.train = self._open(data.train_data_file, data.n_groups)
         self.test = self._open(data.test_data_file, None) if data.test_data_file else None
-        if len(self.train) != world.samples:
+        found = world_of(config, self.train.n_patterns)
+        if found != world:
             raise DataError(
-                f"{data.train_data_file}: gives {len(self.train)} samples, "
-                f"the plan has {world.samples}; the file has changed since it was planned"
+                f"{data.train_data_file}: gives {found.total_steps} steps of {found.samples} "
+                f"samples an epoch, the plan has {world.total_steps} of {world.samples}; "
+                "submit a new run"
             )
         self.train_sampler = self._sampler(len(self.train), config.training.sequential_sampling)
         self.position = Position()

@@ -64,6 +64,12 @@ def train(
     if checkpoint is not None:
         ledger.append("resumed_from", checkpoint=checkpoint)
         log.info("resumes from %s", checkpoint)
+    if agreement.any(stop.requested):  # asked to stop while starting: nothing new to save
+        step = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+        ledger.append("stop_requested", signal=stop.signal_name)
+        ledger.append("stopped", step=step)
+        report.say("stopped", step=step)
+        return "stopped"
     try:
         trainer.fit(
             module,

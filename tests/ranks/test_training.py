@@ -252,8 +252,9 @@ def test_all_checkpoints_damaged_stops_and_one_damaged_uses_the_older(train, lau
     resumed = [e for e in read_ledger(run) if e["event"] == "resumed_from"]
     assert [event["checkpoint"] for event in resumed] == [older.path.name]
     run.result_json.unlink()
+    assert newest_whole(run) == (committed(run)[-1], [])  # the damaged one was made anew
     for checkpoint in committed(run):
         (checkpoint.path / "manifest.json").write_text("{")
     done = launch("resume", run.run_id, "--runs-dir", root, "--wait")
-    assert done.returncode == 1
-    assert "every checkpoint is damaged" in done.stdout
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "every checkpoint is damaged" in done.stderr

@@ -61,8 +61,8 @@ def interrupt(run, trial, delay, send, name, last_stop):
     assert len(set(stops)) == 1
     assert {e["signal"] for e in events if e["event"] == "stop_requested"} == {name}
     starts = {event["step"] for event in events if event["event"] == "training_started"}
-    assert starts == {last_stop}
-    assert stops[0] > last_stop
+    assert starts <= {last_stop}  # none, where the signal came before the first step
+    assert stops[0] >= last_stop
     return stops[0], seconds
 
 

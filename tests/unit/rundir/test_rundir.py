@@ -26,7 +26,7 @@ from ptycho_dist.rundir.attempt import PORTS, holds_the_run
 from ptycho_dist.rundir.files import read_json, write_json_atomic
 from ptycho_dist.rundir.heartbeat import write_heartbeat
 from ptycho_dist.rundir.layout import find_run, list_runs
-from ptycho_dist.rundir.processes import start_time
+from ptycho_dist.rundir.processes import LocalProcess, start_time
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def stop_ranks(run, attempt, ranks):
         (143, [0, 1], False, "stopped", EXIT_STOPPED),  # srun killed a rank that had stopped
         (75, [0], False, "failed", 75),
         (1, [], False, "failed", 1),
-        (137, [], True, "failed", 137),
+        (137, [], True, "finished", 0),  # a rank died after the last epoch was committed
     ],
 )
 def test_how_an_attempt_ended(make_run, exit_code, stopped, finished, outcome, job_code):
@@ -212,6 +212,14 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_processes_are_known_by_their_start_time():
-    assert start_time(os.getpid()) == start_time(os.getpid())
+def test_processes_are_known_by_machine_number_and_start_time():
     assert start_time(2**22 + 1) is None
+    own = LocalProcess.of(os.getpid())
+    assert LocalProcess.parse(str(own)) == own
+    assert own.here
+    assert own.alive
+    assert not LocalProcess(own.machine, own.pid, own.started + 1).alive  # the number was reused
+    assert not LocalProcess("elsewhere", own.pid, own.started).here
+    for text in ("", "17", "a:b:c"):
+        with pytest.raises(UserError, match="no process"):
+            LocalProcess.parse(text)

@@ -1,0 +1,44 @@
+"""What was planned on the login node must still hold on the rank."""
+
+from __future__ import annotations
+
+import hashlib
+
+from ptycho_dist.config.run import RunConfig
+from ptycho_dist.data.fingerprint import data_fingerprint
+from ptycho_dist.errors import DataError
+from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.layout import RunDirectory
+
+
+def plan_digest(run: RunDirectory) -> str:
+    """SHA-256 of plan.json as this rank sees it."""
+    return hashlib.sha256(run.plan_json.read_bytes()).hexdigest()
+
+
+def planned_fingerprints(config: RunConfig) -> dict[str, str]:
+    """Field of `data` -> fingerprint of its file, for plan.json.
+
+    Raises:
+        DataError: a file is no NPZ container.
+    """
+    data = config.data
+    files = {"train_data_file": data.train_data_file, "test_data_file": data.test_data_file}
+    return {field: data_fingerprint(path) for field, path in files.items() if path is not None}
+
+
+def require_planned_data(run: RunDirectory, config: RunConfig) -> dict[str, str]:
+    """Check that the data files are those of the plan; returns what ranks must agree on.
+
+    Raises:
+        DataError: a file has changed since the run was planned, or is another one on this node.
+    """
+    planned = read_json(run.plan_json).get("data", {})
+    found = planned_fingerprints(config)
+    for field, fingerprint in found.items():
+        if planned.get(field, fingerprint) != fingerprint:
+            raise DataError(
+                f"data.{field}: {getattr(config.data, field)} is not the file that the run was "
+                "planned with; restore it, or submit a new run"
+            )
+    return {f"data.{field}": fingerprint[:16] for field, fingerprint in found.items()}
