@@ -31,6 +31,8 @@ class Prediction:
     patches: int
     data_consistency: float
     """R = Σ(Â − A)² / ΣA² over all predicted patterns; 0 is perfect."""
+    passed_over: tuple[str, ...]
+    """Newer checkpoints that were not used, with the reasons."""
 
 
 def predict_patches(inference: InferenceConfig, device: torch.device) -> Prediction:
@@ -45,7 +47,7 @@ def predict_patches(inference: InferenceConfig, device: torch.device) -> Predict
     """
     run = RunDirectory(inference.model_path)
     config = run.config()
-    found, _ = newest_whole(run)
+    found, passed_over = newest_whole(run)
     if found is None:
         raise UserError(f"{run.path}: the run has no checkpoint yet")
     scan = read_scan(inference.test_data_file)
@@ -58,7 +60,7 @@ def predict_patches(inference: InferenceConfig, device: torch.device) -> Predict
         scan.x_px,
         scan.y_px,
         gridsize=config.model.gridsize,
-        neighbor_count=inference.neighbor_count,
+        neighbor_count=inference.neighbor_count or config.data.neighbor_count,
         n_groups=inference.n_groups,
         seed=inference.subsample_seed,
     )
@@ -71,7 +73,10 @@ def predict_patches(inference: InferenceConfig, device: torch.device) -> Predict
     )
     probe_PHW = probe_scale(dataset.probe_PHW, dataset.mean_total_counts).to(device)
     size, channels = scan.N, groups_GC.shape[1]
-    inference.output_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        inference.output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{inference.output_dir}: cannot be made: {error.strerror}") from None
     path = inference.output_dir / "object_patches.h5"
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     misfit = energy = 0.0
@@ -101,4 +106,4 @@ def predict_patches(inference: InferenceConfig, device: torch.device) -> Predict
     finally:
         temporary.unlink(missing_ok=True)
     fsync_directory(path.parent)
-    return Prediction(path, len(dataset) * channels, misfit / energy)
+    return Prediction(path, len(dataset) * channels, misfit / energy, tuple(passed_over))

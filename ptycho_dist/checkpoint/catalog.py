@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,16 @@ def newest_whole(run: RunDirectory) -> tuple[Checkpoint | None, list[str]]:
             "restore one, or submit the config as a new run"
         )
     return None, []
+
+
+def sweep(run: RunDirectory) -> None:
+    """Remove what a kill in the middle of writing or removing a checkpoint has left behind.
+
+    To be called by rank 0 when its attempt has joined: no other attempt may commit then.
+    """
+    for path in run.checkpoints.iterdir():
+        if path.name.startswith(".step-") and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def sha256_of(path: Path) -> str:

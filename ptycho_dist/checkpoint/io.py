@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import secrets
 import shutil
 from collections.abc import Callable
@@ -41,12 +42,16 @@ class RunCheckpointIO(CheckpointIO):
     ) -> None:
         """Commit one checkpoint, then remove those older than the newest `keep`.
 
+        A checkpoint of the same step is left as it is when this attempt wrote it and it is whole
+        (an epoch's end that is also a stop), and replaced otherwise: it may be damaged, or of an
+        attempt whose later steps were given up.
+
         Raises:
             SupersededAttempt: a later attempt has begun.
             OSError: the disk refused; the checkpoints committed before are untouched.
         """
         target = Path(path)
-        if target.exists():  # the same step, saved at the end of an epoch and again for a stop
+        if self._is_ours_and_whole(target):
             return
         building = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         building.mkdir(mode=0o700)
@@ -73,13 +78,26 @@ class RunCheckpointIO(CheckpointIO):
                     f"attempt {self._attempt.number} no longer holds {self._run.run_id}: "
                     f"a later attempt has begun, {target.name} is not committed"
                 )
+            aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.removed")
+            if target.exists():
+                target.rename(aside)
             building.rename(target)
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
         fsync_directory(target.parent)
+        shutil.rmtree(aside, ignore_errors=True)
         for old in committed(self._run)[: -self._keep]:
-            self.remove_checkpoint(old.path)
+            if old.path != target:  # the newest ones may all be damaged
+                self.remove_checkpoint(old.path)
+
+    def _is_ours_and_whole(self, target: Path) -> bool:
+        found = Checkpoint(target, -1)
+        return (
+            target.exists()
+            and found.fault() is None
+            and found.manifest().get("token") == self._attempt.token
+        )
 
     def load_checkpoint(
         self,
@@ -90,15 +108,21 @@ class RunCheckpointIO(CheckpointIO):
         """Read a checkpoint, never unpickling anything but tensors and plain values.
 
         Raises:
-            UserError: its checksums do not hold.
+            UserError: its checksums do not hold, or it holds anything else.
         """
         checkpoint = Checkpoint(Path(path), -1)
         fault = checkpoint.fault()
         if fault is not None:
             raise UserError(f"{path}: damaged: {fault}")
-        state: dict[str, Any] = torch.load(
-            checkpoint.state, map_location=map_location or "cpu", weights_only=True
-        )
+        try:
+            state: dict[str, Any] = torch.load(
+                checkpoint.state, map_location=map_location or "cpu", weights_only=True
+            )
+        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"{path}: cannot be read as tensors and plain values: {reason}"
+            ) from None
         return state
 
     def remove_checkpoint(self, path: str | Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def _infer(options: argparse.Namespace) -> int:
             test_data_file=options.test_data,
             output_dir=options.output_dir,
             n_groups=options.n_images,
+            neighbor_count=options.neighbor_count,
             batch_size=options.inference_batch_size,
         )
     except ValidationError as error:
@@ -43,6 +45,8 @@ def _infer(options: argparse.Namespace) -> int:
 
     device = resolve_device(options.accelerator, local_rank=0, tasks_per_node=1, ranks=1)
     prediction = predict_patches(inference, torch.device(device.kind))
+    for reason in prediction.passed_over:
+        print(f"warning: checkpoint passed over: {reason}", file=sys.stderr)
     if options.json:
         print(
             json.dumps(
@@ -71,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--test_data", required=True, type=Path, metavar="NPZ")
     parser.add_argument("--output_dir", required=True, type=Path, metavar="DIR")
     parser.add_argument("--n_images", type=int, metavar="GROUPS", help="default: all")
+    parser.add_argument("--neighbor_count", type=int, metavar="K", help="default: the run's")
     parser.add_argument("--inference-batch-size", type=int, default=16, metavar="GROUPS")
     parser.add_argument(
         "--accelerator",

@@ -22,8 +22,11 @@ class InferenceConfig:
         int | None, Field(ge=1, description="Groups predicted; none: one per pattern.")
     ] = None
     neighbor_count: Annotated[
-        int, Field(ge=1, description="Nearest neighbours from which members are chosen.")
-    ] = 7
+        int | None,
+        Field(
+            ge=1, description="Nearest neighbours from which members are chosen; none: the run's."
+        ),
+    ] = None
     subsample_seed: Annotated[
         int, Field(ge=0, lt=2**32, description="Seed of the choice of groups and members.")
     ] = 0

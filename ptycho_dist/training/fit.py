@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch.distributed as dist
 
-from ptycho_dist.checkpoint.catalog import newest_whole
+from ptycho_dist.checkpoint.catalog import newest_whole, sweep
 from ptycho_dist.checkpoint.io import RunCheckpointIO
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
@@ -66,7 +66,8 @@ def train(
         log.info("resumes from %s", checkpoint)
     if agreement.any(stop.requested):  # asked to stop while starting: nothing new to save
         step = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
-        ledger.append("stop_requested", signal=stop.signal_name)
+        if stop.requested:
+            ledger.append("stop_requested", signal=stop.signal_name)
         ledger.append("stopped", step=step)
         report.say("stopped", step=step)
         return "stopped"
@@ -108,6 +109,7 @@ def _checkpoint_of_all(run: RunDirectory, store: dist.Store, rank: int, ranks: i
     A file system may show other ranks an older listing.
     """
     if rank == 0:
+        sweep(run)
         found, reasons = newest_whole(run)
         for reason in reasons:
             log.warning("checkpoint passed over: %s", reason)
