@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from launcher import present
-from launcher.data_facts import read_data_facts
+from launcher.data_facts import read_all_data_facts
 from launcher.plan import LaunchPlan, make_plan
 from launcher.render import render
 from ptycho_dist.config.load import LoadedConfig, load_run_config
@@ -154,9 +154,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _load_and_plan(options: argparse.Namespace) -> tuple[LoadedConfig, LaunchPlan]:
     loaded = load_run_config(options.config, options.overrides)
-    data = loaded.config.data
-    test = read_data_facts(data.test_data_file) if data.test_data_file else None
-    return loaded, make_plan(loaded, read_data_facts(data.train_data_file), test)
+    train, test, faults = read_all_data_facts(loaded.config.data)
+    return loaded, make_plan(loaded, train, test, faults)
 
 
 def _validate(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,21 +63,29 @@ class DataFacts:
     N: int
 
 
-def make_plan(loaded: LoadedConfig, train: DataFacts, test: DataFacts | None) -> LaunchPlan:
+def make_plan(
+    loaded: LoadedConfig,
+    train: DataFacts | None,
+    test: DataFacts | None,
+    data_faults: Sequence[Fault] = (),
+) -> LaunchPlan:
     """Work out the plan of a checked config, or refuse it.
 
     Args:
         loaded: the config with its origins.
-        train: what the training file holds.
-        test: what the validation file holds, where there is one.
+        train: what the training file holds; None: it cannot be read, as `data_faults` says.
+        test: what the validation file holds, where there is one that can be read.
+        data_faults: what is wrong with the files.
 
     Raises:
-        ConfigError: with every contradiction that the config holds.
+        ConfigError: with every contradiction that the config holds, and the faults of its files.
     """
     config = loaded.config
-    world = world_of(config, train.n_patterns)
-    faults = list(_contradictions(config, world, train, test))
-    if faults:
+    faults = list(data_faults)
+    if train is not None:
+        world = world_of(config, train.n_patterns)
+        faults += _contradictions(config, world, train, test)
+    if faults or train is None:
         raise ConfigError(loaded.source, faults)
     venv = config.environment.venv
     return LaunchPlan(

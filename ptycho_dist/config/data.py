@@ -21,11 +21,19 @@ class DataConfig:
     ] = None
     n_groups: Annotated[
         int | None,
-        Field(ge=1, description="Samples (groups) used; none: each pattern seeds one group."),
+        Field(
+            ge=1,
+            le=10**12,
+            description="Samples (groups) used; none: each pattern seeds one group.",
+        ),
     ] = None
     neighbor_count: Annotated[
         int,
-        Field(ge=1, description="Nearest neighbours from which a group's members are chosen."),
+        Field(
+            ge=1,
+            le=10**6,
+            description="Nearest neighbours from which a group's members are chosen.",
+        ),
     ] = 7
     subsample_seed: Annotated[
         int, Field(ge=0, lt=2**32, description="Seed of the choice of groups and members.")

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
-from typing_extensions import Self
 
 from ptycho_dist.config.strictness import STRICT
 
@@ -42,7 +41,7 @@ class PyTorchExecutionConfig:
     ] = True
     learning_rate: Annotated[float, Field(gt=0, description="Adam's step size.")] = 1e-3
     accum_steps: Annotated[
-        int, Field(ge=1, description="Micro-batches accumulated in one optimizer step.")
+        int, Field(ge=1, le=10**6, description="Micro-batches accumulated in one optimizer step.")
     ] = 1
     gradient_clip_val: Annotated[
         float | None, Field(ge=0, description="Bound of the gradient; none: not clipped.")
@@ -52,7 +51,8 @@ class PyTorchExecutionConfig:
         Field(description="norm: the global norm is bounded; value: each element."),
     ] = "norm"
     num_workers: Annotated[
-        int, Field(ge=0, description="Loader processes per rank; 0: the rank reads by itself.")
+        int,
+        Field(ge=0, le=1024, description="Loader processes per rank; 0: the rank reads by itself."),
     ] = 0
     pin_memory: Annotated[
         bool, Field(description="Batches in page-locked memory, for copies to a GPU.")
@@ -61,7 +61,8 @@ class PyTorchExecutionConfig:
         bool, Field(description="Loader processes live across epochs (needs num_workers > 0).")
     ] = False
     prefetch_factor: Annotated[
-        int | None, Field(ge=1, description="Batches ahead per worker (needs num_workers > 0).")
+        int | None,
+        Field(ge=1, le=10**6, description="Batches ahead per worker (needs num_workers > 0)."),
     ] = None
     enable_progress_bar: Annotated[
         bool, Field(description="Lightning's own bar in the log of rank 0.")
@@ -75,12 +76,9 @@ class PyTorchExecutionConfig:
         Field(ge=30, le=86400, description="Seconds after which a collective is a failure."),
     ] = 600
 
-    @model_validator(mode="after")
-    def _loader_options_need_workers(self) -> Self:
-        if self.num_workers == 0 and self.persistent_workers:
-            raise ValueError("persistent_workers=true needs num_workers > 0, found 0")
-        if self.num_workers == 0 and self.prefetch_factor is not None:
-            raise ValueError(
-                f"prefetch_factor={self.prefetch_factor} needs num_workers > 0, found 0"
-            )
-        return self
+    @field_validator("persistent_workers", "prefetch_factor")
+    @classmethod
+    def _needs_workers(cls, value: bool | int | None, info: ValidationInfo) -> bool | int | None:
+        if value and info.data.get("num_workers") == 0:
+            raise ValueError("needs num_workers > 0, found num_workers 0")
+        return value

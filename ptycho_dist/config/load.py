@@ -80,6 +80,9 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
         raise UserError(f"{path}: a mapping of sections is expected, found {_kind(data)}")
     origins = dict.fromkeys(_leaf_paths(data), "run.yaml")
     for override in overrides:
+        dotted, _, _ = override.partition("=")
+        replaced = f"{dotted.strip()}."
+        origins = {k: origin for k, origin in origins.items() if not k.startswith(replaced)}
         origins |= _apply_override(data, override)
     return load_run_data(data, str(path), text, origins)
 
@@ -107,8 +110,14 @@ def load_run_data(
         if isinstance(block, dict) and field not in block:
             block[field] = value
             origins[dotted] = "front end"
-    config = resolve_paths(decode_run_config(data, source))
-    _require_files(config, source)
+    faults = list(_file_faults(data))
+    try:
+        config = decode_run_config(data, source)
+    except ConfigError as error:
+        raise ConfigError(source, [*error.faults, *faults]) from None
+    if faults:
+        raise ConfigError(source, faults)
+    config = resolve_paths(config)
     for dotted in _leaf_paths(run_config_to_json(config)):
         origins.setdefault(dotted, "default")
     return LoadedConfig(config=config, text=text, source=source, origins=origins)
@@ -121,8 +130,10 @@ def decode_run_config(data: Any, source: str) -> RunConfig:
         ConfigError: with every fault, each with its field path.
     """
     try:
-        encoded = json.dumps(data)
+        encoded = json.dumps(data, ensure_ascii=False).encode()
         return _adapter().validate_json(encoded)
+    except UnicodeEncodeError:
+        raise ConfigError(source, [Fault("", "half of a surrogate pair is no text")]) from None
     except ValidationError as error:
         raise ConfigError(source, list(_faults(error))) from None
     except TypeError as error:
@@ -147,7 +158,7 @@ def resolve_paths(config: RunConfig) -> RunConfig:
         section = getattr(config, section_name)
         path = getattr(section, field)
         if path is not None:
-            absolute = Path.cwd() / path.expanduser()
+            absolute = _absolute(path)
             section = dataclasses.replace(section, **{field: absolute})
             config = dataclasses.replace(config, **{section_name: section})
     return config
@@ -274,18 +285,32 @@ def _unknown_key_advice(path: str) -> str:
     return f"unknown key; known here: {', '.join(sorted(siblings))}"
 
 
-def _require_files(config: RunConfig, source: str) -> None:
-    faults = []
-    for field in ("train_data_file", "test_data_file"):
-        path = getattr(config.data, field)
-        if path is not None and not path.is_file():
-            what = "a directory" if path.is_dir() else "no such file"
-            faults.append(Fault(f"data.{field}", f"{what}: {path}"))
-    venv = config.environment.venv
-    if venv is not None and not (venv / "bin" / "python").exists():
-        faults.append(Fault("environment.venv", f"no bin/python in {venv}"))
-    if faults:
-        raise ConfigError(source, faults)
+def _absolute(path: Path) -> Path:
+    """Seen from the working directory; raises RuntimeError for the home of an unknown user."""
+    return Path.cwd() / path.expanduser()
+
+
+def _file_faults(data: dict[str, Any]) -> Iterator[Fault]:
+    """What is wrong with the files that the plain data names, whatever else is wrong with it."""
+    for section_name, field in _PATH_FIELDS:
+        section = data.get(section_name)
+        given = section.get(field) if isinstance(section, dict) else None
+        if not isinstance(given, str):
+            continue
+        try:
+            path = _absolute(Path(given))
+            if field == "venv":
+                found, what = (path / "bin" / "python").exists(), "no bin/python in it"
+            else:
+                found, what = path.is_file(), "a directory" if path.is_dir() else "no such file"
+        except RuntimeError as error:
+            yield Fault(f"{section_name}.{field}", f"{given}: {error}")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            yield Fault(f"{section_name}.{field}", f"cannot be looked at: {reason}: {given[:80]}")
+        else:
+            if not found:
+                yield Fault(f"{section_name}.{field}", f"{what}: {path}")
 
 
 def _kind(value: object) -> str:

@@ -87,5 +87,5 @@ class RequeueConfig:
 
     signal_lead_s: Annotated[
         int,
-        Field(ge=10, le=86400, description="Seconds before the walltime at which ranks stop."),
+        Field(ge=10, le=65535, description="Seconds before the walltime at which ranks stop."),
     ] = 60

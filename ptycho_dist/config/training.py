@@ -14,9 +14,12 @@ from ptycho_dist.config.strictness import STRICT
 class TrainingConfig:
     """The `training:` block of run.yaml."""
 
-    nepochs: Annotated[int, Field(ge=1, description="Passes over the samples.")] = 50
+    nepochs: Annotated[int, Field(ge=1, le=10**9, description="Passes over the samples.")] = 50
     batch_size: Annotated[
-        int, Field(ge=1, description="Samples per rank and micro-batch (not the global batch).")
+        int,
+        Field(
+            ge=1, le=10**9, description="Samples per rank and micro-batch (not the global batch)."
+        ),
     ] = 16
     nll_weight: Annotated[
         float, Field(ge=0, le=1, description="Weight of the Poisson negative log-likelihood.")

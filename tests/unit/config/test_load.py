@@ -92,6 +92,36 @@ def test_a_missing_data_file_is_named_as_resolved(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "given", ["~nosuchuser/x", "x" * 300, "/proc/1/nothing/there", "a\\0b", "/root/../"]
+)
+def test_paths_that_cannot_be_are_faults_not_tracebacks(tmp_path, given):
+    path = tmp_path / "run.yaml"
+    path.write_text(f'name: a\ndata: {{train_data_file: "{given}"}}\nnods: 3')
+    assert set(faults_of(path)) == {"data.train_data_file", "nods"}  # RC-012: both at once
+
+
+def test_a_lone_surrogate_and_huge_numbers_are_faults(tmp_path, make_config):
+    path = make_config('environment: {env: {A: "\\ud800"}}')
+    with pytest.raises(ConfigError, match="surrogate"):
+        load_run_config(path)
+    many = make_config(f"training: {{nepochs: {'9' * 400}}}\nrequeue: {{signal_lead_s: 70000}}")
+    assert set(faults_of(many)) == {"training.nepochs", "requeue.signal_lead_s"}
+
+
+def test_both_loader_options_without_workers_are_named(make_config):
+    path = make_config("execution: {persistent_workers: true, prefetch_factor: 2}")
+    assert set(faults_of(path)) == {"execution.persistent_workers", "execution.prefetch_factor"}
+
+
+def test_a_section_that_set_replaces_has_the_origins_of_set_and_defaults(make_config):
+    """RC-022"""
+    loaded = load_run_config(make_config("training: {nepochs: 7}"), ["training={seed: 1}"])
+    assert loaded.config.training.nepochs == 50
+    assert loaded.origins["training.nepochs"] == "default"
+    assert loaded.origins["training.seed"] == "--set"
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "empty"),

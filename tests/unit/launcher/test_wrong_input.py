@@ -82,6 +82,18 @@ def test_a_bad_submission(make_config, launch, tmp_path, arguments, code, words)
     assert not root.exists()
 
 
+def test_faults_of_both_files_and_of_the_config_come_at_once(damaged, make_config, launch):
+    done = launch(
+        "validate", make_config(), "--set", f"data.test_data_file={damaged('text')}",
+        "--set", "training.nll_weight=0",
+    )  # fmt: skip
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2
+    assert "data.test_data_file: " in lines[0]
+    assert "training.nll_weight: " in lines[1]
+
+
 def test_debug_shows_the_traceback(make_config, launch):
     done = launch("validate", make_config(), "--set", "resources.node=2", "--debug")
     assert done.returncode != 0
