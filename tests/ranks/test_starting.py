@@ -136,6 +136,7 @@ def test_a_rank_whose_torch_is_broken_says_so_and_is_named(make_run, start_ranks
 
 
 def test_a_data_file_that_changed_since_the_plan_is_refused(make_run, start_ranks):
+    """RD-036"""
     run = make_run("training: {nepochs: 1, batch_size: 8}\n")
     plan = json.loads(run.plan_json.read_text())
     plan["data"] = {"train_data_file": "0" * 32}
@@ -165,6 +166,7 @@ def test_ranks_with_different_plans_do_not_train(make_run, start_ranks, tmp_path
 
 
 def test_a_loss_that_is_no_longer_finite_ends_the_run_before_it_is_committed(make_run, start_ranks):
+    """RD-046"""
     run = make_run(TWO)
     change_config(run, learning_rate=1e30)
     ranks = start_ranks(run)

@@ -70,7 +70,7 @@ def consumed(run, epoch):
 
 
 def test_37_samples_on_3_ranks_are_each_used_once_with_the_loss_of_one_rank(train):
-    """RD-050 to RD-052: a ragged last batch of one sample leaves two ranks without any."""
+    """RD-050 to RD-052, RD-054: a ragged last batch of one sample leaves two ranks without any."""
     three = train(ranks=3, batch=4, epochs=2)
     one = train(ranks=1, batch=12, epochs=2)
     for run in (three, one):
@@ -141,7 +141,7 @@ def submit_detached(launch, config, root):
 def test_a_signal_to_one_rank_stops_all_at_one_step_and_resume_goes_on_exactly(
     train, make_config, launch, tmp_path, number
 ):
-    """RD-060 to RD-064, guarantees G2 and G6."""
+    """RD-045, RD-060 to RD-064, guarantees G2 and G6."""
     epochs = 25
     whole = train(ranks=2, batch=4, epochs=epochs)
     root = tmp_path / "interrupted"

@@ -137,7 +137,7 @@ def test_without_accounting_the_end_is_noticed_within_10_s(
     assert returned - read_attempts(run)[0]["ended_at"] < 10  # the bound itself
 
 
-def test_two_jobs_on_one_node_get_different_ports(cluster, config, launch, tmp_path):
+def test_two_jobs_on_one_node_at_once_both_train(cluster, config, launch, tmp_path):
     """RD-031"""
     root = tmp_path / "runs"
     two = ("--set", "resources.tasks_per_node=2", "--cluster", "slurm", "--runs-dir", root)
@@ -145,8 +145,13 @@ def test_two_jobs_on_one_node_get_different_ports(cluster, config, launch, tmp_p
         assert launch("submit", config, *two, env=cluster.env).returncode == 0
     runs = [RunDirectory(path) for path in root.iterdir()]
     wait_for(lambda: all(run.result_json.exists() for run in runs), 120)
-    attempts = [read_attempts(run)[0] for run in runs]
-    assert attempts[0]["port"] != attempts[1]["port"]
+    wait_for(lambda: all(read_attempts(run)[0]["ended_at"] for run in runs))
+    first, second = (read_attempts(run)[0] for run in runs)
+    assert first["nodes"] == second["nodes"]  # the scheduler fills a node before the next
+    assert max(first["started_at"], second["started_at"]) < min(
+        first["ended_at"], second["ended_at"]
+    )
+    assert first["port"] != second["port"]
 
 
 def changed_script(run, tmp_path, *, rank, instead):

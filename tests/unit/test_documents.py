@@ -73,6 +73,41 @@ def test_findings_are_sorted_and_complete():
     assert all(cell.strip() for row in rows for cell in row)
 
 
+def test_every_clause_is_cited_by_a_test():
+    clauses = set()
+    for path in (REPOSITORY / "specs").glob("*.md"):
+        clauses |= set(re.findall(r"\*\*([A-Z]+-\d{3})\*\*", path.read_text("utf-8")))
+    cited = set()
+    for path in (REPOSITORY / "tests").rglob("*.py"):
+        text = path.read_text("utf-8")
+        cited |= set(re.findall(r"\b(?:RC|LP|RD|DATA)-\d{3}\b", text))
+        for kind, first, last in re.findall(r"\b(RC|LP|RD|DATA)-(\d{3}) to (?:\1-)?(\d{3})", text):
+            cited |= {f"{kind}-{number:03d}" for number in range(int(first), int(last) + 1)}
+    assert clauses - cited == set()
+
+
+def test_every_field_of_a_config_is_read_by_the_code():
+    """RC-015: a field that nobody reads would be a promise that nobody keeps."""
+    import dataclasses
+    import typing
+
+    from ptycho_dist.config.run import RunConfig
+
+    code = "".join(
+        path.read_text("utf-8")
+        for folder in ("launcher", "ptycho_dist")
+        for path in (REPOSITORY / folder).rglob("*.py")
+        if "config" not in path.relative_to(REPOSITORY).parts[:-1] or path.name == "world.py"
+    )
+    for section in typing.get_type_hints(RunConfig).values():
+        if dataclasses.is_dataclass(section):
+            hints = typing.get_type_hints(section)
+            for field in dataclasses.fields(section):
+                if len(typing.get_args(hints[field.name])) == 1:
+                    continue  # one value allowed: it states what is, and everything else is refused
+                assert re.search(rf"\.{field.name}\b", code), f"nobody reads {field.name}"
+
+
 def test_clauses_that_tests_and_code_cite_exist():
     clauses = set()
     for path in (REPOSITORY / "specs").glob("*.md"):

@@ -130,6 +130,7 @@ def test_all_damaged_is_an_error_and_none_is_not(run):
 
 
 def test_nothing_but_tensors_and_plain_values_is_unpickled(run):
+    """RD-004"""
     attempt = begin(run)
     poisoned = {"global_step": 1, "state_dict": {}, "evil": signal.Signals.SIGTERM}
     RunCheckpointIO(run, attempt).save_checkpoint(poisoned, run.checkpoints / checkpoint_name(1))

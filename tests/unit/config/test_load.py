@@ -36,6 +36,7 @@ def faults_of(path, *overrides):
 
 
 def test_every_fault_is_named_at_once_with_its_path(make_config):
+    """RC-011, RC-012, RC-031, RC-032"""
     path = make_config(
         """
 model: {N: 65}
@@ -79,12 +80,14 @@ resource: {}
     ],
 )
 def test_unknown_keys_are_refused_with_the_nearest_name(make_config, text, path, advice):
+    """RC-010"""
     message = faults_of(make_config(text))[path]
     assert "unknown key" in message
     assert advice in message
 
 
 def test_a_missing_data_file_is_named_as_resolved(tmp_path, monkeypatch):
+    """RC-013"""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.yaml").write_text("name: a\ndata: {train_data_file: sub/none.npz}")
     faults = faults_of(Path("run.yaml"))
@@ -138,11 +141,13 @@ def test_files_that_are_no_config(tmp_path, content, words):
 
 
 def test_a_heading_with_nothing_under_it_means_its_defaults(make_config):
+    """RC-014"""
     loaded = load_run_config(make_config("model:\ntraining:\n"))
     assert loaded.config.model == ModelConfig()
 
 
 def test_precedence_and_the_origin_of_each_value(make_config):
+    """RC-020, RC-022"""
     loaded = load_run_config(
         make_config("resources: {nodes: 2, tasks_per_node: 2}"), ["resources.nodes=4"]
     )
@@ -157,6 +162,7 @@ def test_precedence_and_the_origin_of_each_value(make_config):
 
 
 def test_the_accelerator_is_auto_in_yaml_and_cpu_in_python(make_config):
+    """RC-021"""
     assert load_run_config(make_config()).config.execution.accelerator == "auto"
     assert PyTorchExecutionConfig().accelerator == "cpu"
 

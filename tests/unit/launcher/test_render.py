@@ -73,6 +73,7 @@ def test_bash_accepts_it(name):
 
 @given(value=st.text(st.characters(codec="utf-8", min_codepoint=32, exclude_characters="\x7f")))
 def test_no_value_of_a_variable_reaches_the_shell(value):
+    """RC-030"""
     text = render(plan_of({"environment": {"env": {"VALUE": value}}}), RUN)
     (line,) = [line for line in text.split("\n") if line.startswith("export VALUE=")]
     assert shlex.split(line) == ["export", f"VALUE={value}"]

@@ -66,6 +66,7 @@ def beat(run, state="training", **kwargs):
 
 
 def test_a_slurm_that_is_silent_is_unknown_not_over(run, slurm):
+    """RD-072"""
     submitted(run, "7", "slurm")
     slurm("exit 1")
     status = status_of(run)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import stat
 import threading
 
@@ -22,7 +23,7 @@ from ptycho_dist.rundir import (
     read_ledger,
 )
 from ptycho_dist.rundir.__main__ import main as rundir_main
-from ptycho_dist.rundir.attempt import PORTS, holds_the_run
+from ptycho_dist.rundir.attempt import PORTS, free_port, holds_the_run
 from ptycho_dist.rundir.files import read_json, write_json_atomic
 from ptycho_dist.rundir.heartbeat import write_heartbeat
 from ptycho_dist.rundir.layout import find_run, list_runs
@@ -44,6 +45,7 @@ def begin(run, **kwargs):
 
 
 def test_it_is_private_and_read_back_equal(make_run):
+    """RD-001"""
     run = make_run()
     assert stat.S_IMODE(run.path.stat().st_mode) == 0o700
     assert run.config().name == "tiny"
@@ -77,6 +79,7 @@ def test_a_place_that_is_taken_or_cannot_be_written(make_run, tmp_path):
     ],
 )
 def test_a_run_json_changed_by_hand_is_refused(make_run, change):
+    """RD-003"""
     run = make_run()
     record = read_json(run.run_json)
     change(record)
@@ -100,6 +103,7 @@ def test_runs_are_found_by_id_beginning_and_path(make_run, tmp_path):
 
 
 def test_attempts_are_numbered_and_the_last_one_holds_the_run(make_run):
+    """RD-020, RD-021"""
     run = make_run()
     first, second = begin(run), begin(run, job_id="2")
     assert (first.number, second.number) == (1, 2)
@@ -109,6 +113,16 @@ def test_attempts_are_numbered_and_the_last_one_holds_the_run(make_run):
     assert first.port in PORTS
     assert Attempt.from_variable(first.to_variable()) == first
     assert " " not in first.to_variable()
+
+
+def test_a_port_on_which_something_listens_is_not_given_out(monkeypatch):
+    """RD-031"""
+    with socket.socket() as occupant:
+        occupant.bind(("", 0))
+        occupant.listen()
+        taken = occupant.getsockname()[1]
+        monkeypatch.setattr("ptycho_dist.rundir.attempt.PORTS", range(taken, taken + 60))
+        assert all(free_port() != taken for _ in range(20))
 
 
 def test_simultaneous_starts_get_different_numbers(make_run):
@@ -148,6 +162,7 @@ def stop_ranks(run, attempt, ranks):
     ],
 )
 def test_how_an_attempt_ended(make_run, exit_code, stopped, finished, outcome, job_code):
+    """RD-022"""
     run = make_run()
     attempt = begin(run)
     stop_ranks(run, attempt, stopped)
@@ -203,6 +218,7 @@ def test_a_heartbeat_that_cannot_be_written_stops_nothing(make_run, monkeypatch)
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    """RD-002"""
     path = tmp_path / "x.json"
     write_json_atomic(path, {"old": 1})
     monkeypatch.setattr(os, "fsync", lambda descriptor: 1 / 0)
@@ -213,6 +229,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_processes_are_known_by_machine_number_and_start_time():
+    """RD-025"""
     assert start_time(2**22 + 1) is None
     own = LocalProcess.of(os.getpid())
     assert LocalProcess.parse(str(own)) == own
