@@ -18,13 +18,12 @@ from launcher.data_facts import read_all_data_facts
 from launcher.plan import LaunchPlan, make_plan
 from launcher.render import render
 from ptycho_dist.config.load import LoadedConfig, load_run_config
-from ptycho_dist.errors import EXIT_RUN_FAILED, UserError
+from ptycho_dist.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, UserError, one_line_errors
 from ptycho_dist.rundir.layout import find_run, list_runs
 
 if TYPE_CHECKING:  # submitit takes a fifth of a second, and most commands do without
     from launcher.submit import Submission
 
-EXIT_INTERRUPTED = 130
 EXAMPLES = {
     "validate": "ptycho-launch validate run.yaml",
     "plan": "ptycho-launch plan run.yaml --set resources.nodes=4 --json",
@@ -47,21 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         130 interrupted by Ctrl-C.
     """
     options = build_parser().parse_args(arguments)
-    try:
-        code: int = options.command(options)
-        return code
-    except UserError as error:
-        if options.debug:
-            raise
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:  # `ptycho-launch logs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return one_line_errors(options.debug, lambda: int(options.command(options)))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -34,9 +34,7 @@ class SlurmScriptExecutor(submitit.SlurmExecutor):
     """Hands the script of a run to sbatch, in a clean environment."""
 
     def __init__(self, run: RunDirectory) -> None:
-        folder = run.path / "submitit"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        super().__init__(folder)
+        super().__init__(_folder(run))
         self._run = run
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:
@@ -53,9 +51,7 @@ class LocalScriptExecutor(submitit.LocalExecutor):
     """Starts the local cluster in a session of its own, so that Ctrl-C does not reach it."""
 
     def __init__(self, run: RunDirectory) -> None:
-        folder = run.path / "submitit"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        super().__init__(folder)
+        super().__init__(_folder(run))
         self._run = run
 
     def _submit_command(self, command: str) -> LocalJob:
@@ -69,6 +65,13 @@ class LocalScriptExecutor(submitit.LocalExecutor):
                 start_new_session=True,
             )
         return LocalJob(folder=self.folder, job_id=str(process.pid), process=process)
+
+
+def _folder(run: RunDirectory) -> Path:
+    """Where submitit keeps what it submitted."""
+    folder = run.path / "submitit"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def submit_script(run: RunDirectory, cluster: str) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
+
 EXIT_RUN_FAILED = 1
 EXIT_USER_MISTAKE = 2
 EXIT_CLUSTER_UNREACHABLE = 3
+EXIT_INTERRUPTED = 130
 EXIT_STOPPED = 75
 """A rank stopped on request with its work saved (EX_TEMPFAIL of sysexits.h)."""
 
@@ -38,3 +43,26 @@ class ClusterUnreachable(UserError):
     """The scheduler does not answer: not installed, not running, or not reachable from here."""
 
     exit_code = EXIT_CLUSTER_UNREACHABLE
+
+
+def one_line_errors(debug: bool, command: Callable[[], int]) -> int:
+    """Run a command; a UserError becomes one line on stderr per fault, and its exit code.
+
+    Args:
+        debug: let errors through, with their traceback.
+        command: returns the exit code when all is well.
+    """
+    try:
+        return command()
+    except UserError as error:
+        if debug:
+            raise
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `ptycho-launch logs RUN | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -8,11 +8,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from ptycho_dist.cli.errors import one_line_errors
 from ptycho_dist.data.formats import read_scan, write_scan
 from ptycho_dist.data.simulate import SimulationSpec, simulate, truth_path, write_truth
 from ptycho_dist.data.summary import ScanSummary, summarise
-from ptycho_dist.errors import UserError
+from ptycho_dist.errors import UserError, one_line_errors
 
 _UNIT_WORDS = {
     "tagged": "amplitude, as the file's metadata says",

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ptycho_dist.cli.errors import one_line_errors
 from ptycho_dist.config.inference import InferenceConfig
-from ptycho_dist.errors import UserError
+from ptycho_dist.errors import UserError, one_line_errors
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

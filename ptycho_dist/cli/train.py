@@ -13,10 +13,9 @@ from typing import Any
 
 import yaml
 
-from ptycho_dist.cli.errors import one_line_errors
 from ptycho_dist.config.load import load_run_data
 from ptycho_dist.config.world import world_of
-from ptycho_dist.errors import UserError
+from ptycho_dist.errors import UserError, one_line_errors
 from ptycho_dist.rundir import RunDirectory, prepare_run
 from ptycho_dist.rundir.planned import planned_fingerprints
 from ptycho_dist.runtime.stop import StopRequest
