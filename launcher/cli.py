@@ -14,11 +14,17 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from launcher import present
-from launcher.data_facts import read_all_data_facts
+from launcher.data_facts import read_data_facts
 from launcher.plan import LaunchPlan, make_plan
 from launcher.render import render
-from ptycho_dist.config.load import LoadedConfig, load_run_config
-from ptycho_dist.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, UserError, one_line_errors
+from ptycho_dist.config.load import ConfigError, Fault, LoadedConfig, read_run_config
+from ptycho_dist.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_RUN_FAILED,
+    DataError,
+    UserError,
+    one_line_errors,
+)
 from ptycho_dist.rundir.layout import find_run, list_runs
 
 if TYPE_CHECKING:  # submitit takes a fifth of a second, and most commands do without
@@ -138,9 +144,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _load_and_plan(options: argparse.Namespace) -> tuple[LoadedConfig, LaunchPlan]:
-    loaded = load_run_config(options.config, options.overrides)
-    train, test, faults = read_all_data_facts(loaded.config.data)
-    return loaded, make_plan(loaded, train, test, faults)
+    """The config and its plan, or one error with every fault of the config and its files."""
+    read = read_run_config(options.config, options.overrides)
+    facts, faults = {}, list(read.faults)
+    for field, path in read.data_files.items():
+        try:
+            facts[field] = read_data_facts(path)
+        except DataError as error:
+            faults.append(Fault(f"data.{field}", str(error)))
+    if read.loaded is None:
+        raise ConfigError(read.source, faults)
+    train, test = facts.get("train_data_file"), facts.get("test_data_file")
+    return read.loaded, make_plan(read.loaded, train, test, faults)
 
 
 def _validate(options: argparse.Namespace) -> int:

@@ -12,26 +12,10 @@ from typing import Any
 
 import ptycho_dist
 from launcher.plan import DataFacts
-from ptycho_dist.config.data import DataConfig
-from ptycho_dist.config.load import Fault
 from ptycho_dist.errors import DataError
 from ptycho_dist.rundir.files import write_json_atomic
 
 TIMEOUT_S = 120
-
-
-def read_all_data_facts(data: DataConfig) -> tuple[DataFacts | None, DataFacts | None, list[Fault]]:
-    """The facts of the training and the validation file, and what is wrong with them."""
-    found: list[DataFacts | None] = []
-    faults = []
-    for field in ("train_data_file", "test_data_file"):
-        path = getattr(data, field)
-        try:
-            found.append(read_data_facts(path) if path is not None else None)
-        except DataError as error:
-            found.append(None)
-            faults.append(Fault(f"data.{field}", str(error)))
-    return found[0], found[1], faults
 
 
 def read_data_facts(path: Path) -> DataFacts:

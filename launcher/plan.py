@@ -18,6 +18,9 @@ from ptycho_dist.config.resources import ResourcesConfig, walltime_seconds
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World, world_of
 
+_UNKNOWN_PATTERNS = 10**12
+"""In place of the number in a file that cannot be read: enough for any number of ranks."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchPlan:
@@ -82,9 +85,8 @@ def make_plan(
     """
     config = loaded.config
     faults = list(data_faults)
-    if train is not None:
-        world = world_of(config, train.n_patterns)
-        faults += _contradictions(config, world, train, test)
+    world = world_of(config, _UNKNOWN_PATTERNS if train is None else train.n_patterns)
+    faults += _contradictions(config, world, train, test)
     if faults or train is None:
         raise ConfigError(loaded.source, faults)
     venv = config.environment.venv
@@ -104,7 +106,7 @@ def make_plan(
 
 
 def _contradictions(
-    config: RunConfig, world: World, train: DataFacts, test: DataFacts | None
+    config: RunConfig, world: World, train: DataFacts | None, test: DataFacts | None
 ) -> Iterator[Fault]:
     resources, execution, data = config.resources, config.execution, config.data
     gpus, tasks = resources.gpus_per_node, resources.tasks_per_node
@@ -139,7 +141,7 @@ def _contradictions(
             f"{lead} s before the end of a walltime of {walltime} s: nothing would run; "
             "raise resources.time or lower the lead",
         )
-    if data.n_groups is not None and data.n_groups > train.n_patterns:
+    if data.n_groups is not None and train is not None and data.n_groups > train.n_patterns:
         yield Fault(
             "data.n_groups",
             f"{data.n_groups} groups, but {data.train_data_file} holds {train.n_patterns} patterns",

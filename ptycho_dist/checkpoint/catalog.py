@@ -20,11 +20,16 @@ from ptycho_dist.rundir.layout import RunDirectory
 MANIFEST = "manifest.json"
 STATE = "state.ckpt"
 _NAME = re.compile(r"step-(\d{8,})")
+_SET_ASIDE = re.compile(r"\.(step-(\d{8,}))\.[0-9a-f]+\.replaced")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A committed checkpoint, whole or not."""
+    """A committed checkpoint, whole or not.
+
+    Its path is `step-NNNNNNNN`, or the hidden name under which it was set aside by a writer that
+    was killed before the one that replaces it came into its place.
+    """
 
     path: Path
     step: int
@@ -40,14 +45,21 @@ class Checkpoint:
         return manifest
 
     def fault(self) -> str | None:
-        """Why this checkpoint cannot be used; None: it is whole."""
+        """Why this checkpoint cannot be used, all its bytes read; None: it is whole."""
+        return self._fault(read_all=True)
+
+    def size_fault(self) -> str | None:
+        """`fault` as far as manifest and sizes tell; no byte of the state is read."""
+        return self._fault(read_all=False)
+
+    def _fault(self, *, read_all: bool) -> str | None:
         try:
             files = self.manifest()["files"]
             for name, expected in files.items():
                 path = self.path / Path(name).name
                 if path.stat().st_size != expected["bytes"]:
                     return f"{name}: {path.stat().st_size} bytes, {expected['bytes']} were written"
-                if sha256_of(path) != expected["sha256"]:
+                if read_all and sha256_of(path) != expected["sha256"]:
                     return f"{name}: checksum differs"
         except (UserError, OSError, KeyError, TypeError, AttributeError) as error:
             return " ".join(str(error).split()) or type(error).__name__
@@ -60,30 +72,50 @@ def checkpoint_name(step: int) -> str:
 
 
 def committed(run: RunDirectory) -> list[Checkpoint]:
-    """All checkpoints that were committed, oldest first."""
-    found = []
-    for path in run.checkpoints.iterdir():
-        match = _NAME.fullmatch(path.name)
-        if match and path.is_dir():
-            found.append(Checkpoint(path, int(match[1])))
-    return sorted(found, key=lambda checkpoint: checkpoint.step)
+    """All checkpoints that were committed, oldest first.
+
+    One that was set aside to be replaced counts as long as nothing is in its place.
+
+    Raises:
+        UserError: the run directory has no folder of checkpoints, or it cannot be read.
+    """
+    in_place: dict[int, Checkpoint] = {}
+    set_aside: dict[int, Checkpoint] = {}
+    try:
+        for path in run.checkpoints.iterdir():
+            if (match := _NAME.fullmatch(path.name)) and path.is_dir():
+                in_place[int(match[1])] = Checkpoint(path, int(match[1]))
+            elif match := _SET_ASIDE.fullmatch(path.name):
+                set_aside[int(match[2])] = Checkpoint(path, int(match[2]))
+    except OSError as error:
+        raise UserError(f"{run.checkpoints}: cannot be read: {error.strerror}") from None
+    return sorted((set_aside | in_place).values(), key=lambda checkpoint: checkpoint.step)
 
 
 def newest_whole(run: RunDirectory) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint whose checksums hold, and why newer ones were passed over.
 
+    Where none is found and the catalogue changed meanwhile (the run is at work and removes what
+    was listed), it is read again.
+
     Returns:
         (checkpoint, reasons); (None, []) where none was ever committed.
 
     Raises:
-        UserError: some were committed and all are damaged: a run never starts from zero then.
+        UserError: some were committed and all are damaged (a run never starts from zero then), or
+            the folder cannot be read.
     """
-    reasons: list[str] = []
-    for checkpoint in reversed(committed(run)):
-        fault = checkpoint.fault()
-        if fault is None:
-            return checkpoint, reasons
-        reasons.append(f"{checkpoint.path.name}: {fault}")
+    listed = committed(run)
+    while True:
+        reasons: list[str] = []
+        for checkpoint in reversed(listed):
+            fault = checkpoint.fault()
+            if fault is None:
+                return checkpoint, reasons
+            reasons.append(f"{checkpoint_name(checkpoint.step)}: {fault}")
+        before, listed = listed, committed(run)
+        if listed == before:
+            break
     if reasons:
         raise UserError(
             f"{run.checkpoints}: every checkpoint is damaged ({'; '.join(reasons)}); "
@@ -93,13 +125,25 @@ def newest_whole(run: RunDirectory) -> tuple[Checkpoint | None, list[str]]:
 
 
 def sweep(run: RunDirectory) -> None:
-    """Remove what a kill in the middle of writing or removing a checkpoint has left behind.
+    """Clear away what a kill in the middle of writing or removing a checkpoint has left behind.
 
-    To be called by rank 0 when its attempt has joined: no other attempt may commit then.
+    A checkpoint that was set aside and not replaced any more comes back to its place. To be
+    called by rank 0 when its attempt has joined: no other attempt may commit then.
+
+    Raises:
+        UserError: the folder of checkpoints cannot be read or written.
     """
-    for path in run.checkpoints.iterdir():
-        if path.name.startswith(".step-") and path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+    try:
+        for path in list(run.checkpoints.iterdir()):
+            if not (path.name.startswith(".step-") and path.is_dir()):
+                continue
+            match = _SET_ASIDE.fullmatch(path.name)
+            if match and not path.with_name(match[1]).exists():
+                path.rename(path.with_name(match[1]))
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"{run.checkpoints}: cannot be cleared: {error.strerror}") from None
 
 
 def sha256_of(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import secrets
 import shutil
 from collections.abc import Callable
@@ -14,7 +13,8 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from ptycho_dist.checkpoint.catalog import MANIFEST, STATE, Checkpoint, committed, sha256_of
-from ptycho_dist.errors import RunError, UserError
+from ptycho_dist.checkpoint.state import read_state
+from ptycho_dist.errors import RunError
 from ptycho_dist.rundir.attempt import Attempt, holds_the_run
 from ptycho_dist.rundir.files import fsync_directory, write_json_atomic
 from ptycho_dist.rundir.layout import RunDirectory
@@ -29,7 +29,9 @@ class RunCheckpointIO(CheckpointIO):
 
     The files are written and fsynced in a hidden directory beside the target, the manifest of
     their checksums last, and the directory is renamed: the commit point. The attempt's token is
-    checked just before.
+    checked before anything is written and again just before that rename. A checkpoint that is to be
+    replaced is set aside by a rename of its own and stays in the catalogue in between: a kill at
+    any instant leaves it to be found (`committed`), and `sweep` puts it back.
     """
 
     def __init__(self, run: RunDirectory, attempt: Attempt, keep: int = 2) -> None:
@@ -40,7 +42,7 @@ class RunCheckpointIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Commit one checkpoint, then remove those older than the newest `keep`.
+        """Commit one checkpoint, then remove older ones but for the newest `keep` in all.
 
         A checkpoint of the same step is left as it is when this attempt wrote it and it is whole
         (an epoch's end that is also a stop), and replaced otherwise: it may be damaged, or of an
@@ -51,9 +53,11 @@ class RunCheckpointIO(CheckpointIO):
             OSError: the disk refused; the checkpoints committed before are untouched.
         """
         target = Path(path)
+        self._require_the_run(target)
         if self._is_ours_and_whole(target):
             return
-        building = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        building = _hidden(target, "tmp")
+        aside = _hidden(target, "replaced")
         building.mkdir(mode=0o700)
         try:
             with (building / STATE).open("xb") as file:
@@ -73,23 +77,40 @@ class RunCheckpointIO(CheckpointIO):
                 },
             }
             write_json_atomic(building / MANIFEST, manifest)
-            if not holds_the_run(self._run, self._attempt):
-                raise SupersededAttempt(
-                    f"attempt {self._attempt.number} no longer holds {self._run.run_id}: "
-                    f"a later attempt has begun, {target.name} is not committed"
-                )
-            aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.removed")
+            self._require_the_run(target)
             if target.exists():
-                target.rename(aside)
+                target.rename(aside)  # still in the catalogue until another is in its place
             building.rename(target)
         except BaseException:
+            if aside.exists() and not target.exists():
+                aside.rename(target)
             shutil.rmtree(building, ignore_errors=True)
             raise
         fsync_directory(target.parent)
         shutil.rmtree(aside, ignore_errors=True)
-        for old in committed(self._run)[: -self._keep]:
-            if old.path != target:  # the newest ones may all be damaged
-                self.remove_checkpoint(old.path)
+        self._remove_older_than(target)
+
+    def _require_the_run(self, target: Path) -> None:
+        if not holds_the_run(self._run, self._attempt):
+            raise SupersededAttempt(
+                f"attempt {self._attempt.number} no longer holds {self._run.run_id}: "
+                f"a later attempt has begun, {target.name} is not committed"
+            )
+
+    def _remove_older_than(self, newest: Path) -> None:
+        """Keep `newest`, those after it, and before it as many unhurt ones as make up `keep`.
+
+        Steps after `newest` are damaged ones that the run will reach again.
+        """
+        older = committed(self._run)
+        while older and older.pop().path.name != newest.name:
+            pass
+        wanted = self._keep - 1
+        for checkpoint in reversed(older):
+            if wanted == 0:
+                self.remove_checkpoint(checkpoint.path)
+            elif checkpoint.size_fault() is None:
+                wanted -= 1
 
     def _is_ours_and_whole(self, target: Path) -> bool:
         found = Checkpoint(target, -1)
@@ -105,29 +126,20 @@ class RunCheckpointIO(CheckpointIO):
         map_location: Callable[..., Any] | None = None,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Read a checkpoint, never unpickling anything but tensors and plain values.
+        """Read a checkpoint with `read_state`: rank 0 has verified its checksums for all ranks.
 
         Raises:
-            UserError: its checksums do not hold, or it holds anything else.
+            UserError: it is not whole as far as sizes tell, or not tensors and plain values.
         """
-        checkpoint = Checkpoint(Path(path), -1)
-        fault = checkpoint.fault()
-        if fault is not None:
-            raise UserError(f"{path}: damaged: {fault}")
-        try:
-            state: dict[str, Any] = torch.load(
-                checkpoint.state, map_location=map_location or "cpu", weights_only=True
-            )
-        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(
-                f"{path}: cannot be read as tensors and plain values: {reason}"
-            ) from None
-        return state
+        return read_state(Checkpoint(Path(path), -1), map_location or "cpu")
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove one checkpoint: out of the catalogue by one rename, then from the disk."""
         doomed = Path(path)
-        hidden = doomed.with_name(f".{doomed.name}.{secrets.token_hex(4)}.removed")
+        hidden = _hidden(doomed, "removed")
         doomed.rename(hidden)
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _hidden(path: Path, suffix: str) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{suffix}")

@@ -34,8 +34,14 @@ def _infer(options: argparse.Namespace) -> int:
         first = error.errors()[0]
         raise UserError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     for path in (inference.test_data_file, inference.model_path):
-        if not path.exists():
-            raise UserError(f"{path}: no such file or directory (looked at {Path.cwd() / path})")
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(
+                f"{path}: no such file or directory (looked at {Path.cwd() / path})"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read: {error}") from None
 
     import torch
 

@@ -61,6 +61,24 @@ class LoadedConfig:
     """Dotted field path → `--set`, `run.yaml`, `front end` or `default`."""
 
 
+@dataclass(frozen=True)
+class ReadConfig:
+    """What a config that may be faulty says, as far as it can be read."""
+
+    source: str
+    loaded: LoadedConfig | None
+    """None: a field is at fault. Paths are resolved only where there is no fault at all."""
+    data_files: Mapping[str, Path]
+    """Field of `data` → the file that it names, for those that exist."""
+    faults: tuple[Fault, ...]
+
+    def sound(self) -> LoadedConfig:
+        """The config, or a ConfigError with every fault."""
+        if self.loaded is None or self.faults:
+            raise ConfigError(self.source, self.faults)
+        return self.loaded
+
+
 def load_run_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
     """Read, merge and check a run config; the data files it names must exist.
 
@@ -70,6 +88,15 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
 
     Raises:
         ConfigError: with every fault of the config.
+        UserError: the file cannot be read or is not YAML.
+    """
+    return read_run_config(path, overrides).sound()
+
+
+def read_run_config(path: Path, overrides: Sequence[str] = ()) -> ReadConfig:
+    """`load_run_config` for a caller that has faults to add: these are returned, not raised.
+
+    Raises:
         UserError: the file cannot be read or is not YAML.
     """
     text = _read_text(path)
@@ -84,7 +111,7 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
         replaced = f"{dotted.strip()}."
         origins = {k: origin for k, origin in origins.items() if not k.startswith(replaced)}
         origins |= _apply_override(data, override)
-    return load_run_data(data, str(path), text, origins)
+    return _read_run_data(data, str(path), text, origins)
 
 
 def load_run_data(
@@ -101,6 +128,12 @@ def load_run_data(
     Raises:
         ConfigError: with every fault of the config.
     """
+    return _read_run_data(data, source, text, origins).sound()
+
+
+def _read_run_data(
+    data: dict[str, Any], source: str, text: str, origins: dict[str, str]
+) -> ReadConfig:
     for section in _sections():
         if section in data and data[section] is None:  # a heading with nothing under it
             data[section] = {}
@@ -110,17 +143,19 @@ def load_run_data(
         if isinstance(block, dict) and field not in block:
             block[field] = value
             origins[dotted] = "front end"
-    faults = list(_file_faults(data))
+    files, faults = _look_at_files(data)
     try:
         config = decode_run_config(data, source)
     except ConfigError as error:
-        raise ConfigError(source, [*error.faults, *faults]) from None
-    if faults:
-        raise ConfigError(source, faults)
-    config = resolve_paths(config)
+        named = {fault.path for fault in error.faults}
+        faults = [*error.faults, *(fault for fault in faults if fault.path not in named)]
+        return ReadConfig(source, None, files, tuple(faults))
+    if not faults:
+        config = resolve_paths(config)
     for dotted in _leaf_paths(run_config_to_json(config)):
         origins.setdefault(dotted, "default")
-    return LoadedConfig(config=config, text=text, source=source, origins=origins)
+    loaded = LoadedConfig(config=config, text=text, source=source, origins=origins)
+    return ReadConfig(source, loaded, files, tuple(faults))
 
 
 def decode_run_config(data: Any, source: str) -> RunConfig:
@@ -129,15 +164,18 @@ def decode_run_config(data: Any, source: str) -> RunConfig:
     Raises:
         ConfigError: with every fault, each with its field path.
     """
+    faults = {path: Fault(path, "half of a surrogate pair is no text") for path in _broken(data)}
     try:
-        encoded = json.dumps(data, ensure_ascii=False).encode()
-        return _adapter().validate_json(encoded)
-    except UnicodeEncodeError:
-        raise ConfigError(source, [Fault("", "half of a surrogate pair is no text")]) from None
+        encoded = json.dumps(data, ensure_ascii=False).encode(errors="replace")
+        config = _adapter().validate_json(encoded)
     except ValidationError as error:
-        raise ConfigError(source, list(_faults(error))) from None
+        for fault in _faults(error):
+            faults.setdefault(fault.path, fault)
     except TypeError as error:
-        raise ConfigError(source, [Fault("", f"not plain data: {error}")]) from None
+        faults[""] = Fault("", f"not plain data: {error}")
+    if faults:
+        raise ConfigError(source, list(faults.values()))
+    return config
 
 
 def run_config_to_json(config: RunConfig) -> dict[str, Any]:
@@ -210,6 +248,20 @@ def _leaf_paths(data: Any, prefix: str = "") -> Iterator[str]:
         yield prefix
 
 
+def _broken(data: Any, path: str = "") -> Iterator[str]:
+    """Field paths of the texts and keys that hold half of a surrogate pair."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            inner = f"{path}.{key}" if path else str(key)
+            yield from _broken(str(key), inner)
+            yield from _broken(value, inner)
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from _broken(value, f"{path}[{index}]")
+    elif isinstance(data, str) and any("\ud800" <= character <= "\udfff" for character in data):
+        yield path
+
+
 def _faults(error: ValidationError) -> Iterator[Fault]:
     seen: set[str] = set()
     for item in error.errors(include_url=False):
@@ -222,7 +274,8 @@ def _faults(error: ValidationError) -> Iterator[Fault]:
         if item["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:
             message = "missing, and without a default"
         elif not isinstance(item["input"], dict) and "found" not in message:
-            message += f"; found {json.dumps(item['input'], default=str)}"
+            found = json.dumps(item["input"], default=str)
+            message += f"; found {found if len(found) <= 80 else found[:77] + '...'}"
         if path not in seen:  # a union reports once per member; the first says enough
             seen.add(path)
             yield Fault(path, message + _hint(path, item["type"]))
@@ -290,8 +343,14 @@ def _absolute(path: Path) -> Path:
     return Path.cwd() / path.expanduser()
 
 
-def _file_faults(data: dict[str, Any]) -> Iterator[Fault]:
-    """What is wrong with the files that the plain data names, whatever else is wrong with it."""
+def _look_at_files(data: dict[str, Any]) -> tuple[dict[str, Path], list[Fault]]:
+    """The data files that the plain data names, whatever else is wrong with it.
+
+    Returns:
+        Those that exist, by field of `data`; and what is wrong with the others, and with `venv`.
+    """
+    files: dict[str, Path] = {}
+    faults: list[Fault] = []
     for section_name, field in _PATH_FIELDS:
         section = data.get(section_name)
         given = section.get(field) if isinstance(section, dict) else None
@@ -304,13 +363,17 @@ def _file_faults(data: dict[str, Any]) -> Iterator[Fault]:
             else:
                 found, what = path.is_file(), "a directory" if path.is_dir() else "no such file"
         except RuntimeError as error:
-            yield Fault(f"{section_name}.{field}", f"{given}: {error}")
+            faults.append(Fault(f"{section_name}.{field}", f"{given}: {error}"))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            yield Fault(f"{section_name}.{field}", f"cannot be looked at: {reason}: {given[:80]}")
+            message = f"cannot be looked at: {reason}: {given[:80]}"
+            faults.append(Fault(f"{section_name}.{field}", message))
         else:
             if not found:
-                yield Fault(f"{section_name}.{field}", f"{what}: {path}")
+                faults.append(Fault(f"{section_name}.{field}", f"{what}: {path}"))
+            elif section_name == "data":
+                files[field] = path
+    return files, faults
 
 
 def _kind(value: object) -> str:

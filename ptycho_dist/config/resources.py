@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from ptycho_dist.config.strictness import STRICT
 
-_WALLTIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d{2}))?(?::(\d{2}))?")
+_WALLTIME = re.compile(r"(?:(\d{1,9})-)?(\d{1,9})(?::(\d{2}))?(?::(\d{2}))?")
 
 
 def walltime_seconds(text: str) -> int:

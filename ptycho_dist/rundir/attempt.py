@@ -15,6 +15,7 @@ import socket
 import subprocess
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, UserError
@@ -71,7 +72,7 @@ def begin_attempt(
     """
     host = host or rendezvous_host()
     token = secrets.token_hex(8)
-    number = max((int(path.stem) for path in run.attempts.glob("[0-9]*.json")), default=0)
+    number = max(map(_number, run.attempts.glob("[0-9]*.json")), default=0)
     while True:
         number += 1
         attempt = Attempt(number, token, host, free_port())
@@ -123,13 +124,18 @@ def end_attempt(run: RunDirectory, number: int, exit_code: int) -> int:
 
 def read_attempts(run: RunDirectory) -> list[dict[str, Any]]:
     """The records of all attempts, oldest first."""
-    return [read_json(path) for path in sorted(run.attempts.glob("[0-9]*.json"))]
+    return [read_json(path) for path in sorted(run.attempts.glob("[0-9]*.json"), key=_number)]
 
 
 def holds_the_run(run: RunDirectory, attempt: Attempt) -> bool:
     """Whether no later attempt has begun: to be asked before every commit."""
-    newest = max(run.attempts.glob("[0-9]*.json"), default=None)
+    newest = max(run.attempts.glob("[0-9]*.json"), key=_number, default=None)
     return newest is not None and read_json(newest).get("token") == attempt.token
+
+
+def _number(path: Path) -> int:
+    """By value, not by text: 1000.json comes after 999.json."""
+    return int(path.stem)
 
 
 def rendezvous_host() -> str:

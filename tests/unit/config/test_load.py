@@ -1,6 +1,7 @@
 """From run.yaml to RunConfig: every fault at once, each with its path (specs/run_config.md)."""
 
 import dataclasses
+import errno
 import json
 from pathlib import Path
 
@@ -104,11 +105,69 @@ def test_paths_that_cannot_be_are_faults_not_tracebacks(tmp_path, given):
 
 
 def test_a_lone_surrogate_and_huge_numbers_are_faults(tmp_path, make_config):
-    path = make_config('environment: {env: {A: "\\ud800"}}')
-    with pytest.raises(ConfigError, match="surrogate"):
-        load_run_config(path)
+    path = make_config('environment: {env: {A: "\\ud800"}, setup: [a, "\\udfff"]}\nnods: 3')
+    faults = faults_of(path)
+    assert set(faults) == {"environment.env.A", "environment.setup[1]", "nods"}
+    assert faults["environment.setup[1]"] == "half of a surrogate pair is no text"
     many = make_config(f"training: {{nepochs: {'9' * 400}}}\nrequeue: {{signal_lead_s: 70000}}")
-    assert set(faults_of(many)) == {"training.nepochs", "requeue.signal_lead_s"}
+    faults = faults_of(many)
+    assert set(faults) == {"training.nepochs", "requeue.signal_lead_s"}
+    assert all(len(message) < 200 for message in faults.values())
+
+
+def test_a_path_that_is_no_text_is_one_fault(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text('name: a\ndata: {train_data_file: "\\ud800"}')
+    with pytest.raises(ConfigError) as caught:
+        load_run_config(path)
+    assert [fault.path for fault in caught.value.faults] == ["data.train_data_file"]
+
+
+def test_a_data_file_in_a_closed_folder_is_a_fault(make_config, monkeypatch):
+    def closed(_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = make_config()
+    monkeypatch.setattr(Path, "is_file", closed)  # root may look into any folder
+    message = faults_of(path)["data.train_data_file"]
+    assert message.startswith("cannot be looked at: Permission denied: ")
+
+
+@pytest.mark.parametrize(
+    ("training", "faulty"),
+    [
+        ("nll_weight: 0", ["data.train_data_file", "data.test_data_file", "training.nll_weight"]),
+        ("nods: 3", ["training.nods", "data.train_data_file", "data.test_data_file"]),
+    ],
+)
+def test_faults_of_fields_files_and_contents_come_at_once(tmp_path, launch, training, faulty):
+    """RC-012: neither a wrong field nor a missing file hides what another file holds."""
+    (tmp_path / "text.npz").write_text("hello")
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        f"name: a\ndata: {{train_data_file: {tmp_path}/none.npz, "
+        f"test_data_file: {tmp_path}/text.npz}}\ntraining: {{{training}}}"
+    )
+    done = launch("validate", path)
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert [line.split(": ")[2] for line in lines] == faulty
+
+
+def test_a_damaged_training_file_hides_no_contradiction_that_needs_it_not(tmp_path, launch):
+    """RC-012"""
+    (tmp_path / "text.npz").write_text("hello")
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        f"name: a\ndata: {{train_data_file: {tmp_path}/text.npz, n_groups: 3}}\n"
+        "model: {gridsize: 3}\nresources: {nodes: 4}"
+    )
+    lines = launch("validate", path).stderr.splitlines()
+    assert [line.split(": ")[2] for line in lines] == [
+        "data.train_data_file",
+        "resources.nodes",
+        "data.neighbor_count",
+    ]
 
 
 def test_both_loader_options_without_workers_are_named(make_config):
@@ -196,6 +255,9 @@ def test_configs_are_frozen_and_refuse_wrong_values_when_made():
         lambda: InferenceConfig(
             model_path=Path("a"), test_data_file=Path("b"), output_dir=Path("c"), batch_size=0
         ),
+        lambda: InferenceConfig(
+            model_path=Path("a"), test_data_file=Path("b"), output_dir=Path("c"), n_groups=10**400
+        ),
     ):
         with pytest.raises(ValueError, match=r"found|[Ii]nput"):
             wrong()
@@ -217,7 +279,9 @@ def test_walltimes_are_those_of_sbatch(text, seconds):
     assert walltime_seconds(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0", "1:60", "0:00:00", "1:60:00", "x", "-1", "1:2:3:4"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "1:60", "0:00:00", "1:60:00", "x", "-1", "1:2:3:4", "9" * 400]
+)
 def test_walltimes_that_are_none(text):
     with pytest.raises(ValueError, match=r"expected|59|zero"):
         walltime_seconds(text)

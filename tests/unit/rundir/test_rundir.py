@@ -115,6 +115,17 @@ def test_attempts_are_numbered_and_the_last_one_holds_the_run(make_run):
     assert " " not in first.to_variable()
 
 
+def test_the_thousandth_attempt_comes_after_the_one_before_it(make_run):
+    run = make_run()
+    first = begin(run)
+    (run.attempts / "001.json").rename(run.attempts / "999.json")
+    later = begin(run)
+    assert later.number == 1000
+    assert holds_the_run(run, later)
+    assert not holds_the_run(run, first)
+    assert [record["number"] for record in read_attempts(run)] == [1, 1000]
+
+
 def test_a_port_on_which_something_listens_is_not_given_out(monkeypatch):
     """RD-031"""
     with socket.socket() as occupant:
