@@ -1,4 +1,4 @@
-"""`ptycho-data`: make a simulated scan, look at a scan file."""
+"""`ptycho-data`: make a simulated scan, convert a measured one, look at a scan file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from ptycho_dist.data.convert import convert_scan
 from ptycho_dist.data.formats import read_scan, write_scan
 from ptycho_dist.data.simulate import SimulationSpec, simulate, truth_path, write_truth
 from ptycho_dist.data.summary import ScanSummary, summarise
@@ -29,6 +30,8 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "simulate":
         _simulate(arguments)
+    elif arguments.command == "convert":
+        _convert(arguments)
     else:
         _inspect(arguments)
     return 0
@@ -36,14 +39,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _simulate(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
-    if out.suffix != ".npz":
-        raise UserError(f"{out}: a scan file ends in .npz")
-    if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder: make it first")
+    _require_free(out, arguments.force)
     truth_out = truth_path(out)
-    for path in (out, truth_out):
-        if path.exists() and not arguments.force:
-            raise UserError(f"{path} exists: give another name, or --force to replace it")
+    _require_free(truth_out, arguments.force)
     spec = SimulationSpec(
         N=arguments.size,
         n_patterns=arguments.n_patterns,
@@ -59,6 +57,31 @@ def _simulate(arguments: argparse.Namespace) -> None:
     rows, columns = truth.object_YX.shape
     print(f"{out}: {spec.n_patterns} patterns of {spec.N} × {spec.N} px")
     print(f"{truth_out}: the object behind them, {rows} × {columns} px")
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    source: Path = arguments.source
+    out: Path = arguments.out
+    _require_free(out, arguments.force)
+    if out.exists() and source.exists() and out.samefile(source):
+        raise UserError(f"{out} is the file to convert: give another name")
+    done = convert_scan(source, out, bin_factor=arguments.bin, split_modes=arguments.split_modes)
+    modes = "1 probe mode" if done.probe_modes == 1 else f"{done.probe_modes} probe modes"
+    print(f"{out}: {done.n_patterns} patterns of {done.N} × {done.N} px, {modes}")
+    if arguments.bin > 1:
+        print(f"the probe was cropped, with {done.probe_energy_kept:.1%} of its energy inside")
+    for sentence in done.warnings:
+        print(f"warning: {sentence}", file=sys.stderr)
+
+
+def _require_free(out: Path, force: bool) -> None:
+    """Refuse a place that no scan file can have, or that is taken and not to be replaced."""
+    if out.suffix != ".npz":
+        raise UserError(f"{out}: a scan file ends in .npz")
+    if not out.parent.is_dir():
+        raise UserError(f"{out.parent}: no such folder: make it first")
+    if out.exists() and not force:
+        raise UserError(f"{out} exists: give another name, or --force to replace it")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -91,7 +114,7 @@ def _text(path: Path, summary: ScanSummary) -> str:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ptycho-data",
-        description="Make a simulated scan, or look at a scan file.",
+        description="Make a simulated scan, convert a measured one, or look at a scan file.",
         epilog="example: ptycho-data simulate scan.npz && ptycho-data inspect scan.npz",
     )
     commands = parser.add_subparsers(dest="command", required=True)
@@ -122,6 +145,32 @@ def build_parser() -> argparse.ArgumentParser:
     )
     simulating.add_argument("--seed", type=int, default=spec.seed, help="of object, scan and noise")
     simulating.add_argument("--force", action="store_true", help="replace existing files")
+
+    converting = commands.add_parser(
+        "convert",
+        parents=[shared],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        help="make a scan file of a far-field scan in tike's layout",
+        description="Make a scan file of a far-field scan in tike's layout: data, counts in FFT "
+        "order; probe; scan, (row, column) in pixels.",
+        epilog="example: ptycho-data convert siemens-star.npz.bz2 scan.npz --bin 2",
+    )
+    converting.add_argument(
+        "source", type=Path, metavar="IN", help="the scan to convert, .npz or .npz.bz2"
+    )
+    converting.add_argument("out", type=Path, metavar="OUT.npz", help="the scan file to write")
+    converting.add_argument(
+        "--bin",
+        type=int,
+        default=1,
+        help="sum BIN × BIN detector pixels and crop the probe: the pixel of the object stays",
+    )
+    converting.add_argument(
+        "--split-modes",
+        action="store_true",
+        help="up to BIN² probe modes for each one, with which binning is exact",
+    )
+    converting.add_argument("--force", action="store_true", help="replace an existing file")
 
     inspecting = commands.add_parser(
         "inspect",
