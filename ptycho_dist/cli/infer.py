@@ -6,16 +6,23 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from ptycho_dist.config.inference import InferenceConfig
 from ptycho_dist.errors import UserError, one_line_errors
 
+if TYPE_CHECKING:  # torch takes seconds, and --help needs none
+    from ptycho_dist.reconstruction.deliver import Delivered
+
+_COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Predict object patches; returns 0, or 2 for a mistake of the user."""
+    """Reconstruct a scan; returns 0, or 2 for a mistake of the user."""
     options = build_parser().parse_args(arguments)
     return one_line_errors(options.debug, lambda: _infer(options))
 
@@ -28,12 +35,17 @@ def _infer(options: argparse.Namespace) -> int:
             output_dir=options.output_dir,
             n_groups=options.n_images,
             neighbor_count=options.neighbor_count,
+            subsample_seed=options.subsample_seed,
             batch_size=options.inference_batch_size,
+            probe=options.probe,
+            truth_file=options.truth,
+            show_positions=options.show_positions,
         )
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    for path in (inference.test_data_file, inference.model_path):
+    given = (inference.test_data_file, inference.model_path, inference.truth_file)
+    for path in filter(None, given):
         try:
             path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -45,34 +57,54 @@ def _infer(options: argparse.Namespace) -> int:
 
     import torch
 
-    from ptycho_dist.reconstruct import predict_patches
+    from ptycho_dist.reconstruction.infer import infer
     from ptycho_dist.runtime.accelerator import resolve_device
+    from ptycho_dist.runtime.environment import RankEnvironment
 
-    device = resolve_device(options.accelerator, local_rank=0, tasks_per_node=1, ranks=1)
-    prediction = predict_patches(inference, torch.device(device.kind))
-    for reason in prediction.passed_over:
-        print(f"warning: checkpoint passed over: {reason}", file=sys.stderr)
-    if options.json:
-        print(
-            json.dumps(
-                {
-                    "path": str(prediction.path),
-                    "patches": prediction.patches,
-                    "data_consistency": prediction.data_consistency,
-                    "accelerator": device.kind,
-                }
-            )
-        )
-    else:
-        print(f"{prediction.path}: {prediction.patches} object patches")
-        print(f"data consistency R = {prediction.data_consistency:.4g} (0 is perfect)")
+    place = RankEnvironment.detect()
+    ranks = place.world_size if place.source == "torchrun" else 1
+    rank, local_rank = (place.rank, place.local_rank) if ranks > 1 else (0, 0)
+    device = resolve_device(
+        options.accelerator, local_rank=local_rank, tasks_per_node=ranks, ranks=ranks
+    )
+    if ranks > 1:  # the sums of the ranks meet on the CPU, whatever the device
+        torch.distributed.init_process_group("gloo", timeout=_COLLECTIVE_TIMEOUT)
+    place_of_rank = torch.device(device.kind, device.index) if device.kind != "cpu" else "cpu"
+    inferred = infer(inference, torch.device(place_of_rank), rank, ranks)
+    if inferred.delivered is not None:
+        _say(inferred.delivered, inferred.passed_over, device.kind, options.json)
+    if ranks > 1:
+        torch.distributed.destroy_process_group()
     return 0
+
+
+def _say(delivered: Delivered, passed_over: Sequence[str], kind: str, as_json: bool) -> None:
+    for reason in passed_over:
+        print(f"warning: checkpoint passed over: {reason}", file=sys.stderr)
+    found = delivered.metrics["reconstruction"]
+    if as_json:
+        paths = {
+            "object": str(delivered.object_file),
+            "picture": str(delivered.picture),
+            "metrics": str(delivered.metrics_file),
+        }
+        print(json.dumps({**paths, "accelerator": kind, **found}))
+        return
+    print(f"{delivered.object_file}, {delivered.picture.name}, {delivered.metrics_file.name}")
+    for name, value in found.items():
+        flat = delivered.metrics["flat_guess"][name]
+        print(f"{name:<20} {_figure(value):>8}   (flat guess {_figure(flat)})")
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ptycho-infer",
-        description="Predict the object patches of a scan with a trained network.",
+        description="Reconstruct the object of a scan with a trained network: object.h5, "
+        "object.png, metrics.json. On several ranks under torchrun.",
         epilog="Example: ptycho-infer --model_path runs/quickstart-… --test_data demo/test.npz "
         "--output_dir out",
     )
@@ -81,7 +113,23 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", required=True, type=Path, metavar="DIR")
     parser.add_argument("--n_images", type=int, metavar="GROUPS", help="default: all")
     parser.add_argument("--neighbor_count", type=int, metavar="K", help="default: the run's")
-    parser.add_argument("--inference-batch-size", type=int, default=16, metavar="GROUPS")
+    parser.add_argument("--subsample_seed", type=int, metavar="SEED", help="default: the run's")
+    parser.add_argument("--inference-batch-size", type=int, default=32, metavar="GROUPS")
+    parser.add_argument(
+        "--probe",
+        default="auto",
+        choices=("auto", "file", "learned"),
+        help="of the data file, or learned by the run; auto (default): learned where there is one",
+    )
+    parser.add_argument(
+        "--truth",
+        type=Path,
+        metavar="NPZ",
+        help="truth of a simulated scan; default: NAME.truth.npz beside it",
+    )
+    parser.add_argument(
+        "--show-positions", action="store_true", help="draw the scan positions into the picture"
+    )
     parser.add_argument(
         "--accelerator",
         default="auto",

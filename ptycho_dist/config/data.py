@@ -35,6 +35,15 @@ class DataConfig:
             description="Nearest neighbours from which a group's members are chosen.",
         ),
     ] = 7
+    block_size: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=4096,
+            description="Patterns of a group that share a canvas: a seed and its nearest "
+            "neighbours (needs gridsize 1); none: gridsize².",
+        ),
+    ] = None
     subsample_seed: Annotated[
         int, Field(ge=0, lt=2**32, description="Seed of the choice of groups and members.")
     ] = 0

@@ -40,6 +40,13 @@ class PyTorchExecutionConfig:
         Field(description="Deterministic algorithms; warn: a warning where there is none."),
     ] = True
     learning_rate: Annotated[float, Field(gt=0, description="Adam's step size.")] = 1e-3
+    scheduler: Annotated[
+        Literal["Default", "WarmupCosine"],
+        Field(
+            description="Default: a constant step size; WarmupCosine: up over the first 5 % of "
+            "the steps, then down to zero along a cosine."
+        ),
+    ] = "Default"
     accum_steps: Annotated[
         int, Field(ge=1, le=10**6, description="Micro-batches accumulated in one optimizer step.")
     ] = 1

@@ -21,12 +21,25 @@ class ModelConfig:
         int,
         Field(ge=1, le=4, description="A group holds gridsize² patterns; 1: each pattern alone."),
     ] = 1
-    architecture: Annotated[Literal["cnn"], Field(description="Network, by name.")] = "cnn"
+    architecture: Annotated[
+        Literal["cnn", "unrolled"],
+        Field(
+            description="cnn: amplitudes in, patches out; unrolled: steps of phase retrieval, each "
+            "followed by a learned correction."
+        ),
+    ] = "cnn"
+    stages: Annotated[
+        int, Field(ge=1, le=64, description="Steps of the unrolled network; cnn has none.")
+    ] = 6
     model_type: Annotated[
         Literal["pinn"],
         Field(description="pinn: trained on the measured diffraction alone, without labels."),
     ] = "pinn"
     n_filters_scale: Annotated[
         float,
-        Field(gt=0, le=8, description="Width of the network: the first layer has 32 × this."),
+        Field(
+            gt=0,
+            le=8,
+            description="Width of the network: the first layer has 32 × this (unrolled: 8 ×).",
+        ),
     ] = 2.0

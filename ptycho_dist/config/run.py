@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from ptycho_dist.config.data import DataConfig
@@ -35,3 +35,18 @@ class RunConfig:
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
     requeue: RequeueConfig = Field(default_factory=RequeueConfig)
     environment: EnvironmentConfig = Field(default_factory=EnvironmentConfig)
+    reconstruct: Annotated[
+        bool,
+        Field(description="Stitch the object of the training file when the training is done."),
+    ] = True
+
+    @field_validator("model")
+    @classmethod
+    def _one_way_of_grouping(cls, model: ModelConfig, info: ValidationInfo) -> ModelConfig:
+        data: DataConfig | None = info.data.get("data")
+        if data is not None and data.block_size is not None and model.gridsize != 1:
+            raise ValueError(
+                f"gridsize is {model.gridsize} and data.block_size {data.block_size}: a group is "
+                "either gridsize² patterns or a block; leave one of the two out"
+            )
+        return model

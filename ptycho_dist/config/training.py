@@ -25,8 +25,20 @@ class TrainingConfig:
         float, Field(ge=0, le=1, description="Weight of the Poisson negative log-likelihood.")
     ] = 1.0
     mae_weight: Annotated[
-        float, Field(ge=0, le=1, description="Weight of the mean absolute amplitude error.")
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Weight of the mean absolute amplitude error, relative to the root mean "
+            "square of the amplitudes.",
+        ),
     ] = 0.0
+    probe_trainable: Annotated[
+        bool,
+        Field(
+            description="The probe is refined with the network, beginning with that of the file."
+        ),
+    ] = False
     sequential_sampling: Annotated[
         bool, Field(description="Samples in scan order, instead of an order drawn per epoch.")
     ] = False

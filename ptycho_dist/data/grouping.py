@@ -1,5 +1,8 @@
 """Which patterns are trained together: a group is a seed pattern and neighbours of it.
 
+`build_groups` draws gridsize² patterns that a network takes together, `build_blocks` a patch of the
+scan whose patterns a network sees one by one and which agree on one canvas.
+
 Torch-free and a pure function of its arguments: every rank computes the same groups.
 """
 
@@ -45,16 +48,7 @@ def build_groups(
     neighbor_count is below C, or n_groups below 1.
     """
     count, channels = x_px.size, gridsize**2
-    if n_groups is not None and not 1 <= n_groups <= count:
-        raise DataError(
-            f"n_groups is {n_groups} and the scan has {count} patterns: each pattern can be the "
-            f"seed of one group, so n_groups lies between 1 and {count}"
-        )
-    if n_groups is None:
-        seeds_G = np.arange(count)
-    else:
-        generator = np.random.default_rng([seed, _SEEDS_STREAM])
-        seeds_G = np.sort(generator.permutation(count)[:n_groups])
+    seeds_G = _seeds(count, n_groups, seed)
     if channels == 1:
         return seeds_G[:, None].astype(np.int64)
     if neighbor_count < channels:
@@ -72,6 +66,38 @@ def build_groups(
     drawn_GC = np.sort(np.argsort(lots_MK[seeds_G], axis=1)[:, : channels - 1], axis=1)
     members_GC = np.take_along_axis(nearest_MK[seeds_G], drawn_GC, axis=1)
     return np.concatenate([seeds_G[:, None], members_GC], axis=1).astype(np.int64)
+
+
+def build_blocks(
+    x_px: np.ndarray, y_px: np.ndarray, *, block_size: int, n_groups: int | None, seed: int
+) -> np.ndarray:
+    """The blocks of a scan, (G, K) int64: a seed pattern and the K - 1 nearest to it, by distance.
+
+    Seeds are chosen as in `build_groups`. Raises DataError for fewer patterns than K or n_groups.
+    """
+    count = x_px.size
+    seeds_G = _seeds(count, n_groups, seed)
+    if count < block_size:
+        raise DataError(
+            f"the scan has {count} patterns and block_size is {block_size}: lower it to {count} "
+            "or less"
+        )
+    if block_size == 1:
+        return seeds_G[:, None].astype(np.int64)
+    nearest_MK = _nearest(np.stack([x_px, y_px], axis=1), block_size - 1)
+    return np.concatenate([seeds_G[:, None], nearest_MK[seeds_G]], axis=1).astype(np.int64)
+
+
+def _seeds(count: int, n_groups: int | None, seed: int) -> np.ndarray:
+    if n_groups is None:
+        return np.arange(count)
+    if not 1 <= n_groups <= count:
+        raise DataError(
+            f"n_groups is {n_groups} and the scan has {count} patterns: each pattern can be the "
+            f"seed of one group, so n_groups lies between 1 and {count}"
+        )
+    generator = np.random.default_rng([seed, _SEEDS_STREAM])
+    return np.sort(generator.permutation(count)[:n_groups])
 
 
 def _nearest(xy_M2: np.ndarray, neighbours: int) -> np.ndarray:

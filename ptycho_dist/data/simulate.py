@@ -1,12 +1,9 @@
 """Simulated scans with a known truth, to test and to learn with. Torch-free.
 
-Positions. (x_px, y_px) is where the probe stands, in pixels of the object canvas: x the column, y
-the row, pixel centres at whole numbers, [0, 0] the first pixel. The N × N patch of a pattern has
-its pixel [N/2, N/2] there: at whole positions it is O[y - N/2 : y + N/2, x - N/2 : x + N/2].
-
-Between pixels the patch is taken at the nearest whole position and the probe is moved by the rest
-(at most half a pixel), by a Fourier shift. The probe is smooth and dies out before the edge of its
-window, so that this is exact to rounding; the object, which has sharp edges, is never interpolated.
+Positions are those of `ptycho_dist.data.canvas`: [0, 0] is the first pixel of the simulated object,
+and at whole positions a patch is O[y - N/2 : y + N/2, x - N/2 : x + N/2]. Between pixels the probe
+is moved by a Fourier shift: it is smooth and dies out before the edge of its window, so that this
+is exact to rounding.
 """
 
 from __future__ import annotations
@@ -19,8 +16,10 @@ from typing import Literal
 import numpy as np
 from scipy.special import erfc
 
+from ptycho_dist.data.canvas import canvas_layout
 from ptycho_dist.data.formats import ScanData, replacing
-from ptycho_dist.errors import UserError
+from ptycho_dist.data.npz import open_npz
+from ptycho_dist.errors import DataError, UserError
 
 _OBJECT_STREAM, _SCAN_STREAM, _NOISE_STREAM = 1, 2, 3
 _GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
@@ -121,8 +120,9 @@ def expected_counts(
     Raises ValueError when a patch leaves the object.
     """
     size = probe_PHW.shape[-1]
-    left_M = np.floor(x_px + 0.5).astype(np.int64) - size // 2
-    top_M = np.floor(y_px + 0.5).astype(np.int64) - size // 2
+    layout = canvas_layout(x_px, y_px, size)
+    left_M, top_M = (layout.corner_M2 + np.array(layout.origin_px)).T
+    rest_x_M, rest_y_M = layout.rest_M2.T
     rows, columns = object_YX.shape
     if (
         min(left_M.min(), top_M.min()) < 0
@@ -136,10 +136,8 @@ def expected_counts(
     counts_MHW = np.empty((x_px.size, size, size))
     for start in range(0, x_px.size, _BLOCK):
         block = slice(start, start + _BLOCK)
-        rest_x_B = x_px[block] - left_M[block] - size // 2
-        rest_y_B = y_px[block] - top_M[block] - size // 2
-        turn_BH = np.exp(-2j * np.pi * rest_y_B[:, None] * frequency)
-        turn_BW = np.exp(-2j * np.pi * rest_x_B[:, None] * frequency)
+        turn_BH = np.exp(-2j * np.pi * rest_y_M[block, None] * frequency)
+        turn_BW = np.exp(-2j * np.pi * rest_x_M[block, None] * frequency)
         turn_BHW = turn_BH[:, :, None] * turn_BW[:, None, :]
         probe_BPHW = np.fft.ifft2(spectrum_PHW * turn_BHW[:, None])
         exit_wave_BPHW = windows[top_M[block], left_M[block]][:, None] * probe_BPHW
@@ -169,6 +167,23 @@ def write_truth(path: Path, truth: SimulationTruth, scan: ScanData) -> None:
             y_px=scan.y_px,
             spec=np.array(json.dumps(asdict(truth.spec)), dtype=np.str_),
         )
+
+
+def read_truth(path: Path, scan: ScanData) -> np.ndarray:
+    """The object of a truth file, (Y, X) complex64, on the canvas that the positions count in.
+
+    Nothing is unpickled. Raises DataError when the file is damaged, or belongs to another scan.
+    """
+    with open_npz(path) as npz:
+        for key in ("object_YX", "x_px", "y_px"):
+            if key not in npz.keys:
+                raise DataError(f"{path}: {key} is missing: not a truth file of `simulate`")
+        object_YX, x_px, y_px = (npz.read(key) for key in ("object_YX", "x_px", "y_px"))
+    if not (np.array_equal(x_px, scan.x_px) and np.array_equal(y_px, scan.y_px)):
+        raise DataError(f"{path}: belongs to another scan: its positions differ")
+    if object_YX.ndim != 2 or object_YX.dtype.kind != "c" or not np.isfinite(object_YX).all():
+        raise DataError(f"{path}: object_YX must be a finite complex image")
+    return np.asarray(object_YX, dtype=np.complex64)
 
 
 def _positions(spec: SimulationSpec) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ptycho_dist.data.canvas import CanvasLayout, canvas_layout
 from ptycho_dist.data.formats import ScanData
 
 
@@ -16,12 +17,14 @@ class GroupSample(TypedDict):
     """One group.
 
     amplitude_CHW: float32, measured amplitude, sqrt(counts), centred.
-    relative_px_C2: float32, -(r - mean r of the group), last axis (x, y), object pixels.
+    corner_C2: int64, (x, y) canvas pixel of pixel [0, 0] of each patch.
+    rest_C2: float32, (x, y), px, position minus nearest whole pixel.
     index: int64, 0-d, the number of the group.
     """
 
     amplitude_CHW: torch.Tensor
-    relative_px_C2: torch.Tensor
+    corner_C2: torch.Tensor
+    rest_C2: torch.Tensor
     index: torch.Tensor
 
 
@@ -29,20 +32,28 @@ class GroupBatch(TypedDict):
     """B groups, stacked; B may be 0. See `GroupSample` for units."""
 
     amplitude_BCHW: torch.Tensor
-    relative_px_BC2: torch.Tensor
+    corner_BC2: torch.Tensor
+    rest_BC2: torch.Tensor
     index_B: torch.Tensor
 
 
 class GroupDataset(Dataset[GroupSample]):
     """The groups of a scan, held in memory.
 
+    Each group has a canvas of its own, as in training, or all lie on the canvas of the scan, as in
+    a reconstruction.
+
     Each pattern is stored once however many groups hold it. `collate` stacks what `__getitem__` or
     `__getitems__` returns, also for an empty list: the ragged last batch of an epoch leaves some
     ranks without a sample, and these still run the network, on B = 0.
     """
 
-    def __init__(self, scan: ScanData, groups_GC: np.ndarray) -> None:
-        """`groups_GC`: (G, C) int64 pattern indices below M, as `build_groups` makes them.
+    def __init__(self, scan: ScanData, groups_GC: np.ndarray, *, one_canvas: bool = False) -> None:
+        """
+        Args:
+            scan: patterns, positions, probe.
+            groups_GC: (G, C) int64 pattern indices below M, as `build_groups` makes them.
+            one_canvas: corners are those on the canvas of the whole scan.
 
         Raises ValueError when the indices do not fit the scan.
         """
@@ -53,9 +64,17 @@ class GroupDataset(Dataset[GroupSample]):
         self._groups_GC = groups_GC
         self._amp_MHW = torch.from_numpy(scan.diffraction_amp_MHW)
         self._probe_PHW = torch.from_numpy(scan.probe_PHW)
-        position_GC2 = np.stack([scan.x_px, scan.y_px], axis=-1)[groups_GC]
-        relative_GC2 = position_GC2.mean(axis=1, keepdims=True) - position_GC2
-        self._relative_px_GC2 = torch.from_numpy(relative_GC2.astype(np.float32))
+        self.layout: CanvasLayout = canvas_layout(scan.x_px, scan.y_px, scan.N)
+        """Canvas of the whole scan."""
+        corner_GC2 = self.layout.corner_M2[groups_GC]
+        self.canvas_shape_YX = self.layout.shape_YX
+        """Rows and columns of each canvas; without `one_canvas` the largest group just fits."""
+        if not one_canvas:
+            corner_GC2 = corner_GC2 - corner_GC2.min(axis=1, keepdims=True)
+            width, height = (int(length) + scan.N for length in corner_GC2.max(axis=(0, 1)))
+            self.canvas_shape_YX = (height, width)
+        self._corner_GC2 = torch.from_numpy(corner_GC2)
+        self._rest_GC2 = torch.from_numpy(self.layout.rest_M2[groups_GC].astype(np.float32))
         # (M,) float64: each used pattern counts once, however many groups hold it
         counts_M = np.array(
             [
@@ -77,7 +96,8 @@ class GroupDataset(Dataset[GroupSample]):
             raise IndexError(f"group {index} of {len(self)}")
         return GroupSample(
             amplitude_CHW=self._amp_MHW[self._groups_GC[index]],
-            relative_px_C2=self._relative_px_GC2[index],
+            corner_C2=self._corner_GC2[index],
+            rest_C2=self._rest_GC2[index],
             index=torch.tensor(index, dtype=torch.int64),
         )
 
@@ -86,22 +106,29 @@ class GroupDataset(Dataset[GroupSample]):
         return [self[index] for index in indices]
 
     def collate(self, samples: Sequence[GroupSample]) -> GroupBatch:
-        """Stack samples of this dataset: amplitude (B, C, H, W), relative (B, C, 2), index (B,).
+        """Stack samples of this dataset along a leading axis B.
 
         No samples give tensors with B = 0 and the same trailing shapes and dtypes.
         """
         if not samples:
-            channels = self._groups_GC.shape[1]
+            channels = self.group_size
             return GroupBatch(
                 amplitude_BCHW=self._amp_MHW.new_empty((0, channels, *self._amp_MHW.shape[1:])),
-                relative_px_BC2=self._relative_px_GC2.new_empty((0, channels, 2)),
+                corner_BC2=self._corner_GC2.new_empty((0, channels, 2)),
+                rest_BC2=self._rest_GC2.new_empty((0, channels, 2)),
                 index_B=torch.empty(0, dtype=torch.int64),
             )
         return GroupBatch(
             amplitude_BCHW=torch.stack([sample["amplitude_CHW"] for sample in samples]),
-            relative_px_BC2=torch.stack([sample["relative_px_C2"] for sample in samples]),
+            corner_BC2=torch.stack([sample["corner_C2"] for sample in samples]),
+            rest_BC2=torch.stack([sample["rest_C2"] for sample in samples]),
             index_B=torch.stack([sample["index"] for sample in samples]),
         )
+
+    @property
+    def group_size(self) -> int:
+        """Patterns of a group, C."""
+        return int(self._groups_GC.shape[1])
 
     @property
     def n_patterns(self) -> int:

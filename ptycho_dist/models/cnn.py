@@ -14,18 +14,20 @@ from torch import nn
 from torch.nn import functional
 
 from ptycho_dist.config.model import ModelConfig
+from ptycho_dist.models.views import PatchNetwork, Views
+from ptycho_dist.physics.patches import moved_patches
 
 _BASE_WIDTH = 32
 _BORDER_WIDTH = 16  # channels of a decoder that reach the border branch, at most
 _UNIT_SOFTPLUS = math.log(math.e - 1)  # softplus of this is 1
 
 
-class PtychoCNN(nn.Module):
-    """(B, C, N, N) float32 -> (B, C, N, N) complex64; B may be 0.
+class PtychoCNN(PatchNetwork):
+    """(B, C, N, N) float32 -> (B, C, N, N) complex64; B may be 0. One stage, C = gridsize².
 
-    Input: s·A, amplitudes scaled to a mean square of 1 by the caller (`GroupDataset.normalisation`
-    is s). Output: O = a·exp(iφ), with a = softplus, 1 where the logit is 0, and φ = π·tanh.
-    The last layers start near zero, so that an untrained network answers O ≈ 1.
+    Input: s·A, amplitudes scaled to a mean square of 1. Output: O = a·exp(iφ), with a = softplus,
+    1 where the logit is 0, and φ = π·tanh. The last layers start near zero, so that an untrained
+    network answers O ≈ 1.
 
     There is no batch normalisation: a rank's batch may be short or empty. Every parameter takes
     part in every forward pass.
@@ -33,7 +35,7 @@ class PtychoCNN(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        channels = config.gridsize**2
+        self.channels = channels = config.gridsize**2
         width = max(1, round(_BASE_WIDTH * config.n_filters_scale))
         self.encoder = nn.Sequential(
             _Down(channels, width), _Down(width, 2 * width), _Down(2 * width, 4 * width)
@@ -50,8 +52,19 @@ class PtychoCNN(nn.Module):
             for head in (decoder.centre, decoder.border):
                 nn.init.normal_(head.weight, std=1e-3)
 
+    def refine(self, stage: int, object_BCHW: torch.Tensor, views: Views) -> torch.Tensor:
+        """See `PatchNetwork.refine`; what the canvas holds is not looked at.
+
+        A move of the object does not change the amplitudes, so the network draws its patches
+        around the probe, and they are put on whole pixels afterwards.
+        """
+        shape = views.amplitude_BCHW.shape
+        scaled_amp = views.input_scale * views.amplitude_BCHW
+        patches = self(scaled_amp.reshape(-1, self.channels, *shape[2:])).reshape(shape)
+        return moved_patches(patches, views.rest_BC2)
+
     def forward(self, scaled_amp_BCHW: torch.Tensor) -> torch.Tensor:
-        """Object patches (B, C, H, W) complex64 for s·A of the same shape.
+        """Object patches (B, C, H, W) complex64, around the probe, for s·A of the same shape.
 
         Raises ValueError when H and W are not equal or not divisible by 8.
         """

@@ -15,10 +15,12 @@ from __future__ import annotations
 import torch
 
 _EPS_COUNTS = 1e-8
+_EPS_STEP_COUNTS = 1e-2
+_STEP_ALPHA = 0.05
 
 
 def diffraction_amplitude(
-    object_patches_BCHW: torch.Tensor, probe_PHW: torch.Tensor
+    object_patches_BCHW: torch.Tensor, probe_BCPHW: torch.Tensor
 ) -> torch.Tensor:
     """Amplitude on the detector, (B, C, H, W) real, in the unit of the probe; B may be 0.
 
@@ -27,17 +29,16 @@ def diffraction_amplitude(
 
     Args:
         object_patches_BCHW: complex transmission of each patch, complex64 (complex128 for tests).
-        probe_PHW: complex modes, same H and W, sqrt(counts).
+        probe_BCPHW: complex modes of each patch, or (P, H, W) for all; same H and W, sqrt(counts).
 
     Raises ValueError when the detector axes disagree.
     """
-    if object_patches_BCHW.shape[-2:] != probe_PHW.shape[-2:]:
+    if object_patches_BCHW.shape[-2:] != probe_BCPHW.shape[-2:]:
         raise ValueError(
-            f"patches {tuple(object_patches_BCHW.shape)} and probe {tuple(probe_PHW.shape)} "
+            f"patches {tuple(object_patches_BCHW.shape)} and probe {tuple(probe_BCPHW.shape)} "
             "differ in H, W"
         )
-    # (B, C, 1, H, W) · (P, H, W) -> (B, C, P, H, W)
-    exit_wave_BCPHW = object_patches_BCHW.unsqueeze(2) * probe_PHW
+    exit_wave_BCPHW = object_patches_BCHW.unsqueeze(2) * probe_BCPHW
     if exit_wave_BCPHW.shape[0] == 0:  # MKL refuses to transform nothing
         intensity_BCHW = (exit_wave_BCPHW.real**2 + exit_wave_BCPHW.imag**2).sum(dim=2)
     else:
@@ -64,3 +65,35 @@ def probe_scale(probe_PHW: torch.Tensor, mean_total_counts: float) -> torch.Tens
     if not mean_total_counts > 0 or not bool(energy > 0):
         raise ValueError("the probe and the mean count must both be above zero")
     return probe_PHW * torch.sqrt(mean_total_counts / energy)
+
+
+def modulus_step(
+    object_BCHW: torch.Tensor, probe_BCPHW: torch.Tensor, measured_amp_BCHW: torch.Tensor
+) -> torch.Tensor:
+    """How each patch has to change to predict the measured amplitude: (B, C, H, W); B may be 0.
+
+        Ψ_p = F(O·P_p),   ψ'_p = F⁻¹[ A·Ψ_p / sqrt(Σ_q |Ψ_q|² + 0.01) ]
+        g = Σ_p P_p*·(ψ'_p - O·P_p) / max_r Σ_p |P_p|²
+
+    The object update of the extended ptychographical iterative engine with step 1, for one pattern
+    (Maiden & Rodenburg, Ultramicroscopy 109, 1256 (2009)), modes as in Thibault & Menzel (2013).
+    The 0.01 counts bound the gradient where the prediction is dark.
+
+    Args:
+        object_BCHW: complex.
+        probe_BCPHW: complex modes of each patch, sqrt(counts).
+        measured_amp_BCHW: A, sqrt(counts), zero frequency at [H/2, W/2].
+    """
+    if object_BCHW.shape[0] == 0:
+        return object_BCHW * probe_BCPHW.sum(dim=2)  # nothing, but with a path for the gradient
+    exit_wave = object_BCHW.unsqueeze(2) * probe_BCPHW
+    far_field = torch.fft.fft2(exit_wave, norm="ortho")
+    intensity = (far_field.real**2 + far_field.imag**2).sum(dim=2, keepdim=True)
+    measured = torch.fft.ifftshift(measured_amp_BCHW, dim=(-2, -1)).unsqueeze(2)
+    corrected = torch.fft.ifft2(
+        far_field * (measured / torch.sqrt(intensity + _EPS_STEP_COUNTS)), norm="ortho"
+    )
+    lit = (probe_BCPHW.real**2 + probe_BCPHW.imag**2).sum(dim=2)
+    step = (probe_BCPHW.conj() * (corrected - exit_wave)).sum(dim=2)
+    brightest = lit.amax(dim=(-2, -1), keepdim=True)
+    return step / ((1 - _STEP_ALPHA) * lit + _STEP_ALPHA * brightest)

@@ -14,7 +14,16 @@ from typing import Any, Literal
 
 from ptycho_dist.rundir.layout import RunDirectory
 
-State = Literal["starting", "joining", "training", "validating", "stopped", "failed", "finished"]
+State = Literal[
+    "starting",
+    "joining",
+    "training",
+    "validating",
+    "reconstructing",
+    "stopped",
+    "failed",
+    "finished",
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,15 @@ from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import fsync_directory, json_bytes, read_json, write_bytes_atomic
 
 FORMAT = 1
-SUBDIRECTORIES = ("attempts", "ledger", "heartbeat", "checkpoints", "logs", "metrics")
+SUBDIRECTORIES = (
+    "attempts",
+    "ledger",
+    "heartbeat",
+    "checkpoints",
+    "logs",
+    "metrics",
+    "reconstruction",
+)
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,11 @@ class RunDirectory:
     def metrics(self) -> Path:
         """Figures per epoch."""
         return self.path / "metrics"
+
+    @property
+    def reconstruction(self) -> Path:
+        """The object, its picture and its metrics, once the training is done."""
+        return self.path / "reconstruction"
 
     def rank_log(self, attempt: int, rank: int) -> Path:
         """The log of one rank in one attempt; the batch script names it the same."""

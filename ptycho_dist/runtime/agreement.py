@@ -28,3 +28,12 @@ class Agreement:
         tensor = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(tensor, group=self._group)
         return tensor.tolist()
+
+    def sum_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum of a tensor over all ranks, on the device it came from; blocks until all are in."""
+        if self._ranks == 1:
+            return tensor
+        total = tensor.detach().to("cpu", copy=True)
+        parts = torch.view_as_real(total) if total.is_complex() else total
+        dist.all_reduce(parts, group=self._group)
+        return total.to(tensor.device)

@@ -106,7 +106,7 @@ class RunCallback(Callback):
         if stop > start:
             self._consumed.append([start, stop])
         data.position = Position(data.position.epoch, batch_idx + 1)
-        self._report.count_patterns((stop - start) * data.channels)
+        self._report.count_patterns((stop - start) * data.train.group_size)
         epoch_ends = batch_idx + 1 == self._world.micro_batches_per_epoch
         step_ends = (batch_idx + 1) % self._world.accum_steps == 0
         if epoch_ends or not step_ends:
@@ -138,7 +138,7 @@ class RunCallback(Callback):
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "samples": int(self._epoch_sums[1]),
             "seconds": round(seconds, 3),
-            "patterns_per_s": round(self._epoch_sums[1] * data.channels / seconds, 1),
+            "patterns_per_s": round(self._epoch_sums[1] * data.train.group_size / seconds, 1),
         }
         self._rows.append(row)
         self._epoch_sums = [0.0, 0.0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
@@ -10,9 +9,8 @@ from torch.utils.data import DataLoader
 
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World, world_of
-from ptycho_dist.data.formats import read_scan
-from ptycho_dist.data.grouping import build_groups
 from ptycho_dist.data.loader import Position, RankBatchSampler, make_loader
+from ptycho_dist.data.opening import open_training_groups, open_validation_groups
 from ptycho_dist.data.store import GroupDataset
 from ptycho_dist.errors import DataError
 
@@ -32,8 +30,10 @@ class PtychoData(LightningDataModule):
         self._rank = rank
         self._world = world
         data = config.data
-        self.train = self._open(data.train_data_file, data.n_groups)
-        self.test = self._open(data.test_data_file, None) if data.test_data_file else None
+        self.train = open_training_groups(data.train_data_file, data, config.model)
+        self.test = None
+        if data.test_data_file is not None:
+            self.test = open_validation_groups(data.test_data_file, data, config.model)
         found = world_of(config, self.train.n_patterns)
         if found != world:
             raise DataError(
@@ -44,11 +44,6 @@ class PtychoData(LightningDataModule):
         self.train_sampler = self._sampler(len(self.train), config.training.sequential_sampling)
         self.position = Position()
         """Epoch, and micro-batches of it that are done; kept by the run's callback."""
-
-    @property
-    def channels(self) -> int:
-        """Patterns per sample, gridsize²."""
-        return self._config.model.gridsize**2
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches from the current position on."""
@@ -68,24 +63,6 @@ class PtychoData(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Restore the position; Lightning calls this before it asks for the loaders."""
         self.position = Position(int(state_dict["epoch"]), int(state_dict["micro_batch"]))
-
-    def _open(self, path: Path, n_groups: int | None) -> GroupDataset:
-        config = self._config
-        scan = read_scan(path)
-        if config.model.N != scan.N:
-            raise DataError(
-                f"{path}: patterns of {scan.N} × {scan.N} pixels, model.N is {config.model.N}; "
-                f"set model.N: {scan.N} or bin the patterns"
-            )
-        groups_GC = build_groups(
-            scan.x_px,
-            scan.y_px,
-            gridsize=config.model.gridsize,
-            neighbor_count=config.data.neighbor_count,
-            n_groups=n_groups,
-            seed=config.data.subsample_seed,
-        )
-        return GroupDataset(scan, groups_GC)
 
     def _sampler(self, n_samples: int, sequential: bool) -> RankBatchSampler:
         return RankBatchSampler(

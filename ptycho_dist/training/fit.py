@@ -23,6 +23,7 @@ from ptycho_dist.runtime.report import RankReport
 from ptycho_dist.runtime.stop import StopRequest
 from ptycho_dist.training.callback import RunCallback, StoppedOnRequest
 from ptycho_dist.training.datamodule import PtychoData
+from ptycho_dist.training.finish import reconstruct_at_end
 from ptycho_dist.training.trainer import build_module, build_trainer
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,24 @@ def train(
     except StoppedOnRequest as stopped:
         log.info("%s", stopped)
         return "stopped"
+    pictured: dict[str, Any] = {}
+    if config.reconstruct:
+        try:
+            pictured = reconstruct_at_end(
+                run,
+                config,
+                module,
+                trainer.global_step,
+                environment,
+                device,
+                agreement,
+                stop,
+                report,
+            )
+        except StoppedOnRequest as stopped:
+            ledger.append("stopped", step=stopped.step)
+            report.say("stopped", step=stopped.step)
+            return "stopped"
     if rank == 0:
         result: dict[str, Any] = {
             "format": 1,
@@ -89,6 +108,7 @@ def train(
             "seconds_in_last_attempt": round(time.monotonic() - began, 3),
             "steps": trainer.global_step,
             "last_epoch": callback.rows[-1],
+            **pictured,
         }
         write_json_atomic(run.result_json, result)
     ledger.append("finished", step=trainer.global_step)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from lightning.pytorch import LightningModule
-from torch import nn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
-from ptycho_dist.config.training import TrainingConfig
+from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.data.order import samples_of_step
 from ptycho_dist.data.store import GroupBatch
+from ptycho_dist.models.scan_physics import ScanPhysics
+from ptycho_dist.models.views import PatchNetwork, Views
 from ptycho_dist.physics.forward import diffraction_amplitude
 from ptycho_dist.physics.losses import amplitude_mae, poisson_nll
+from ptycho_dist.physics.patches import extract_patches, merge_patches, merge_weights
+
+_WARM_UP = 0.05  # of all steps
 
 
 class LossSums:
@@ -50,47 +57,57 @@ class PtychoModule(LightningModule):
 
     def __init__(
         self,
-        network: nn.Module,
-        probe_PHW: torch.Tensor,
-        input_scale: float,
-        training: TrainingConfig,
-        learning_rate: float,
+        network: PatchNetwork,
+        physics: ScanPhysics,
+        canvas_shape_YX: tuple[int, int],
+        config: RunConfig,
         world: World,
     ) -> None:
         """
         Args:
-            network: (B, C, N, N) float32 → (B, C, N, N) complex64.
-            probe_PHW: complex64, in the unit of the measured amplitude, sqrt(counts).
-            input_scale: s; the network sees s·A.
-            training: weights of the losses.
-            learning_rate: Adam's step size.
+            network: object patches from views of the patterns.
+            physics: probe and brightness of the training scan.
+            canvas_shape_YX: that holds any group, of training and of test data.
+            config: weights of the losses, step size and its schedule.
             world: batches and ranks.
         """
         super().__init__()
-        self.probe_PHW: torch.Tensor
-        self.input_scale: torch.Tensor
         self.network = network
-        self.register_buffer("probe_PHW", probe_PHW)
-        self.register_buffer("input_scale", torch.tensor(input_scale, dtype=torch.float32))
-        self._training_config = training
-        self._learning_rate = learning_rate
+        self.physics = physics
+        self._canvas_shape_YX = canvas_shape_YX
+        self._weights = config.training
+        self._execution = config.execution
         self._world = world
         self.train_sums = LossSums()
         self.val_sums = LossSums()
 
-    def forward(self, amplitude_BCHW: torch.Tensor) -> torch.Tensor:
-        """Object patches, (B, C, N, N) complex64, from measured amplitudes in sqrt(counts)."""
-        patches: torch.Tensor = self.network(self.input_scale * amplitude_BCHW)
-        return patches
+    def forward(self, views: Views, corner_BC2: torch.Tensor) -> torch.Tensor:
+        """The object of each group as its patches see it, (B, C, N, N) complex64.
+
+        After each stage the patches of a group are merged on one canvas and taken from it again.
+        """
+        object_BCHW = torch.ones_like(views.probe_BCPHW[:, :, 0])
+        size = object_BCHW.shape[-1]
+        weight_BCHW = merge_weights(views.probe_BCPHW)
+        for stage in range(self.network.stages):
+            object_BCHW = self.network.refine(stage, object_BCHW, views)
+            canvas_BYX = merge_patches(object_BCHW, weight_BCHW, corner_BC2, self._canvas_shape_YX)
+            object_BCHW = extract_patches(canvas_BYX, corner_BC2, size)
+        return object_BCHW
 
     def losses(self, batch: GroupBatch) -> torch.Tensor:
         """The loss of each group of a batch, (B,); B may be 0."""
-        measured_amp = batch["amplitude_BCHW"]
-        predicted_amp = diffraction_amplitude(self(measured_amp), self.probe_PHW)
-        weights = self._training_config
-        losses_B = weights.nll_weight * poisson_nll(predicted_amp, measured_amp)
-        if weights.mae_weight:
-            losses_B = losses_B + weights.mae_weight * amplitude_mae(predicted_amp, measured_amp)
+        views = self.physics.views(batch["amplitude_BCHW"], batch["rest_BC2"])
+        object_BCHW = self(views, batch["corner_BC2"])
+        predicted_amp = diffraction_amplitude(object_BCHW, views.probe_BCPHW)
+        losses_B = predicted_amp.new_zeros(predicted_amp.shape[0])
+        if self._weights.nll_weight:
+            nll_B = poisson_nll(predicted_amp, views.amplitude_BCHW)
+            losses_B = losses_B + self._weights.nll_weight * nll_B
+        if self._weights.mae_weight:
+            scale = views.input_scale  # 1 / rms A
+            mae_B = amplitude_mae(scale * predicted_amp, scale * views.amplitude_BCHW)
+            losses_B = losses_B + self._weights.mae_weight * mae_B
         return losses_B
 
     def training_step(self, batch: GroupBatch, batch_idx: int) -> torch.Tensor:
@@ -111,6 +128,30 @@ class PtychoModule(LightningModule):
         """Add the losses of one batch of the test data to the sums of this epoch."""
         self.val_sums.add(self.losses(batch))
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam (Kingma & Ba, 2015) with torch's defaults but for the step size."""
-        return torch.optim.Adam(self.parameters(), lr=self._learning_rate)
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam (Kingma & Ba, 2015) with torch's defaults but for the step size and its schedule."""
+        optimizer = torch.optim.Adam(self.parameters(), lr=self._execution.learning_rate)
+        if self._execution.scheduler == "Default":
+            return optimizer
+        total = self._world.total_steps
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: _warm_up_cosine(step, total)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def _warm_up_cosine(step: int, total_steps: int) -> float:
+    """Factor of the step size in optimizer step `step`, counted from 0.
+
+    Linear over the first 5 % (Goyal et al., arXiv:1706.02677), then half a cosine to zero at
+    `total_steps` (Loshchilov & Hutter, ICLR 2017).
+    """
+    warm_up = max(1, round(_WARM_UP * total_steps))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (
+        1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, total_steps - warm_up)))
+    )

@@ -16,11 +16,10 @@ from ptycho_dist.checkpoint.io import RunCheckpointIO
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.models.registry import build_model
-from ptycho_dist.physics.forward import probe_scale
 from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.runtime.accelerator import Device
 from ptycho_dist.training.datamodule import PtychoData
-from ptycho_dist.training.module import PtychoModule
+from ptycho_dist.training.module import PtychoModule, ScanPhysics
 
 _HARMLESS_WARNINGS = (
     # The loader begins at the checkpoint's position by itself; Lightning cannot see that.
@@ -50,12 +49,15 @@ class _OurSignalHandlers(_SignalConnector):
 def build_module(config: RunConfig, world: World, data: PtychoData) -> PtychoModule:
     """The network with its physics; the same initial weights on every rank, from the seed."""
     torch.manual_seed(config.training.seed)
+    datasets = [data.train] if data.test is None else [data.train, data.test]
+    rows, columns = zip(*(dataset.canvas_shape_YX for dataset in datasets), strict=True)
     return PtychoModule(
         build_model(config.model),
-        probe_scale(data.train.probe_PHW, data.train.mean_total_counts),
-        data.train.normalisation,
-        config.training,
-        config.execution.learning_rate,
+        ScanPhysics(
+            data.train.probe_PHW, data.train.mean_total_counts, config.training.probe_trainable
+        ),
+        (max(rows), max(columns)),
+        config,
         world,
     )
 

@@ -1,0 +1,102 @@
+"""An unrolled network: each stage a step of phase retrieval, then a small learned correction.
+
+A stage takes the object as the shared canvas has it, makes the step that the measured amplitude
+asks for, and adds what a U-Net makes of the two:
+
+    ψ_p = O·P_p,   Ψ_p = F ψ_p,   ψ'_p = F⁻¹[ A · Ψ_p / sqrt(Σ_q |Ψ_q|²) ]
+    g   = Σ_p P_p*·(ψ'_p - ψ_p) / max Σ_p |P_p|²
+    O  <- O + g + U_k(Re O, Im O, Re g, Im g)
+
+The step is that of the extended ptychographical iterative engine (Maiden & Rodenburg,
+Ultramicroscopy 109, 1256 (2009)) for modes (Thibault & Menzel, Nature 494, 68 (2013)), taken for
+all patterns at once; to unroll an iteration and learn its corrections follows Gregor & LeCun,
+ICML 2010. The measured amplitude enters through the step alone: seen through the probe, on the
+pixels of the object, what is local in the object is local in the input, which convolutions need.
+A network that reads the amplitudes themselves has to learn the inverse of a Fourier transform.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ptycho_dist.config.model import ModelConfig
+from ptycho_dist.models.views import PatchNetwork, Views
+from ptycho_dist.physics.forward import modulus_step
+
+_WIDTHS = (8, 16, 16)  # channels at N/2, N/4 and N/8 for n_filters_scale 1
+_GROUP = 8  # channels normalised together
+_HALVING = 2
+
+
+class UnrolledNetwork(PatchNetwork):
+    """Groups of any size; every pattern is seen alone, neighbours through the canvas.
+
+    The corrections start near zero: an untrained network makes `stages` plain steps from O = 1.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.stages = config.stages
+        widths = [
+            _GROUP * max(1, round(width * config.n_filters_scale / _GROUP)) for width in _WIDTHS
+        ]
+        self.corrections = nn.ModuleList(_UNet(4, 2, widths) for _ in range(self.stages))
+
+    def refine(self, stage: int, object_BCHW: torch.Tensor, views: Views) -> torch.Tensor:
+        """See `PatchNetwork.refine`."""
+        step_BCHW = modulus_step(object_BCHW, views.probe_BCPHW, views.amplitude_BCHW)
+        batch, channels, height, width = object_BCHW.shape
+        seen = torch.stack(
+            [object_BCHW.real, object_BCHW.imag, step_BCHW.real, step_BCHW.imag], dim=2
+        )
+        correction: torch.Tensor = self.corrections[stage](seen.reshape(-1, 4, height, width))
+        # complex numbers have no half precision: leave a mixed-precision region in float32
+        real, imaginary = correction.float().reshape(batch, channels, 2, height, width).unbind(2)
+        return object_BCHW + step_BCHW + torch.complex(real, imaginary)
+
+
+class _UNet(nn.Module):
+    """(B, in, N, N) -> (B, out, N, N), worked on N/2, N/4 and N/8; N divisible by 8.
+
+    Skips are added, not stacked, and widths are matched on the coarser side: on a CPU three
+    quarters of a stacked U-Net's time go into its last wide convolutions.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, widths: list[int]) -> None:
+        super().__init__()
+        fine, middle, coarse = widths
+        pixels = _HALVING**2
+        self.enter = _Conv(channels_in * pixels, fine)
+        self.down1 = nn.Sequential(_Conv(fine, middle, stride=2), _Conv(middle, middle))
+        self.down2 = nn.Sequential(_Conv(middle, coarse, stride=2), _Conv(coarse, coarse))
+        self.match1 = nn.Conv2d(coarse, middle, 1)
+        self.up1 = _Conv(middle, middle)
+        self.match2 = nn.Conv2d(middle, fine, 1)
+        self.up2 = _Conv(fine, fine)
+        self.leave = nn.Conv2d(fine, channels_out * pixels, 3, padding=1)
+        nn.init.normal_(self.leave.weight, std=1e-3)
+
+    def forward(self, seen: torch.Tensor) -> torch.Tensor:
+        fine = self.enter(functional.pixel_unshuffle(seen, _HALVING))
+        middle = self.down1(fine)
+        coarse = self.down2(middle)
+        middle = self.up1(middle + _doubled(self.match1(coarse)))
+        fine = self.up2(fine + _doubled(self.match2(middle)))
+        return functional.pixel_shuffle(self.leave(fine), _HALVING)
+
+
+class _Conv(nn.Sequential):
+    """3 × 3 convolution, normalisation within each pattern (never over the batch), GELU."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, 3, padding=1, stride=stride),
+            nn.GroupNorm(channels_out // _GROUP, channels_out),
+            nn.GELU(),
+        )
+
+
+def _doubled(feature: torch.Tensor) -> torch.Tensor:
+    return functional.interpolate(feature, scale_factor=2.0)

@@ -1,0 +1,78 @@
+"""A trained network applied to another scan: what `ptycho-infer` does."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+
+from ptycho_dist.config.data import DataConfig
+from ptycho_dist.config.inference import InferenceConfig
+from ptycho_dist.errors import UserError
+from ptycho_dist.reconstruction.deliver import Delivered
+from ptycho_dist.reconstruction.scan import ScanTask, reconstruct_scan
+from ptycho_dist.reconstruction.stitch import Worker
+from ptycho_dist.reconstruction.trained import TrainedNetwork, load_trained
+from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.runtime.agreement import Agreement
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What was written, on rank 0; None on the others."""
+
+    delivered: Delivered | None
+    passed_over: tuple[str, ...]
+    """Newer checkpoints that were not used, with the reasons."""
+
+
+def infer(inference: InferenceConfig, device: torch.device, rank: int, ranks: int) -> Inferred:
+    """Reconstruct a scan with the newest whole checkpoint of a run, on all ranks together.
+
+    What `inference` leaves open of the choice of groups is that of the run's config. With more
+    than one rank the process group is open.
+
+    Raises:
+        UserError: no whole checkpoint, no learned probe where one is asked for, or the output
+            folder cannot be written.
+        DataError: the data file is not what the contract promises, or of another size.
+    """
+    run = RunDirectory(inference.model_path)
+    trained = load_trained(run, device)
+    task = ScanTask(
+        data_file=inference.test_data_file,
+        data=_groups_asked_for(inference, trained.config.data),
+        model=trained.config.model,
+        run=run.run_id,
+        checkpoint=trained.checkpoint,
+        folder=inference.output_dir,
+        n_groups=inference.n_groups,
+        truth_file=inference.truth_file,
+        show_positions=inference.show_positions,
+    )
+    worker = Worker(rank, ranks, device, Agreement(ranks), inference.batch_size)
+    delivered = reconstruct_scan(
+        trained.network, _probe_asked_for(inference, trained), task, worker
+    )
+    return Inferred(delivered, trained.passed_over)
+
+
+def _groups_asked_for(inference: InferenceConfig, of_run: DataConfig) -> DataConfig:
+    asked = of_run
+    if inference.neighbor_count is not None:
+        asked = dataclasses.replace(asked, neighbor_count=inference.neighbor_count)
+    if inference.subsample_seed is not None:
+        asked = dataclasses.replace(asked, subsample_seed=inference.subsample_seed)
+    return asked
+
+
+def _probe_asked_for(inference: InferenceConfig, trained: TrainedNetwork) -> torch.Tensor | None:
+    if inference.probe == "file":
+        return None
+    if inference.probe == "learned" and trained.learned_probe_PHW is None:
+        raise UserError(
+            f"{inference.model_path}: the run has learned no probe (training.probe_trainable was "
+            "off); use --probe file"
+        )
+    return trained.learned_probe_PHW

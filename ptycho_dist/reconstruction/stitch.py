@@ -1,0 +1,145 @@
+"""One object from all patterns of a scan, each rank working on its share of them.
+
+The network's stages run one after the other over the whole scan. Each rank adds the patches of its
+share to a canvas of its own; the canvases are summed over the ranks, so that the next stage, and
+the result, are the same on any number of ranks but for the order of the sum, which is in float64.
+Memory is that of the canvas and of one batch, however many patterns there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ptycho_dist.data.order import rank_share
+from ptycho_dist.data.store import GroupBatch, GroupDataset
+from ptycho_dist.models.scan_physics import ScanPhysics
+from ptycho_dist.models.views import PatchNetwork
+from ptycho_dist.physics.forward import diffraction_amplitude
+from ptycho_dist.physics.patches import CanvasSums, extract_patches, merge_weights
+from ptycho_dist.runtime.agreement import Agreement
+
+
+@dataclass(frozen=True, eq=False)
+class StitchedObject:
+    """What a network makes of a scan.
+
+    Attributes:
+        object_YX: (Y, X) complex64, transmission, relative to its mean; 1 where no patch lies.
+        weight_YX: (Y, X) float32, Σ w: how many probes, in units of their brightest pixel, lit it.
+        data_consistency: R = Σ(Â - A)² / ΣA² of the stitched object; 0 is perfect.
+        flat_data_consistency: R of the flat object, O = 1.
+    """
+
+    object_YX: np.ndarray
+    weight_YX: np.ndarray
+    data_consistency: float
+    flat_data_consistency: float
+
+
+@dataclass(frozen=True)
+class Worker:
+    """This rank among those that reconstruct.
+
+    Attributes:
+        rank, ranks: its place.
+        device: where it computes.
+        agreement: how its sums meet those of the others.
+        batch_size: groups at once.
+    """
+
+    rank: int
+    ranks: int
+    device: torch.device
+    agreement: Agreement
+    batch_size: int
+
+    def batches(self, dataset: GroupDataset) -> Iterator[GroupBatch]:
+        """Its share of the groups, in order, on its device; none where there are more ranks."""
+        first, last = rank_share(len(dataset), rank=self.rank, ranks=self.ranks)
+        for start in range(first, last, self.batch_size):
+            chosen = range(start, min(start + self.batch_size, last))
+            batch = dataset.collate(dataset.__getitems__(chosen))
+            yield GroupBatch(
+                amplitude_BCHW=batch["amplitude_BCHW"].to(self.device),
+                corner_BC2=batch["corner_BC2"].to(self.device),
+                rest_BC2=batch["rest_BC2"].to(self.device),
+                index_B=batch["index_B"],
+            )
+
+
+def stitch(
+    network: PatchNetwork,
+    physics: ScanPhysics,
+    dataset: GroupDataset,
+    worker: Worker,
+    between_stages: Callable[[], None] = lambda: None,
+) -> StitchedObject:
+    """Run all stages of `network` over the scan; every rank calls it and has the same result.
+
+    Args:
+        network: in evaluation mode, on the worker's device.
+        physics: probe and brightness of this scan, on the same device.
+        dataset: the groups, on one canvas (`GroupDataset(…, one_canvas=True)`).
+        worker: this rank.
+        between_stages: called after each stage, on every rank at the same point; what it raises
+            ends the work.
+    """
+    shape_YX = dataset.canvas_shape_YX
+    canvas_YX = torch.ones(shape_YX, dtype=torch.complex64, device=worker.device)
+    flat_consistency = _data_consistency(canvas_YX, physics, dataset, worker)
+    with torch.inference_mode():
+        for stage in range(network.stages):
+            sums = CanvasSums(1, shape_YX, canvas_YX, double=True)
+            for batch in worker.batches(dataset):
+                views = physics.views(batch["amplitude_BCHW"], batch["rest_BC2"])
+                seen_BCHW = _seen(canvas_YX, batch)
+                object_BCHW = network.refine(stage, seen_BCHW, views)
+                sums.add(*_as_one_group(object_BCHW, merge_weights(views.probe_BCPHW), batch))
+            sums.weighted = worker.agreement.sum_tensor(sums.weighted)
+            sums.weights = worker.agreement.sum_tensor(sums.weights)
+            canvas_YX = sums.object_BYX(elsewhere=1.0)[0].to(torch.complex64)
+            between_stages()
+    return StitchedObject(
+        object_YX=canvas_YX.cpu().numpy(),
+        weight_YX=sums.weights.reshape(shape_YX).float().cpu().numpy(),
+        data_consistency=_data_consistency(canvas_YX, physics, dataset, worker),
+        flat_data_consistency=flat_consistency,
+    )
+
+
+def _data_consistency(
+    canvas_YX: torch.Tensor, physics: ScanPhysics, dataset: GroupDataset, worker: Worker
+) -> float:
+    """R = Σ(Â - A)² / ΣA² over the patterns of all ranks, Â predicted from the one object."""
+    misfit = energy = 0.0
+    with torch.inference_mode():
+        for batch in worker.batches(dataset):
+            views = physics.views(batch["amplitude_BCHW"], batch["rest_BC2"])
+            predicted_amp = diffraction_amplitude(_seen(canvas_YX, batch), views.probe_BCPHW)
+            misfit += float(((predicted_amp - views.amplitude_BCHW) ** 2).sum())
+            energy += float((views.amplitude_BCHW**2).sum())
+    misfit, energy = worker.agreement.sum([misfit, energy])
+    return misfit / energy
+
+
+def _seen(canvas_YX: torch.Tensor, batch: GroupBatch) -> torch.Tensor:
+    """The patches of a batch as the canvas has them, (B, C, N, N)."""
+    corner_BC2 = batch["corner_BC2"]
+    size = batch["amplitude_BCHW"].shape[-1]
+    patches = extract_patches(canvas_YX[None], corner_BC2.reshape(1, -1, 2), size)
+    return patches.reshape(*corner_BC2.shape[:2], size, size)
+
+
+def _as_one_group(
+    object_BCHW: torch.Tensor, weight_BCHW: torch.Tensor, batch: GroupBatch
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Patches, weights and corners of a batch as those of one canvas, (1, B·C, …)."""
+    return (
+        object_BCHW.flatten(0, 1)[None],
+        weight_BCHW.flatten(0, 1)[None],
+        batch["corner_BC2"].flatten(0, 1)[None],
+    )

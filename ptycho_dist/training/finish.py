@@ -1,0 +1,65 @@
+"""The end of a run: the object of its training file, as its network sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ptycho_dist.checkpoint.catalog import checkpoint_name
+from ptycho_dist.config.run import RunConfig
+from ptycho_dist.reconstruction.scan import ScanTask, reconstruct_scan
+from ptycho_dist.reconstruction.stitch import Worker
+from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.runtime.accelerator import Device
+from ptycho_dist.runtime.agreement import Agreement
+from ptycho_dist.runtime.environment import RankEnvironment
+from ptycho_dist.runtime.report import RankReport
+from ptycho_dist.runtime.stop import StopRequest
+from ptycho_dist.training.callback import StoppedOnRequest
+from ptycho_dist.training.module import PtychoModule
+
+_BATCH = 32  # groups at once; no gradients are kept, so that it is not the training's
+
+
+def reconstruct_at_end(
+    run: RunDirectory,
+    config: RunConfig,
+    module: PtychoModule,
+    step: int,
+    environment: RankEnvironment,
+    device: Device,
+    agreement: Agreement,
+    stop: StopRequest,
+    report: RankReport,
+) -> dict[str, Any]:
+    """The object of the training file, on all ranks; rank 0 writes it and returns its scores.
+
+    The last checkpoint is committed: a stop loses nothing but the stages done, and the next
+    attempt comes straight here.
+
+    Raises:
+        StoppedOnRequest: all ranks have agreed to stop.
+        UserError: the run directory cannot be written.
+        RunError: rank 0 has failed; it raises the reason.
+    """
+    report.say("reconstructing")
+
+    def stop_if_agreed() -> None:
+        if agreement.any(stop.requested):
+            raise StoppedOnRequest(step)
+
+    place = torch.device(device.kind, device.index) if device.kind != "cpu" else torch.device("cpu")
+    module = module.to(place).eval()
+    learned = module.physics.probe_PHW if config.training.probe_trainable else None
+    task = ScanTask(
+        data_file=config.data.train_data_file,
+        data=config.data,
+        model=config.model,
+        run=run.run_id,
+        checkpoint=checkpoint_name(step),
+        folder=run.reconstruction,
+    )
+    worker = Worker(environment.rank, environment.world_size, place, agreement, _BATCH)
+    delivered = reconstruct_scan(module.network, learned, task, worker, stop_if_agreed)
+    return {} if delivered is None else {"reconstruction": delivered.metrics["reconstruction"]}
