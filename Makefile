@@ -1,4 +1,4 @@
-# make demo    install, simulate a scan, train on two local ranks, show the result
+# make demo    install, simulate a scan, train on two local ranks, show picture and scores
 # make test    the whole test suite; starts a real one-host SLURM where its packages are installed
 # make reference  write the generated pages and the schema anew
 # make check   lint, format, types, import rules
@@ -20,7 +20,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED)
 	mkdir -p demo
-	test -f demo/train.npz || $(BIN)/ptycho-data simulate demo/train.npz --n-patterns 512
+	test -f demo/train.npz || $(BIN)/ptycho-data simulate demo/train.npz --n-patterns 1024
 	test -f demo/test.npz || $(BIN)/ptycho-data simulate demo/test.npz --n-patterns 64 --seed 1
 	$(BIN)/ptycho-launch submit slurm/examples/quickstart.yaml --cluster local --wait
 

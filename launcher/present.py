@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,6 +13,7 @@ from rich.table import Table
 from launcher.plan import LaunchPlan
 from launcher.status import RunStatus
 from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.files import read_json
 
 
 def show_plan(plan: LaunchPlan, script: str, console: Console) -> None:
@@ -110,12 +112,31 @@ def show_result(run: RunDirectory, console: Console) -> None:
         for row in shown:
             table.add_row(*([_short(row[name]) for name in names] if row else ["…"] * len(names)))
         console.print(table)
-    for label, path in (
+    places = [
         ("metrics", run.metrics / "metrics.csv"),
         ("checkpoints", run.checkpoints),
         ("logs", run.logs),
-    ):
+    ]
+    if run.reconstruction_metrics.is_file():
+        show_scores(read_json(run.reconstruction_metrics), console)
+        places[:0] = [("picture", run.picture), ("object", run.object_file)]
+    for label, path in places:
         console.print(escape(f"{label:>12}: {_from_here(path)}"), highlight=False, soft_wrap=True)
+
+
+def show_scores(metrics: dict[str, Any], console: Console) -> None:
+    """The scores of the reconstruction beside those of the flat guess."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("reconstruction", "found", "flat guess"):
+        table.add_column(heading, justify="left" if heading == "reconstruction" else "right")
+    for name, value in metrics["reconstruction"].items():
+        flat = metrics["flat_guess"].get(name)
+        table.add_row(name.replace("_", " "), *(_score(each) for each in (value, flat)))
+    console.print(table)
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

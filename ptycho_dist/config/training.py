@@ -39,6 +39,13 @@ class TrainingConfig:
             description="The probe is refined with the network, beginning with that of the file."
         ),
     ] = False
+    probe_learning_rate: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Step size of a trainable probe, in units of its brightest pixel.",
+        ),
+    ] = 1e-2
     sequential_sampling: Annotated[
         bool, Field(description="Samples in scan order, instead of an order drawn per epoch.")
     ] = False

@@ -77,6 +77,7 @@ class _UNet(nn.Module):
         self.up2 = _Conv(fine, fine)
         self.leave = nn.Conv2d(fine, channels_out * pixels, 3, padding=1)
         nn.init.normal_(self.leave.weight, std=1e-3)
+        nn.init.zeros_(self.leave.bias)
 
     def forward(self, seen: torch.Tensor) -> torch.Tensor:
         fine = self.enter(functional.pixel_unshuffle(seen, _HALVING))

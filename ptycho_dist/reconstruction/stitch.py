@@ -90,7 +90,7 @@ def stitch(
     """
     shape_YX = dataset.canvas_shape_YX
     canvas_YX = torch.ones(shape_YX, dtype=torch.complex64, device=worker.device)
-    flat_consistency = _data_consistency(canvas_YX, physics, dataset, worker)
+    flat_consistency = object_consistency(canvas_YX, physics, dataset, worker)
     with torch.inference_mode():
         for stage in range(network.stages):
             sums = CanvasSums(1, shape_YX, canvas_YX, double=True)
@@ -106,12 +106,12 @@ def stitch(
     return StitchedObject(
         object_YX=canvas_YX.cpu().numpy(),
         weight_YX=sums.weights.reshape(shape_YX).float().cpu().numpy(),
-        data_consistency=_data_consistency(canvas_YX, physics, dataset, worker),
+        data_consistency=object_consistency(canvas_YX, physics, dataset, worker),
         flat_data_consistency=flat_consistency,
     )
 
 
-def _data_consistency(
+def object_consistency(
     canvas_YX: torch.Tensor, physics: ScanPhysics, dataset: GroupDataset, worker: Worker
 ) -> float:
     """R = Σ(Â - A)² / ΣA² over the patterns of all ranks, Â predicted from the one object."""

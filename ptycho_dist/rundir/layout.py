@@ -98,8 +98,23 @@ class RunDirectory:
 
     @property
     def reconstruction(self) -> Path:
-        """The object, its picture and its metrics, once the training is done."""
+        """What is made of the training file once the training is done."""
         return self.path / "reconstruction"
+
+    @property
+    def object_file(self) -> Path:
+        """The reconstructed object, HDF5."""
+        return self.reconstruction / "object.h5"
+
+    @property
+    def picture(self) -> Path:
+        """Its picture."""
+        return self.reconstruction / "object.png"
+
+    @property
+    def reconstruction_metrics(self) -> Path:
+        """Its scores, JSON, written last."""
+        return self.reconstruction / "metrics.json"
 
     def rank_log(self, attempt: int, rank: int) -> Path:
         """The log of one rank in one attempt; the batch script names it the same."""

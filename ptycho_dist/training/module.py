@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -130,7 +131,11 @@ class PtychoModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam (Kingma & Ba, 2015) with torch's defaults but for the step size and its schedule."""
-        optimizer = torch.optim.Adam(self.parameters(), lr=self._execution.learning_rate)
+        groups: list[dict[str, Any]] = [{"params": list(self.network.parameters())}]
+        probe = list(self.physics.parameters())
+        if probe:  # far from its start at first, where the network begins near its answer
+            groups.append({"params": probe, "lr": self._weights.probe_learning_rate})
+        optimizer = torch.optim.Adam(groups, lr=self._execution.learning_rate)
         if self._execution.scheduler == "Default":
             return optimizer
         total = self._world.total_steps
