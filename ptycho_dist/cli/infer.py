@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from ptycho_dist.config.inference import InferenceConfig
-from ptycho_dist.errors import UserError, one_line_errors
+from ptycho_dist.errors import EXIT_RUN_FAILED, RunError, UserError, one_line_errors
 
 if TYPE_CHECKING:  # torch takes seconds, and --help needs none
     from ptycho_dist.reconstruction.deliver import Delivered
@@ -22,7 +23,7 @@ _COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Reconstruct a scan; returns 0, or 2 for a mistake of the user."""
+    """Reconstruct a scan; returns 0, 2 for a mistake of the user, or 1 where it cannot be done."""
     options = build_parser().parse_args(arguments)
     return one_line_errors(options.debug, lambda: _infer(options))
 
@@ -64,13 +65,20 @@ def _infer(options: argparse.Namespace) -> int:
     place = RankEnvironment.detect()
     ranks = place.world_size if place.source == "torchrun" else 1
     rank, local_rank = (place.rank, place.local_rank) if ranks > 1 else (0, 0)
+    on_this_node = int(os.environ.get("LOCAL_WORLD_SIZE", ranks)) if ranks > 1 else 1
     device = resolve_device(
-        options.accelerator, local_rank=local_rank, tasks_per_node=ranks, ranks=ranks
+        options.accelerator, local_rank=local_rank, tasks_per_node=on_this_node, ranks=ranks
     )
     if ranks > 1:  # the sums of the ranks meet on the CPU, whatever the device
         torch.distributed.init_process_group("gloo", timeout=_COLLECTIVE_TIMEOUT)
     place_of_rank = torch.device(device.kind, device.index) if device.kind != "cpu" else "cpu"
-    inferred = infer(inference, torch.device(place_of_rank), rank, ranks)
+    try:
+        inferred = infer(inference, torch.device(place_of_rank), rank, ranks)
+    except RunError as error:
+        if options.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_RUN_FAILED
     if inferred.delivered is not None:
         _say(inferred.delivered, inferred.passed_over, device.kind, options.json)
     if ranks > 1:

@@ -75,6 +75,8 @@ class GroupDataset(Dataset[GroupSample]):
             self.canvas_shape_YX = (height, width)
         self._corner_GC2 = torch.from_numpy(corner_GC2)
         self._rest_GC2 = torch.from_numpy(self.layout.rest_M2[groups_GC].astype(np.float32))
+        times_M = np.bincount(groups_GC.ravel(), minlength=scan.n_patterns)
+        self._share_GC = torch.from_numpy((1 / times_M[groups_GC]).astype(np.float32))
         # (M,) float64: each used pattern counts once, however many groups hold it
         counts_M = np.array(
             [
@@ -124,6 +126,13 @@ class GroupDataset(Dataset[GroupSample]):
             rest_BC2=torch.stack([sample["rest_C2"] for sample in samples]),
             index_B=torch.stack([sample["index"] for sample in samples]),
         )
+
+    def share_BC(self, index_B: torch.Tensor) -> torch.Tensor:
+        """One over how often all groups hold each pattern of these groups, float32.
+
+        Sums over all groups that are weighted so count each used pattern once.
+        """
+        return self._share_GC[index_B]
 
     @property
     def group_size(self) -> int:

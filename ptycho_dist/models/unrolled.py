@@ -4,13 +4,12 @@ A stage takes the object as the shared canvas has it, makes the step that the me
 asks for, and adds what a U-Net makes of the two:
 
     ψ_p = O·P_p,   Ψ_p = F ψ_p,   ψ'_p = F⁻¹[ A · Ψ_p / sqrt(Σ_q |Ψ_q|²) ]
-    g   = Σ_p P_p*·(ψ'_p - ψ_p) / max Σ_p |P_p|²
+    g   = Σ_p P_p*·(ψ'_p - ψ_p) / (0.95·Σ_p |P_p|² + 0.05·max Σ_p |P_p|²)
     O  <- O + g + U_k(Re O, Im O, Re g, Im g)
 
-The step is that of the extended ptychographical iterative engine (Maiden & Rodenburg,
-Ultramicroscopy 109, 1256 (2009)) for modes (Thibault & Menzel, Nature 494, 68 (2013)), taken for
-all patterns at once; to unroll an iteration and learn its corrections follows Gregor & LeCun,
-ICML 2010. The measured amplitude enters through the step alone: seen through the probe, on the
+The step is that of the regularised ptychographical iterative engine (Maiden, Johnson & Li, Optica
+4, 736 (2017)) for modes (Thibault & Menzel, Nature 494, 68 (2013)), taken for all patterns at once;
+to unroll an iteration and learn its corrections follows Gregor & LeCun, ICML 2010. The measured amplitude enters through the step alone: seen through the probe, on the
 pixels of the object, what is local in the object is local in the input, which convolutions need.
 A network that reads the amplitudes themselves has to learn the inverse of a Fourier transform.
 """
@@ -77,7 +76,7 @@ class _UNet(nn.Module):
         self.up2 = _Conv(fine, fine)
         self.leave = nn.Conv2d(fine, channels_out * pixels, 3, padding=1)
         nn.init.normal_(self.leave.weight, std=1e-3)
-        nn.init.zeros_(self.leave.bias)
+        nn.init.zeros_(self.leave.get_parameter("bias"))
 
     def forward(self, seen: torch.Tensor) -> torch.Tensor:
         fine = self.enter(functional.pixel_unshuffle(seen, _HALVING))

@@ -73,10 +73,10 @@ def modulus_step(
     """How each patch has to change to predict the measured amplitude: (B, C, H, W); B may be 0.
 
         Ψ_p = F(O·P_p),   ψ'_p = F⁻¹[ A·Ψ_p / sqrt(Σ_q |Ψ_q|² + 0.01) ]
-        g = Σ_p P_p*·(ψ'_p - O·P_p) / max_r Σ_p |P_p|²
+        g = Σ_p P_p*·(ψ'_p - O·P_p) / (0.95·Σ_p |P_p|² + 0.05·max_r Σ_p |P_p|²)
 
-    The object update of the extended ptychographical iterative engine with step 1, for one pattern
-    (Maiden & Rodenburg, Ultramicroscopy 109, 1256 (2009)), modes as in Thibault & Menzel (2013).
+    The object update of the regularised ptychographical iterative engine with step 1, for one
+    pattern (Maiden, Johnson & Li, Optica 4, 736 (2017)), modes as in Thibault & Menzel (2013).
     The 0.01 counts bound the gradient where the prediction is dark.
 
     Args:

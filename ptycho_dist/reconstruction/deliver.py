@@ -97,6 +97,7 @@ def deliver(
     done = Delivered(folder / "object.h5", folder / "object.png", folder / "metrics.json", metrics)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        done.metrics_file.unlink(missing_ok=True)  # an older one would vouch for the new object
         write_bytes_atomic(done.object_file, _hdf5(stitched, scan, layout, probe_PHW, provenance))
         write_bytes_atomic(done.picture, draw_png(picture))
         write_bytes_atomic(done.metrics_file, json_bytes(metrics))
@@ -110,7 +111,11 @@ def _headline(metrics: dict[str, Any]) -> str:
     found = metrics["reconstruction"]
     text = f"R = {found['data_consistency']:.4f}"
     if "ssim_amplitude" in found:
-        text += f", SSIM amplitude {found['ssim_amplitude']:.3f}, phase {found['ssim_phase']:.3f}"
+        amplitude, phase = (
+            "–" if score is None else f"{score:.3f}"
+            for score in (found["ssim_amplitude"], found["ssim_phase"])
+        )
+        text += f", SSIM amplitude {amplitude}, phase {phase}"
     return text
 
 

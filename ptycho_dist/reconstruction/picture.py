@@ -81,7 +81,7 @@ def draw_png(spec: PictureSpec) -> bytes:
                 axes.plot(*spec.positions_px.T, ".", color="tab:red", markersize=1.5)
                 axes.set_xlim(extent[:2])
                 axes.set_ylim(extent[2:])
-    figure.suptitle(spec.title, fontsize=10)
+    figure.suptitle(spec.title, fontsize=10, parse_math=False)  # $ in the name of a file
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
     return png.getvalue()

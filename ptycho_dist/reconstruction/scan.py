@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ptycho_dist.config.data import DataConfig
@@ -64,7 +65,7 @@ def reconstruct_scan(
     Raises:
         DataError: the file is not what the data contract promises, or of another detector size.
         UserError: the folder cannot be written.
-        RunError: on the other ranks, where rank 0 fails.
+        RunError: the object is not finite; or on the other ranks, where rank 0 fails.
     """
     scan = read_scan_of_size(task.data_file, task.model.N)
     dataset = whole_scan_groups(scan, task.data, task.model, task.n_groups)
@@ -72,6 +73,11 @@ def reconstruct_scan(
     physics = ScanPhysics(probe_PHW, dataset.mean_total_counts, trainable=False).to(worker.device)
     began = time.monotonic()
     stitched = stitch(network, physics, dataset, worker, between_stages)
+    if not np.isfinite(stitched.object_YX).all():  # on all ranks alike
+        raise RunError(
+            f"{task.data_file}: the object is not finite: the network of {task.run}, "
+            f"{task.checkpoint}, has diverged on this scan; nothing was written"
+        )
     provenance = Provenance(
         data_file=task.data_file,
         run=task.run,

@@ -114,14 +114,19 @@ def stitch(
 def object_consistency(
     canvas_YX: torch.Tensor, physics: ScanPhysics, dataset: GroupDataset, worker: Worker
 ) -> float:
-    """R = Σ(Â - A)² / ΣA² over the patterns of all ranks, Â predicted from the one object."""
+    """R = Σ(Â - A)² / ΣA² over the patterns of all ranks, Â predicted from the one object.
+
+    Each pattern counts once, however many groups hold it.
+    """
     misfit = energy = 0.0
     with torch.inference_mode():
         for batch in worker.batches(dataset):
             views = physics.views(batch["amplitude_BCHW"], batch["rest_BC2"])
             predicted_amp = diffraction_amplitude(_seen(canvas_YX, batch), views.probe_BCPHW)
-            misfit += float(((predicted_amp - views.amplitude_BCHW) ** 2).sum())
-            energy += float((views.amplitude_BCHW**2).sum())
+            share_BC = dataset.share_BC(batch["index_B"]).to(worker.device)
+            errors_BCHW = (predicted_amp - views.amplitude_BCHW) ** 2
+            misfit += float((errors_BCHW.sum(dim=(-2, -1)) * share_BC).sum())
+            energy += float((views.amplitude_BCHW**2).sum(dim=(-2, -1)).mul(share_BC).sum())
     misfit, energy = worker.agreement.sum([misfit, energy])
     return misfit / energy
 

@@ -24,6 +24,7 @@ from ptycho_dist.runtime.stop import StopRequest
 from ptycho_dist.training.callback import RunCallback, StoppedOnRequest
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.finish import reconstruct_at_end
+from ptycho_dist.training.metrics import write_metrics
 from ptycho_dist.training.trainer import build_module, build_trainer
 
 log = logging.getLogger(__name__)
@@ -97,10 +98,14 @@ def train(
                 report,
             )
         except StoppedOnRequest as stopped:
+            if stop.requested:
+                ledger.append("stop_requested", signal=stop.signal_name)
             ledger.append("stopped", step=stopped.step)
             report.say("stopped", step=stopped.step)
             return "stopped"
     if rank == 0:
+        # an attempt that was killed between the last checkpoint and its row
+        write_metrics(run.metrics / "metrics.csv", callback.rows)
         result: dict[str, Any] = {
             "format": 1,
             "attempt": joined.attempt.number,
