@@ -72,8 +72,12 @@ def _lines(run: RunDirectory, console: Console) -> RunStatus:
 def _phase(status: RunStatus) -> str:
     """`epoch 3/20`, or what the run is doing while there is no epoch to name."""
     progress = status.progress
-    if not status.over and any(rank.state == "reconstructing" for rank in status.ranks):
-        return "reconstructing"
+    if not status.over:
+        of_ranks = {rank.state for rank in status.ranks}
+        if "reconstructing" in of_ranks:
+            return "reconstructing"
+        if "finished" in of_ranks:
+            return "finishing"
     if status.over or status.state == "pending" or "epoch" not in progress:
         starting = status.state == "running" and "epoch" not in progress
         return "starting" if starting else status.state

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -66,9 +67,13 @@ def _infer(options: argparse.Namespace) -> int:
     ranks = place.world_size if place.source == "torchrun" else 1
     rank, local_rank = (place.rank, place.local_rank) if ranks > 1 else (0, 0)
     on_this_node = int(os.environ.get("LOCAL_WORLD_SIZE", ranks)) if ranks > 1 else 1
-    device = resolve_device(
-        options.accelerator, local_rank=local_rank, tasks_per_node=on_this_node, ranks=ranks
-    )
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        device = resolve_device(
+            options.accelerator, local_rank=local_rank, tasks_per_node=ranks, ranks=ranks
+        )
+    for warning in said:
+        print(f"warning: {warning.message}", file=sys.stderr)
     if ranks > 1:  # the sums of the ranks meet on the CPU, whatever the device
         torch.distributed.init_process_group("gloo", timeout=_COLLECTIVE_TIMEOUT)
     place_of_rank = torch.device(device.kind, device.index) if device.kind != "cpu" else "cpu"

@@ -9,9 +9,10 @@ asks for, and adds what a U-Net makes of the two:
 
 The step is that of the regularised ptychographical iterative engine (Maiden, Johnson & Li, Optica
 4, 736 (2017)) for modes (Thibault & Menzel, Nature 494, 68 (2013)), taken for all patterns at once;
-to unroll an iteration and learn its corrections follows Gregor & LeCun, ICML 2010. The measured amplitude enters through the step alone: seen through the probe, on the
-pixels of the object, what is local in the object is local in the input, which convolutions need.
-A network that reads the amplitudes themselves has to learn the inverse of a Fourier transform.
+to unroll an iteration and learn its corrections follows Gregor & LeCun, ICML 2010. The measured
+amplitude enters through the step alone: seen through the probe, on the pixels of the object, what
+is local in the object is local in the input, which convolutions need. A network that reads the
+amplitudes themselves has to learn the inverse of a Fourier transform.
 """
 
 from __future__ import annotations
@@ -79,12 +80,12 @@ class _UNet(nn.Module):
         nn.init.zeros_(self.leave.get_parameter("bias"))
 
     def forward(self, seen: torch.Tensor) -> torch.Tensor:
-        fine = self.enter(functional.pixel_unshuffle(seen, _HALVING))
+        fine = self.enter(_folded(seen))
         middle = self.down1(fine)
         coarse = self.down2(middle)
         middle = self.up1(middle + _doubled(self.match1(coarse)))
         fine = self.up2(fine + _doubled(self.match2(middle)))
-        return functional.pixel_shuffle(self.leave(fine), _HALVING)
+        return _unfolded(self.leave(fine))
 
 
 class _Conv(nn.Sequential):
@@ -96,6 +97,26 @@ class _Conv(nn.Sequential):
             nn.GroupNorm(channels_out // _GROUP, channels_out),
             nn.GELU(),
         )
+
+
+def _folded(image: torch.Tensor) -> torch.Tensor:
+    """(B, F, N, N) -> (B, 4F, N/2, N/2). torch's pixel_unshuffle leaves B = 0 as it is."""
+    batch, channels, height, width = image.shape
+    step = _HALVING
+    parts = image.reshape(batch, channels, height // step, step, width // step, step)
+    return parts.permute(0, 1, 3, 5, 2, 4).reshape(
+        batch, channels * step**2, height // step, width // step
+    )
+
+
+def _unfolded(feature: torch.Tensor) -> torch.Tensor:
+    """The reverse of `_folded`."""
+    batch, channels, height, width = feature.shape
+    step = _HALVING
+    parts = feature.reshape(batch, channels // step**2, step, step, height, width)
+    return parts.permute(0, 1, 4, 2, 5, 3).reshape(
+        batch, channels // step**2, height * step, width * step
+    )
 
 
 def _doubled(feature: torch.Tensor) -> torch.Tensor:

@@ -62,7 +62,7 @@ def resolve_device(accelerator: str, *, local_rank: int, tasks_per_node: int, ra
     if accelerator == "auto":
         warnings.warn(
             f"POLICY-001: {visible} GPUs are visible to the {tasks_per_node} ranks of this node, "
-            "training runs on the CPU",
+            "this one computes on the CPU",
             stacklevel=2,
         )
     return Device("cpu", "cpu", 0)

@@ -19,18 +19,41 @@ def dataset(small_scan: ScanData) -> GroupDataset:
 
 
 def test_a_sample(dataset: GroupDataset, small_scan: ScanData) -> None:
-    """DATA-050, DATA-051: relative positions are minus the offset from the mean, (x, y)."""
+    """DATA-050, DATA-051: corners lie on the smallest canvas of the group, (x, y)."""
     sample = dataset[2]
     assert len(dataset) == 3
-    assert set(sample) == {"amplitude_CHW", "relative_px_C2", "index"}
+    assert set(sample) == {"amplitude_CHW", "corner_C2", "rest_C2", "index"}
     np.testing.assert_array_equal(sample["amplitude_CHW"], small_scan.diffraction_amp_MHW[[7, 3]])
-    x_px, y_px = small_scan.x_px, small_scan.y_px
-    half_x, half_y = (x_px[7] - x_px[3]) / 2, (y_px[7] - y_px[3]) / 2
-    expected = [[-half_x, -half_y], [half_x, half_y]]
-    np.testing.assert_allclose(sample["relative_px_C2"], expected, rtol=1e-5)
-    assert sample["amplitude_CHW"].dtype == sample["relative_px_C2"].dtype == torch.float32
-    assert sample["index"].dtype == torch.int64
+    position_C2 = np.stack([small_scan.x_px, small_scan.y_px], axis=1)[[7, 3]]
+    nearest_C2 = np.rint(position_C2)
+    np.testing.assert_array_equal(sample["corner_C2"], nearest_C2 - nearest_C2.min(axis=0))
+    np.testing.assert_allclose(sample["rest_C2"], position_C2 - nearest_C2, atol=1e-6)
+    assert sample["amplitude_CHW"].dtype == sample["rest_C2"].dtype == torch.float32
+    assert sample["corner_C2"].dtype == sample["index"].dtype == torch.int64
     assert int(sample["index"]) == 2
+
+
+def test_a_canvas_holds_the_largest_group_or_the_scan(small_scan: ScanData) -> None:
+    """DATA-051: and no row or column more."""
+    xy_M2 = np.rint(np.stack([small_scan.x_px, small_scan.y_px], axis=1)).astype(int)
+    own, shared = (
+        GroupDataset(small_scan, GROUPS_GC, one_canvas=shared) for shared in (False, True)
+    )
+    spans_G2 = [np.ptp(xy_M2[group], axis=0) for group in GROUPS_GC]
+    assert own.canvas_shape_YX == tuple(np.max(spans_G2, axis=0)[::-1] + 64)
+    assert shared.canvas_shape_YX == tuple(np.ptp(xy_M2, axis=0)[::-1] + 64)
+    assert shared.canvas_shape_YX == shared.layout.shape_YX
+    for group, alone, together in zip(GROUPS_GC, own, shared, strict=False):
+        corners = xy_M2[group] - xy_M2.min(axis=0)  # of all 40 patterns, also those of no group
+        np.testing.assert_array_equal(together["corner_C2"], corners)
+        np.testing.assert_array_equal(alone["corner_C2"], corners - corners.min(axis=0))
+        torch.testing.assert_close(alone["rest_C2"], together["rest_C2"])
+
+
+def test_weighted_by_its_share_each_used_pattern_counts_once(dataset: GroupDataset) -> None:
+    """REC-033: pattern 3 is in two groups."""
+    shares = dataset.share_BC(torch.tensor([2, 0, 1]))
+    assert shares.tolist() == [[1.0, 0.5], [0.5, 1.0], [1.0, 1.0]]
 
 
 def test_a_batch_and_an_empty_batch(dataset: GroupDataset) -> None:
@@ -38,7 +61,8 @@ def test_a_batch_and_an_empty_batch(dataset: GroupDataset) -> None:
     batch = dataset.collate(dataset.__getitems__([2, 0]))
     assert batch["index_B"].tolist() == [2, 0]
     torch.testing.assert_close(batch["amplitude_BCHW"][1], dataset[0]["amplitude_CHW"])
-    torch.testing.assert_close(batch["relative_px_BC2"][0], dataset[2]["relative_px_C2"])
+    torch.testing.assert_close(batch["rest_BC2"][0], dataset[2]["rest_C2"])
+    torch.testing.assert_close(batch["corner_BC2"][1], dataset[0]["corner_C2"])
     empty = dataset.collate(dataset.__getitems__([]))
     assert set(empty) == set(batch)
     for name in batch:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptycho_dist.data.grouping import build_groups
+from ptycho_dist.data.grouping import build_blocks, build_groups
 from ptycho_dist.errors import DataError
 
 
@@ -131,3 +131,49 @@ def test_what_cannot_be_grouped_is_refused(changes: dict[str, int], message: str
     arguments = {"gridsize": 2, "neighbor_count": 5, "n_groups": None, "seed": 0, **changes}
     with pytest.raises(DataError, match=message):
         build_groups(np.arange(10.0), np.zeros(10), **arguments)  # type: ignore[arg-type]
+
+
+@settings(max_examples=60, deadline=None)
+@given(scans(), st.integers(1, 20), st.integers(0, 1000))
+def test_a_block_is_a_seed_and_the_nearest_by_distance(
+    scan: tuple[np.ndarray, np.ndarray], block_size: int, seed: int
+) -> None:
+    """REC-012: among equally near ones the lower index; nothing is drawn."""
+    x_px, y_px = scan
+    blocks = build_blocks(x_px, y_px, block_size=block_size, n_groups=None, seed=seed)
+    assert blocks.shape == (x_px.size, block_size)
+    assert blocks.dtype == np.int64
+    for first, block in enumerate(blocks.tolist()):
+        assert block == [first, *nearest_by_hand(x_px, y_px, first, block_size - 1)]
+
+
+def test_the_whole_scan_may_be_one_block() -> None:
+    """REC-012"""
+    blocks = build_blocks(np.arange(5.0), np.zeros(5), block_size=5, n_groups=None, seed=0)
+    assert [sorted(block) for block in blocks.tolist()] == 5 * [[0, 1, 2, 3, 4]]
+    assert blocks[4].tolist() == [4, 3, 2, 1, 0]
+
+
+def test_seeds_of_blocks_are_those_of_groups() -> None:
+    """REC-012, DATA-043: and a smaller choice is part of a larger one."""
+    x_px, y_px = np.random.default_rng(2).uniform(0, 50, (2, 40))
+    few, more = (
+        build_blocks(x_px, y_px, block_size=4, n_groups=count, seed=9) for count in (6, 11)
+    )
+    groups = build_groups(x_px, y_px, gridsize=2, neighbor_count=7, n_groups=6, seed=9)
+    np.testing.assert_array_equal(few[:, 0], groups[:, 0])
+    assert {tuple(block) for block in few} <= {tuple(block) for block in more}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"block_size": 11}, "the scan has 10 patterns and block_size is 11: lower it to 10"),
+        ({"n_groups": 11}, "n_groups is 11 and the scan has 10 patterns"),
+    ],
+)
+def test_blocks_that_cannot_be_made_are_refused(changes: dict[str, int], message: str) -> None:
+    """REC-012, DATA-045"""
+    arguments = {"block_size": 5, "n_groups": None, "seed": 0, **changes}
+    with pytest.raises(DataError, match=message):
+        build_blocks(np.arange(10.0), np.zeros(10), **arguments)  # type: ignore[arg-type]

@@ -13,15 +13,19 @@ from ptycho_dist.data.grouping import build_groups
 from ptycho_dist.data.simulate import SimulationSpec, simulate
 from ptycho_dist.data.store import GroupDataset
 from ptycho_dist.models import registry
-from ptycho_dist.models.cnn import UpConv2d
+from ptycho_dist.models.cnn import PtychoCNN, UpConv2d
 from ptycho_dist.models.registry import build_model
+from ptycho_dist.models.views import Views
 from ptycho_dist.physics.forward import diffraction_amplitude, probe_scale
 from ptycho_dist.physics.losses import poisson_nll
+from ptycho_dist.physics.patches import moved_patches
 
 
-def small_model(gridsize: int = 1, N: int = 64, scale: float = 0.125) -> torch.nn.Module:
+def small_model(gridsize: int = 1, N: int = 64, scale: float = 0.125) -> PtychoCNN:
     torch.manual_seed(0)
-    return build_model(ModelConfig(N=N, gridsize=gridsize, n_filters_scale=scale))  # type: ignore[arg-type]
+    model = build_model(ModelConfig(N=N, gridsize=gridsize, n_filters_scale=scale))  # type: ignore[arg-type]
+    assert isinstance(model, PtychoCNN)
+    return model
 
 
 @pytest.mark.parametrize(("N", "gridsize", "scale"), [(64, 1, 0.125), (64, 2, 0.1), (128, 1, 0.01)])
@@ -61,13 +65,13 @@ def test_centre_and_border_come_from_branches_of_their_own() -> None:
     before = model(amplitude).detach()
     for branch, changes_centre in (("border", False), ("centre", True)):
         with torch.no_grad():
-            getattr(model.amplitude, branch).bias += 1  # type: ignore[union-attr]
+            getattr(model.amplitude, branch).bias += 1
         changed = (model(amplitude).detach() - before).abs()[0, 0] > 1e-3
         inside = torch.zeros(64, 64, dtype=torch.bool)
         inside[16:48, 16:48] = True
         assert torch.equal(changed, inside if changes_centre else ~inside)
         with torch.no_grad():
-            getattr(model.amplitude, branch).bias -= 1  # type: ignore[union-attr]
+            getattr(model.amplitude, branch).bias -= 1
 
 
 @pytest.mark.parametrize("size", [5, 8])
@@ -102,6 +106,40 @@ def test_patterns_that_cannot_be_halved_three_times_are_refused() -> None:
     for shape in ((1, 1, 60, 60), (1, 1, 64, 32)):
         with pytest.raises(ValueError, match="divisible by 8"):
             small_model()(torch.rand(shape))
+
+
+def views_of(amplitude_BCHW: torch.Tensor, rest_BC2: torch.Tensor, scale: float) -> Views:
+    probe = torch.ones(*amplitude_BCHW.shape[:2], 1, 64, 64, dtype=torch.complex64)
+    return Views(amplitude_BCHW, probe, rest_BC2, torch.tensor(scale))
+
+
+@pytest.mark.parametrize(("gridsize", "members"), [(1, 1), (2, 4), (1, 5)])
+def test_a_stage_draws_around_the_position_and_puts_on_whole_pixels(
+    gridsize: int, members: int
+) -> None:
+    """REC-004: from s·A alone; with gridsize 1 the members of a block are taken one by one."""
+    torch.manual_seed(1)
+    model, amplitude = small_model(gridsize), torch.rand(2, members, 64, 64)
+    rest = torch.rand(2, members, 2) - 0.5
+    refined = model.refine(
+        0, torch.randn(2, members, 64, 64, dtype=torch.complex64), views_of(amplitude, rest, 3.0)
+    )
+    drawn = model(3.0 * amplitude.reshape(-1, gridsize**2, 64, 64)).reshape(amplitude.shape)
+    torch.testing.assert_close(refined, moved_patches(drawn, rest))
+    assert (refined - drawn).abs().max() > 1e-4, "the rest of the positions is not looked at"
+
+
+def test_a_stage_without_groups() -> None:
+    """DATA-091"""
+    model = small_model()
+    refined = model.refine(
+        0,
+        torch.ones(0, 5, 64, 64, dtype=torch.complex64),
+        views_of(torch.ones(0, 5, 64, 64), torch.zeros(0, 5, 2), 1.0),
+    )
+    assert refined.shape == (0, 5, 64, 64)
+    refined.abs().sum().backward()
+    assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
 
 
 def test_every_name_of_the_config_has_a_constructor() -> None:

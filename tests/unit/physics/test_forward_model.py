@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_dist.physics.forward import diffraction_amplitude, probe_scale
+from ptycho_dist.physics.forward import diffraction_amplitude, modulus_step, probe_scale
 
 
 def complex_normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -125,3 +125,43 @@ def test_a_probe_or_count_of_zero_cannot_be_scaled() -> None:
     for bad_probe, count in ((0 * probe, 1.0), (probe, 0.0), (probe, float("nan"))):
         with pytest.raises(ValueError, match="above zero"):
             probe_scale(bad_probe, count)
+
+
+def test_the_modulus_step_written_out() -> None:
+    """REC-013: each patch with a probe of its own, modes sharing the measured amplitude."""
+    patches, measured = complex_normal(2, 3, 8, 8), 5 * np.abs(complex_normal(2, 3, 8, 8, seed=2))
+    probe = 4 * complex_normal(2, 3, 2, 8, 8, seed=1)
+    step = modulus_step(*(torch.from_numpy(each) for each in (patches, probe, measured))).numpy()
+    for b in range(2):
+        for c in range(3):
+            exit_PHW = patches[b, c] * probe[b, c]
+            far_PHW = np.fft.fftshift(np.fft.fft2(exit_PHW, norm="ortho"), axes=(-2, -1))
+            predicted_HW = np.sqrt((np.abs(far_PHW) ** 2).sum(axis=0) + 0.01)
+            far_PHW = far_PHW * measured[b, c] / predicted_HW
+            wanted_PHW = np.fft.ifft2(np.fft.ifftshift(far_PHW, axes=(-2, -1)), norm="ortho")
+            lit_HW = (np.abs(probe[b, c]) ** 2).sum(axis=0)
+            change_HW = (probe[b, c].conj() * (wanted_PHW - exit_PHW)).sum(axis=0)
+            expected_HW = change_HW / (0.95 * lit_HW + 0.05 * lit_HW.max())
+            np.testing.assert_allclose(step[b, c], expected_HW, rtol=1e-9, atol=1e-12)
+
+
+def test_the_gradient_of_the_modulus_step_is_right_and_finite_in_the_dark() -> None:
+    patches = torch.from_numpy(complex_normal(1, 1, 4, 4)).requires_grad_()
+    probe = torch.from_numpy(2 * complex_normal(1, 1, 2, 4, 4, seed=1)).requires_grad_()
+    measured = torch.from_numpy(np.abs(complex_normal(1, 1, 4, 4, seed=2)))
+    assert torch.autograd.gradcheck(lambda o, p: modulus_step(o, p, measured), (patches, probe))
+    dark = torch.zeros(1, 1, 4, 4, dtype=torch.complex128, requires_grad=True)
+    modulus_step(dark, probe.detach(), 300 * measured).abs().sum().backward()
+    assert dark.grad is not None
+    assert torch.isfinite(torch.view_as_real(dark.grad)).all()
+
+
+def test_no_groups_make_no_step() -> None:
+    """REC-003, DATA-082"""
+    probe = torch.ones(0, 3, 2, 8, 8, dtype=torch.complex64, requires_grad=True)
+    patches = torch.ones(0, 3, 8, 8, dtype=torch.complex64, requires_grad=True)
+    step = modulus_step(patches, probe, torch.ones(0, 3, 8, 8))
+    assert (step.shape, step.dtype) == ((0, 3, 8, 8), torch.complex64)
+    step.abs().sum().backward()
+    assert probe.grad is not None
+    assert patches.grad is not None
