@@ -168,6 +168,12 @@ def _contradictions(
                 f"{config.model.N}, but {getattr(data, field)} holds patterns of "
                 f"{facts.N} × {facts.N} pixels",
             )
+        if data.block_size is not None and facts.n_patterns < data.block_size:
+            yield Fault(
+                "data.block_size",
+                f"{data.block_size} patterns a block, but data.{field} holds only "
+                f"{facts.n_patterns}",
+            )
         if channels > 1 and facts.n_patterns <= data.neighbor_count:
             yield Fault(
                 "data.neighbor_count",

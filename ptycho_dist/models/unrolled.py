@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.models.views import PatchNetwork, Views
@@ -120,4 +119,7 @@ def _unfolded(feature: torch.Tensor) -> torch.Tensor:
 
 
 def _doubled(feature: torch.Tensor) -> torch.Tensor:
-    return functional.interpolate(feature, scale_factor=2.0)
+    """Each pixel twice along each axis; by views, whose gradient is a plain sum on any device."""
+    batch, channels, height, width = feature.shape
+    spread = feature[:, :, :, None, :, None].expand(batch, channels, height, 2, width, 2)
+    return spread.reshape(batch, channels, 2 * height, 2 * width)

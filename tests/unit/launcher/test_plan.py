@@ -53,6 +53,14 @@ def test_all_contradictions_come_at_once(make_config):
     }
 
 
+def test_blocks_larger_than_the_scan_are_refused(make_config):
+    """REC-012."""
+    path = make_config()
+    path.write_text(path.read_text().replace("npz}", "npz, block_size: 38}"))
+    with pytest.raises(ConfigError, match=r"data\.block_size: 38 patterns a block, .* only 37"):
+        make_plan(load_run_config(path), FACTS, None)
+
+
 def test_more_groups_than_patterns_are_refused(make_config, tmp_path):
     path = make_config()
     path.write_text(path.read_text().replace("npz}", "npz, n_groups: 38}"))

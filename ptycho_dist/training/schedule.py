@@ -1,0 +1,88 @@
+"""The step size over a run: a pure function of the optimizer step, or of how the loss has gone.
+
+| scheduler | factor of learning_rate |
+| --- | --- |
+| Default | 1 |
+| Exponential | 0.95 to the power of the epoch |
+| MultiStage | 1, 0.3 and 0.1 in the first, second and last third of the epochs |
+| WarmupCosine | up linearly over the first 5 % of the steps, then half a cosine to 0 |
+| Adaptive | halved when the monitored loss has not fallen for 3 epochs |
+| ReduceLROnPlateau | a tenth when the monitored loss has not fallen for 10 epochs |
+
+Epochs and steps are counted over the whole run, across interruptions, and steps are optimizer
+steps: accumulation does not bend the curve.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+_EXPONENTIAL = 0.95
+_STAGES = (1.0, 0.3, 0.1)
+_WARM_UP = 0.05  # of all steps
+_PLATEAUS = {"Adaptive": (0.5, 3), "ReduceLROnPlateau": (0.1, 10)}
+_LEAST_CHANGE = 1e-4  # relative; less is no improvement (torch's ReduceLROnPlateau)
+
+
+def step_factor(scheduler: str, step: int, steps_per_epoch: int, epochs: int) -> float:
+    """The factor in optimizer step `step`, counted from 0; 1 for those that watch the loss.
+
+    Sources: warm-up of Goyal et al., arXiv:1706.02677; cosine of Loshchilov & Hutter, ICLR 2017.
+    """
+    epoch = step // steps_per_epoch
+    if scheduler == "Exponential":
+        return float(_EXPONENTIAL**epoch)
+    if scheduler == "MultiStage":
+        return _STAGES[min(epoch * len(_STAGES) // epochs, len(_STAGES) - 1)]
+    if scheduler == "WarmupCosine":
+        total = steps_per_epoch * epochs
+        warm_up = max(1, round(_WARM_UP * total))
+        if step < warm_up:
+            return (step + 1) / warm_up
+        part = (step - warm_up) / max(1, total - warm_up)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, part)))
+    return 1.0
+
+
+@dataclass
+class Plateau:
+    """Lowers the step size when the monitored loss stays where it is.
+
+    The state is plain and goes into the checkpoint; all ranks see the same loss and decide alike.
+    """
+
+    scheduler: str
+    best: float = math.inf
+    epochs_without: int = 0
+    factor: float = field(default=1.0)
+
+    def watch(self, loss: float) -> bool:
+        """Take the loss of an epoch; whether `factor` has become smaller."""
+        if self.scheduler not in _PLATEAUS:
+            return False
+        times, patience = _PLATEAUS[self.scheduler]
+        if loss < self.best - _LEAST_CHANGE * abs(self.best) or math.isinf(self.best):
+            self.best, self.epochs_without = loss, 0
+            return False
+        self.epochs_without += 1
+        if self.epochs_without < patience:
+            return False
+        self.factor *= times
+        self.epochs_without = 0
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "best": self.best,
+            "epochs_without": self.epochs_without,
+            "factor": self.factor,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where a checkpoint left off."""
+        self.best = float(state["best"])
+        self.epochs_without = int(state["epochs_without"])
+        self.factor = float(state["factor"])
