@@ -70,7 +70,7 @@ def _infer(options: argparse.Namespace) -> int:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         device = resolve_device(
-            options.accelerator, local_rank=local_rank, tasks_per_node=ranks, ranks=ranks
+            options.accelerator, local_rank=local_rank, tasks_per_node=on_this_node, ranks=ranks
         )
     for warning in said:
         print(f"warning: {warning.message}", file=sys.stderr)

@@ -41,10 +41,19 @@ class PyTorchExecutionConfig:
     ] = True
     learning_rate: Annotated[float, Field(gt=0, description="Adam's step size.")] = 1e-3
     scheduler: Annotated[
-        Literal["Default", "WarmupCosine"],
+        Literal[
+            "Default",
+            "Exponential",
+            "MultiStage",
+            "Adaptive",
+            "WarmupCosine",
+            "ReduceLROnPlateau",
+        ],
         Field(
-            description="Default: a constant step size; WarmupCosine: up over the first 5 % of "
-            "the steps, then down to zero along a cosine."
+            description="Course of the step size: Default, constant; Exponential, × 0.95 an epoch; "
+            "MultiStage, × 1, 0.3, 0.1 in thirds; Adaptive and ReduceLROnPlateau, × 0.5 after 3 "
+            "or × 0.1 after 10 epochs without a better loss; WarmupCosine, up over 5 % of the "
+            "steps, then to zero along a cosine."
         ),
     ] = "Default"
     accum_steps: Annotated[
@@ -71,6 +80,14 @@ class PyTorchExecutionConfig:
         int | None,
         Field(ge=1, le=10**6, description="Batches ahead per worker (needs num_workers > 0)."),
     ] = None
+    early_stop_patience: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10**9,
+            description="Epochs without a better loss after which training ends.",
+        ),
+    ] = 100
     enable_progress_bar: Annotated[
         bool, Field(description="Lightning's own bar in the log of rank 0.")
     ] = False

@@ -20,6 +20,7 @@ from ptycho_dist.runtime.stop import StopRequest
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.metrics import Row, write_metrics
 from ptycho_dist.training.module import LossSums, PtychoModule
+from ptycho_dist.training.schedule import Patience
 
 
 class StoppedOnRequest(Exception):
@@ -42,6 +43,7 @@ class RunCallback(Callback):
         agreement: Agreement,
         ledger: LedgerWriter,
         report: RankReport,
+        early_stop_patience: int,
     ) -> None:
         self._run = run
         self._world = world
@@ -56,6 +58,7 @@ class RunCallback(Callback):
         self._epoch_began = time.monotonic()
         self._epoch_seconds = 0.0  # spent on this epoch before the last resume
         self._last_loss: float | None = None
+        self._patience = Patience(early_stop_patience)
 
     # --- state in the checkpoint -------------------------------------------------------------
 
@@ -65,6 +68,7 @@ class RunCallback(Callback):
             "rows": self._rows,
             "epoch_sums": self._epoch_sums,
             "epoch_seconds": self._seconds_in_epoch(),
+            "patience": self._patience.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -72,6 +76,7 @@ class RunCallback(Callback):
         self._rows = list(state_dict["rows"])
         self._epoch_sums = list(state_dict["epoch_sums"])
         self._epoch_seconds = float(state_dict["epoch_seconds"])
+        self._patience.load_state_dict(state_dict["patience"])
 
     # --- hooks -------------------------------------------------------------------------------
 
@@ -87,6 +92,7 @@ class RunCallback(Callback):
             write_metrics(self._run.metrics / "metrics.csv", self._rows)
         self._epoch_began = time.monotonic()
         self._report.start_counting()
+        trainer.should_stop = self._patience.exhausted
         self._say(trainer, "training")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -141,6 +147,7 @@ class RunCallback(Callback):
             "patterns_per_s": round(self._epoch_sums[1] * data.train.group_size / seconds, 1),
         }
         self._rows.append(row)
+        self._watch_loss(trainer, train_loss if val_loss is None else val_loss)
         self._epoch_sums = [0.0, 0.0]
         self._epoch_seconds = 0.0
         self._epoch_began = time.monotonic()
@@ -151,7 +158,9 @@ class RunCallback(Callback):
             self._ledger.append("epoch_finished", **row)
             write_metrics(self._run.metrics / "metrics.csv", self._rows)
         self._say(trainer, "training", now=True)
-        if data.position.epoch < self._world.epochs:
+        if self._patience.exhausted:
+            trainer.should_stop = True
+        elif data.position.epoch < self._world.epochs:
             self._stop_if_agreed(trainer)
 
     # --- parts -------------------------------------------------------------------------------
@@ -160,6 +169,15 @@ class RunCallback(Callback):
     def rows(self) -> list[Row]:
         """One row per finished epoch."""
         return self._rows
+
+    def _watch_loss(self, trainer: Trainer, loss: float) -> None:
+        """The loss is the sum of all ranks, so all lower the step size, or end, alike."""
+        module = _module(trainer)
+        before = module.plateau.factor
+        if module.plateau.watch(loss):
+            for group in trainer.optimizers[0].param_groups:
+                group["lr"] *= module.plateau.factor / before
+        self._patience.watch(loss)
 
     def _stop_if_agreed(self, trainer: Trainer) -> None:
         if not self._agreement.any(self._stop.requested):

@@ -51,7 +51,9 @@ def train(
     rank = environment.rank
     data = PtychoData(config, world, rank)
     agreement = Agreement(world.ranks)
-    callback = RunCallback(run, world, rank, stop, agreement, ledger, report)
+    callback = RunCallback(
+        run, world, rank, stop, agreement, ledger, report, config.execution.early_stop_patience
+    )
     trainer = build_trainer(
         config,
         world,
@@ -119,7 +121,7 @@ def train(
     ledger.append("finished", step=trainer.global_step)
     report.say(
         "finished",
-        epoch=world.epochs - 1,
+        epoch=callback.rows[-1]["epoch"],
         epochs=world.epochs,
         step=trainer.global_step,
         total_steps=world.total_steps,

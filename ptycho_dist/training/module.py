@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -18,8 +17,7 @@ from ptycho_dist.models.views import PatchNetwork, Views
 from ptycho_dist.physics.forward import diffraction_amplitude
 from ptycho_dist.physics.losses import amplitude_mae, poisson_nll
 from ptycho_dist.physics.patches import extract_patches, merge_patches, merge_weights
-
-_WARM_UP = 0.05  # of all steps
+from ptycho_dist.training.schedule import Plateau, step_factor
 
 
 class LossSums:
@@ -79,6 +77,8 @@ class PtychoModule(LightningModule):
         self._weights = config.training
         self._execution = config.execution
         self._world = world
+        self.plateau = Plateau(config.execution.scheduler)
+        """What the schedule has seen of the loss."""
         self.train_sums = LossSums()
         self.val_sums = LossSums()
 
@@ -136,27 +136,23 @@ class PtychoModule(LightningModule):
         if probe:  # far from its start at first, where the network begins near its answer
             groups.append({"params": probe, "lr": self._weights.probe_learning_rate})
         optimizer = torch.optim.Adam(groups, lr=self._execution.learning_rate)
-        if self._execution.scheduler == "Default":
-            return optimizer
-        total = self._world.total_steps
+        world, scheduler = self._world, self._execution.scheduler
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: _warm_up_cosine(step, total)
+            optimizer,
+            lambda step: (
+                self.plateau.factor
+                * step_factor(scheduler, step, world.steps_per_epoch, world.epochs)
+            ),
         )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the schedule has seen of the loss."""
+        checkpoint["plateau"] = self.plateau.state_dict()
 
-def _warm_up_cosine(step: int, total_steps: int) -> float:
-    """Factor of the step size in optimizer step `step`, counted from 0.
-
-    Linear over the first 5 % (Goyal et al., arXiv:1706.02677), then half a cosine to zero at
-    `total_steps` (Loshchilov & Hutter, ICLR 2017).
-    """
-    warm_up = max(1, round(_WARM_UP * total_steps))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (
-        1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, total_steps - warm_up)))
-    )
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it up; Lightning restores step sizes and weights."""
+        self.plateau.load_state_dict(checkpoint["plateau"])

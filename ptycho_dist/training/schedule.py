@@ -16,14 +16,13 @@ steps: accumulation does not bend the curve.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 _EXPONENTIAL = 0.95
 _STAGES = (1.0, 0.3, 0.1)
 _WARM_UP = 0.05  # of all steps
 _PLATEAUS = {"Adaptive": (0.5, 3), "ReduceLROnPlateau": (0.1, 10)}
-_LEAST_CHANGE = 1e-4  # relative; less is no improvement (torch's ReduceLROnPlateau)
+_LEAST_CHANGE = 1e-4  # relative, as that of torch's ReduceLROnPlateau
 
 
 def step_factor(scheduler: str, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -47,42 +46,59 @@ def step_factor(scheduler: str, step: int, steps_per_epoch: int, epochs: int) ->
 
 
 @dataclass
-class Plateau:
-    """Lowers the step size when the monitored loss stays where it is.
+class Patience:
+    """Counts epochs in a row without a better loss. Its state is plain and goes into checkpoints;
+    all ranks see the same loss and decide alike."""
 
-    The state is plain and goes into the checkpoint; all ranks see the same loss and decide alike.
-    """
-
-    scheduler: str
+    epochs: int
     best: float = math.inf
-    epochs_without: int = 0
-    factor: float = field(default=1.0)
+    without: int = 0
+
+    def watch(self, loss: float) -> None:
+        """Take the loss of an epoch; less than 1e-4 of the best is no improvement."""
+        if math.isinf(self.best) or loss < self.best - _LEAST_CHANGE * abs(self.best):
+            self.best, self.without = loss, 0
+        else:
+            self.without += 1
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether that many epochs have passed in vain."""
+        return self.without >= self.epochs
+
+    def state_dict(self) -> dict[str, float]:
+        """Plain values."""
+        return {"best": self.best, "without": self.without}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Take up where a checkpoint left off."""
+        self.best, self.without = float(state["best"]), int(state["without"])
+
+
+class Plateau:
+    """Lowers the step size when the loss stays where it is; a constant 1 for other schedules."""
+
+    def __init__(self, scheduler: str) -> None:
+        self._times, epochs = _PLATEAUS.get(scheduler, (1.0, 0))
+        self._patience = Patience(epochs)
+        self.factor = 1.0
 
     def watch(self, loss: float) -> bool:
         """Take the loss of an epoch; whether `factor` has become smaller."""
-        if self.scheduler not in _PLATEAUS:
+        if not self._patience.epochs:
             return False
-        times, patience = _PLATEAUS[self.scheduler]
-        if loss < self.best - _LEAST_CHANGE * abs(self.best) or math.isinf(self.best):
-            self.best, self.epochs_without = loss, 0
+        self._patience.watch(loss)
+        if not self._patience.exhausted:
             return False
-        self.epochs_without += 1
-        if self.epochs_without < patience:
-            return False
-        self.factor *= times
-        self.epochs_without = 0
+        self.factor *= self._times
+        self._patience.without = 0
         return True
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, float]:
         """Plain values."""
-        return {
-            "best": self.best,
-            "epochs_without": self.epochs_without,
-            "factor": self.factor,
-        }
+        return {"factor": self.factor, **self._patience.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, float]) -> None:
         """Take up where a checkpoint left off."""
-        self.best = float(state["best"])
-        self.epochs_without = int(state["epochs_without"])
         self.factor = float(state["factor"])
+        self._patience.load_state_dict(state)

@@ -93,9 +93,9 @@ def test_the_object_file(example, delivered, tmp_path):
         assert file.attrs["data_consistency"] == 0.125
 
 
-def test_the_scores_of_the_truth_itself(delivered, truth_file, tmp_path):
+def test_the_scores_of_the_truth_itself(example, delivered, truth_file, tmp_path):
     """REC-032, REC-034: the truth beside the scan is found; a flat guess is worse."""
-    done = delivered()
+    done = delivered(example.truth_YX + 1e-4)
     metrics = metrics_in(tmp_path / "out")
     assert metrics == json.loads(json.dumps(done.metrics))
     assert metrics["truth"] == str(truth_file)
@@ -107,11 +107,11 @@ def test_the_scores_of_the_truth_itself(delivered, truth_file, tmp_path):
     assert found["frc_resolution_px"] == 2.0
     assert max(flat["ssim_amplitude"], flat["ssim_phase"]) < 0.3
     assert flat["frc_resolution_px"] > 5
-    assert min(found["psnr_amplitude_db"], found["psnr_phase_db"]) > 100
+    assert min(found["psnr_amplitude_db"], found["psnr_phase_db"]) > 50
     assert max(flat["psnr_amplitude_db"], flat["psnr_phase_db"]) < 20
     curve = metrics["fourier_ring_correlation"]
     assert len({len(curve[name]) for name in curve}) == 1
-    assert curve["correlation"] == pytest.approx([1] * len(curve["correlation"]))
+    assert curve["correlation"] == pytest.approx([1] * len(curve["correlation"]), abs=1e-3)
     known = {"ranks": 3, "patterns": 100, "probe": "file", "checkpoint": "step-00000007"}
     assert known.items() <= metrics.items()
 
