@@ -40,10 +40,15 @@ def simulate_scan(path: Path, *, n_patterns: int, seed: int = 0) -> Path:
 
 @pytest.fixture
 def make_config(tmp_path: Path, scan_file: Path) -> Callable[..., Path]:
-    """Write a run.yaml for the small scan; keyword arguments are text of further sections."""
+    """Write a run.yaml for the small scan; keyword arguments are text of further sections.
+
+    Unless the text says otherwise nothing is reconstructed at the end, which takes seconds.
+    """
 
     def write(text: str = "", name: str = "tiny") -> Path:
         path = tmp_path / "run.yaml"
+        if "reconstruct:" not in text:
+            text = f"reconstruct: false\n{text}"
         path.write_text(f"name: {name}\ndata: {{train_data_file: {scan_file}}}\n{text}")
         return path
 

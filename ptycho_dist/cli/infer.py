@@ -152,3 +152,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

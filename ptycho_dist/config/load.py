@@ -328,13 +328,12 @@ def _unknown_key_advice(path: str) -> str:
     elsewhere = [name for name in known if name.rpartition(".")[2] == key]
     if elsewhere:
         return f"unknown key here; {elsewhere[0]} has this name"
-    close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.6)
-    if close:
-        return f"unknown key; did you mean {f'{section}.' if section else ''}{close[0]}?"
     leaves = {name.rpartition(".")[2]: name for name in known}
-    close = difflib.get_close_matches(key, leaves, n=1, cutoff=0.6)
-    if close:
-        return f"unknown key; did you mean {leaves[close[0]]}?"
+    leaves |= {name: f"{section}.{name}" if section else name for name in siblings}
+    for candidates, cutoff in ((siblings, 0.85), (leaves, 0.85), (siblings, 0.6), (leaves, 0.6)):
+        close = difflib.get_close_matches(key, candidates, n=1, cutoff=cutoff)
+        if close:
+            return f"unknown key; did you mean {leaves[close[0]]}?"
     return f"unknown key; known here: {', '.join(sorted(siblings))}"
 
 

@@ -1,5 +1,6 @@
-"""`ptycho-infer` on a real checkpoint: what it writes is what the network says."""
+"""`ptycho-infer` on a real checkpoint: what it writes is what the network makes of the scan."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,27 +16,45 @@ from ptycho_dist.checkpoint.io import RunCheckpointIO
 from ptycho_dist.cli.infer import main
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
-from ptycho_dist.data.formats import read_scan
+from ptycho_dist.data.formats import read_scan, write_scan
 from ptycho_dist.data.grouping import build_groups
+from ptycho_dist.data.simulate import SimulationSpec, simulate, truth_path, write_truth
 from ptycho_dist.data.store import GroupDataset
 from ptycho_dist.models.registry import build_model
-from ptycho_dist.physics.forward import diffraction_amplitude, probe_scale
+from ptycho_dist.models.scan_physics import ScanPhysics
+from ptycho_dist.reconstruction.stitch import Worker, stitch
 from ptycho_dist.rundir import begin_attempt, prepare_run
+from ptycho_dist.runtime.agreement import Agreement
+
+FILES = ["metrics.json", "object.h5", "object.png"]
 
 
 @pytest.fixture
 def make_run(make_config, tmp_path):
-    def make(gridsize, neighbor_count=9, subsample_seed=4):
-        text = f"model: {{n_filters_scale: 0.125, gridsize: {gridsize}}}\n"
+    """A run with one checkpoint, of step 5, and its network; `probe` is one that it has learned."""
+
+    def make(gridsize=1, architecture="cnn", probe=None, change=lambda network: None):
+        text = (
+            f"model: {{n_filters_scale: 0.125, gridsize: {gridsize}, "
+            f"architecture: {architecture}, stages: 3}}\n"
+        )
+        if probe is not None:
+            text += "training: {probe_trainable: true}\n"
         config = make_config(text)
-        groups = f"neighbor_count: {neighbor_count}, subsample_seed: {subsample_seed}"
+        groups = "neighbor_count: 9, subsample_seed: 4"
         config.write_text(config.read_text().replace("npz}", f"npz, {groups}}}"))
         loaded = load_run_config(config)
         world = world_of(loaded.config, 37)
         run = prepare_run(tmp_path / "runs" / "r-1", loaded, {"world": world.to_json()}, None)
         torch.manual_seed(3)
-        network = build_model(loaded.config.model)
+        network = build_model(loaded.config.model).eval()
+        change(network)
         state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+        state["physics.input_scale"] = torch.tensor(0.1)
+        if probe is None:
+            probe = np.ones((1, 64, 64), np.complex64)  # of the training file: not to be used
+        parts = torch.view_as_real(torch.from_numpy(probe).to(torch.complex64))
+        state["physics.probe_parts"] = parts / parts.abs().max()
         attempt = begin_attempt(run, job_id="x:1:1", cluster="local", nodes=["n"])
         RunCheckpointIO(run, attempt).save_checkpoint(
             {"global_step": 5, "state_dict": state}, run.checkpoints / checkpoint_name(5)
@@ -43,6 +62,16 @@ def make_run(make_config, tmp_path):
         return run, network
 
     return make
+
+
+@pytest.fixture(scope="module")
+def scan_with_truth(tmp_path_factory):
+    """49 patterns; the truth lies beside it."""
+    path = tmp_path_factory.mktemp("known") / "test.npz"
+    scan, truth = simulate(SimulationSpec(n_patterns=49, seed=2, n_photons=1e5))
+    write_scan(path, scan, {})
+    write_truth(truth_path(path), truth, scan)
+    return path
 
 
 def infer(run, scan_file, out, **changes):
@@ -64,47 +93,191 @@ def one_error(capsys):
     return captured.err
 
 
-@pytest.mark.parametrize("gridsize", [1, 3])
-def test_patches_and_consistency_are_those_of_the_network(
-    make_run, scan_file, tmp_path, capsys, gridsize
+def by_hand(network, scan_file, *, gridsize=1, neighbor_count=9, probe=None, n_groups=None):
+    """The object as the stitch of all patterns gives it, and the groups."""
+    scan = read_scan(scan_file)
+    groups_GC = build_groups(
+        scan.x_px,
+        scan.y_px,
+        gridsize=gridsize,
+        neighbor_count=neighbor_count,
+        n_groups=n_groups,
+        seed=4,
+    )
+    dataset = GroupDataset(scan, groups_GC, one_canvas=True)
+    probe = dataset.probe_PHW if probe is None else torch.from_numpy(probe).to(torch.complex64)
+    physics = ScanPhysics(probe, dataset.mean_total_counts, trainable=False)
+    worker = Worker(0, 1, torch.device("cpu"), Agreement(1), 64)
+    return stitch(network, physics, dataset, worker), physics.probe_PHW.numpy()
+
+
+def words(**options):
+    """As `infer` takes them."""
+    return {f"--{name.replace('_', '-')}": value for name, value in options.items()}
+
+
+def metrics_in(out):
+    return json.loads((out / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize(("gridsize", "architecture"), [(1, "cnn"), (3, "cnn"), (1, "unrolled")])
+def test_object_and_consistency_are_those_of_the_network(
+    make_run, scan_file, tmp_path, capsys, gridsize, architecture
 ):
-    run, network = make_run(gridsize)
+    """REC-023, REC-030: from the checkpoint, with the scan's own probe and brightness."""
+    run, network = make_run(gridsize, architecture)
     out = tmp_path / "out"
-    assert infer(run, scan_file, out, **{"--inference-batch-size": 8}) == 0
-    scan = read_scan(scan_file)
-    groups_GC = build_groups(
-        scan.x_px, scan.y_px, gridsize=gridsize, neighbor_count=9, n_groups=None, seed=4
-    )
-    dataset = GroupDataset(scan, groups_GC)
-    assert len(dataset) == 37
-    measured = dataset.collate(dataset.__getitems__(range(len(dataset))))["amplitude_BCHW"]
-    with torch.inference_mode():
-        patches = network(dataset.normalisation * measured)
-        probe = probe_scale(dataset.probe_PHW, dataset.mean_total_counts)
-        predicted = diffraction_amplitude(patches, probe)
-    consistency = float(((predicted - measured) ** 2).sum() / (measured**2).sum())
-    with h5py.File(out / "object_patches.h5") as file:
-        assert file["patches"].shape == (37, gridsize**2, 64, 64)
-        assert file["patches"].dtype == np.complex64
-        np.testing.assert_allclose(file["patches"][:], patches.numpy(), rtol=1e-4, atol=1e-5)
-        np.testing.assert_array_equal(file["x_px"][:], scan.x_px[groups_GC])
-        np.testing.assert_array_equal(file["y_px"][:], scan.y_px[groups_GC])
-        assert 0 < file.attrs["data_consistency"] < 10
-        assert file.attrs["data_consistency"] == pytest.approx(consistency, rel=1e-4)
+    assert infer(run, scan_file, out, **words(inference_batch_size=8)) == 0
+    expected, probe = by_hand(network, scan_file, gridsize=gridsize)
+    with h5py.File(out / "object.h5") as file:
+        np.testing.assert_allclose(file["object"][:], expected.object_YX, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(file["weight"][:], expected.weight_YX, rtol=1e-5)
+        np.testing.assert_allclose(file["probe"][:], probe, rtol=1e-5)
         assert file.attrs["checkpoint"] == "step-00000005"
-    assert list(out.iterdir()) == [out / "object_patches.h5"]
-    assert f"{len(groups_GC) * gridsize**2} object patches" in capsys.readouterr().out
-
-
-def test_the_flag_chooses_other_members_than_the_run(make_run, scan_file, tmp_path):
-    run, _ = make_run(3)
-    assert infer(run, scan_file, tmp_path / "out", **{"--neighbor_count": 20}) == 0
-    scan = read_scan(scan_file)
-    groups_GC = build_groups(
-        scan.x_px, scan.y_px, gridsize=3, neighbor_count=20, n_groups=None, seed=4
+    assert np.abs(expected.object_YX - 1).max() > 0.01
+    metrics = metrics_in(out)
+    assert metrics["reconstruction"]["data_consistency"] == pytest.approx(
+        expected.data_consistency, rel=1e-4
     )
-    with h5py.File(tmp_path / "out" / "object_patches.h5") as file:
-        np.testing.assert_array_equal(file["x_px"][:], scan.x_px[groups_GC])
+    assert (metrics["probe"], metrics["ranks"], metrics["patterns"]) == ("file", 1, 37)
+    assert (metrics["run"], metrics["checkpoint"]) == ("r-1", "step-00000005")
+    assert sorted(path.name for path in out.iterdir()) == FILES
+    printed = capsys.readouterr().out
+    assert str(out / "object.h5") in printed
+    assert f"data_consistency       {expected.data_consistency:.4f}" in printed
+
+
+def test_scores_are_printed_for_people_and_for_programs(
+    make_run, scan_with_truth, tmp_path, capsys
+):
+    """REC-032: with those of the flat guess beside them."""
+    run, _ = make_run(architecture="unrolled")
+    assert infer(run, scan_with_truth, tmp_path / "out") == 0
+    metrics = metrics_in(tmp_path / "out")
+    assert metrics["truth"] == str(truth_path(scan_with_truth))
+    lines = capsys.readouterr().out.splitlines()
+    found, flat = metrics["reconstruction"], metrics["flat_guess"]
+    assert lines[1:] == [
+        f"{name:<20} {found[name]:>8.4f}   (flat guess {flat[name]:.4f})" for name in found
+    ]
+    assert len(lines) == 7
+    assert found["ssim_phase"] > flat["ssim_phase"] + 0.2
+    assert main(
+        ["--model_path", str(run.path), "--test_data", str(scan_with_truth), "--json",
+         "--output_dir", str(tmp_path / "other"), "--accelerator", "cpu"]
+    ) == 0  # fmt: skip
+    said = json.loads(capsys.readouterr().out)
+    assert said["ssim_phase"] == pytest.approx(found["ssim_phase"], rel=1e-6)
+    assert said["object"] == str(tmp_path / "other" / "object.h5")
+    assert said["accelerator"] == "cpu"
+
+
+@pytest.fixture(scope="module")
+def learned_probe(scan_file):
+    """Two modes, the first half as wide as in the file."""
+    axis = np.arange(64) - 32
+    squared = axis[:, None] ** 2 + axis**2
+    first = np.exp(-squared / 60 + 0.01j * squared)
+    return np.stack([first, 0.2 * first * axis / 8]).astype(np.complex64)
+
+
+@pytest.mark.parametrize("choice", ["auto", "learned", "file"])
+def test_a_learned_probe_is_used_unless_that_of_the_file_is_asked_for(
+    make_run, scan_file, learned_probe, tmp_path, choice
+):
+    """REC-015, REC-023: of the checkpoint, as bright as the scan is."""
+    run, network = make_run(architecture="unrolled", probe=learned_probe)
+    out = tmp_path / "out"
+    assert infer(run, scan_file, out, **words(probe=choice)) == 0
+    of_file = choice == "file"
+    expected, probe = by_hand(network, scan_file, probe=None if of_file else learned_probe)
+    with h5py.File(out / "object.h5") as file:
+        assert file["probe"].shape == (1 if of_file else 2, 64, 64)
+        np.testing.assert_allclose(file["probe"][:], probe, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(file["object"][:], expected.object_YX, rtol=1e-3, atol=1e-4)
+    assert metrics_in(out)["probe"] == ("file" if of_file else "learned")
+
+
+def test_a_probe_that_was_not_learned_cannot_be_used(make_run, scan_file, tmp_path, capsys):
+    """REC-023"""
+    run, _ = make_run()
+    assert infer(run, scan_file, tmp_path / "out", **words(probe="learned")) == 2
+    assert "the run has learned no probe" in one_error(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_flags_choose_other_groups_than_the_run(make_run, scan_file, tmp_path):
+    run, network = make_run(3)
+    out = tmp_path / "out"
+    assert infer(run, scan_file, out, **{"--neighbor_count": 20, "--n_images": 5}) == 0
+    expected, _ = by_hand(network, scan_file, gridsize=3, neighbor_count=20, n_groups=5)
+    with h5py.File(out / "object.h5") as file:
+        np.testing.assert_allclose(file["weight"][:], expected.weight_YX, rtol=1e-5)
+        np.testing.assert_allclose(file["object"][:], expected.object_YX, rtol=1e-4, atol=1e-5)
+    assert (expected.weight_YX == 0).sum() > 0
+
+
+def test_positions_are_drawn_if_asked_for(make_run, scan_file, tmp_path):
+    """REC-031"""
+    run, _ = make_run()
+    flags = ["--model_path", run.path, "--test_data", scan_file, "--accelerator", "cpu"]
+    pictures = []
+    for name, further in (("bare", []), ("dotted", ["--show-positions"])):
+        command = [*flags, "--output_dir", tmp_path / name, *further]
+        assert main([str(word) for word in command]) == 0
+        pictures.append((tmp_path / name / "object.png").read_bytes())
+    assert pictures[0] != pictures[1]
+
+
+def test_a_truth_of_another_scan_is_refused_where_it_is_asked_for(
+    make_run, scan_file, scan_with_truth, tmp_path, capsys
+):
+    """REC-034"""
+    run, _ = make_run()
+    other = truth_path(scan_with_truth)
+    assert infer(run, scan_file, tmp_path / "out", **words(truth=other)) == 2
+    assert "belongs to another scan: its positions differ" in one_error(capsys)
+    assert infer(run, scan_file, tmp_path / "out", **words(truth=tmp_path / "none.npz")) == 2
+    assert "no such file" in one_error(capsys)
+    assert not (tmp_path / "out").exists()
+    moved = tmp_path / "moved.npz"
+    shutil.copy(other, moved)
+    shutil.copy(scan_with_truth, tmp_path / "scan.npz")
+    assert infer(run, tmp_path / "scan.npz", tmp_path / "out", **words(truth=moved)) == 0
+    assert metrics_in(tmp_path / "out")["truth"] == str(moved)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda amplitude: np.fft.fftshift(amplitude, axes=(-2, -1)), "in the corners (FFT order)"),
+        (lambda amplitude: np.rint(amplitude**2), "holds counts, and amplitude is needed"),
+    ],
+)
+def test_patterns_in_fft_order_and_counts_are_refused(
+    make_run, scan_file, tmp_path, capsys, change, said
+):
+    """REC-051, DATA-022, DATA-023: before anything is computed or written."""
+    run, _ = make_run()
+    with np.load(scan_file) as file:
+        arrays = {name: file[name] for name in file.files if name != "_metadata"}
+    arrays["diff3d"] = change(arrays["diff3d"]).astype(np.float32)
+    np.savez(tmp_path / "wrong.npz", **arrays)
+    assert infer(run, tmp_path / "wrong.npz", tmp_path / "out") == 2
+    assert said in one_error(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_has_diverged_is_one_line(make_run, scan_file, tmp_path, capsys):
+    """Its object is not finite: nothing of it can be scored or shown."""
+
+    def spoil(network):
+        next(network.parameters()).data.fill_(float("nan"))
+
+    run, _ = make_run(change=spoil)
+    assert infer(run, scan_file, tmp_path / "out") == 1
+    assert "the object is not finite" in one_error(capsys)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_newer_checkpoint_is_passed_over_with_a_warning(
@@ -118,8 +291,7 @@ def test_a_damaged_newer_checkpoint_is_passed_over_with_a_warning(
     warning = capsys.readouterr().err
     assert warning.startswith("warning: checkpoint passed over: step-00000006: state.ckpt: 100 b")
     assert len(warning.splitlines()) == 1
-    with h5py.File(tmp_path / "out" / "object_patches.h5") as file:
-        assert file.attrs["checkpoint"] == "step-00000005"
+    assert metrics_in(tmp_path / "out")["checkpoint"] == "step-00000005"
 
 
 @pytest.mark.parametrize(
@@ -144,23 +316,13 @@ def test_wrong_input_is_one_line(make_run, scan_file, tmp_path, capsys, change, 
     assert words in one_error(capsys)
 
 
-def test_a_place_that_is_taken_by_a_folder(make_run, scan_file, tmp_path, capsys):
-    run, _ = make_run(1)
-    taken = tmp_path / "out" / "object_patches.h5"
-    taken.mkdir(parents=True)
-    assert infer(run, scan_file, taken.parent) == 2
-    assert "object_patches.h5: cannot be written: Is a directory" in one_error(capsys)
-    assert list(taken.parent.iterdir()) == [taken]
-
-
-@pytest.mark.parametrize("limit", [1000, 200_000])
-def test_a_disk_that_fills_up_leaves_nothing(make_run, scan_file, tmp_path, limit):
-    """A limit on the size of files stands for it, in a process of its own."""
+def test_a_disk_that_fills_up_leaves_nothing(make_run, scan_file, tmp_path):
+    """REC-035: a limit on the size of files stands for it, in a process of its own."""
     run, _ = make_run(1)
     out = tmp_path / "out"
     limited = (
         "import resource, sys; from ptycho_dist.cli.infer import main; "
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); sys.exit(main())"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); sys.exit(main())"
     )
     done = subprocess.run(
         [sys.executable, "-c", limited, "--model_path", run.path, "--test_data", scan_file,
@@ -169,7 +331,7 @@ def test_a_disk_that_fills_up_leaves_nothing(make_run, scan_file, tmp_path, limi
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert "object_patches.h5: cannot be written" in done.stderr
+    assert f"{out}: cannot be written: File too large" in done.stderr
     assert list(out.iterdir()) == []
 
 

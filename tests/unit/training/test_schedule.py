@@ -79,8 +79,6 @@ def test_the_state_goes_on_where_it_was():
     for loss in losses[:5]:
         first.watch(loss)
     second.load_state_dict(first.state_dict())
-    assert [first.watch(loss) for loss in losses[5:]] == [
-        second.watch(loss) for loss in losses[5:]
-    ]
+    assert [first.watch(loss) for loss in losses[5:]] == [second.watch(loss) for loss in losses[5:]]
     assert first.factor == second.factor
     assert not math.isinf(second.state_dict()["best"])
