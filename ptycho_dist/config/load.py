@@ -186,7 +186,15 @@ def run_config_to_json(config: RunConfig) -> dict[str, Any]:
 
 def config_digest(config: RunConfig) -> str:
     """SHA-256 of the canonical JSON of a config: what all ranks must share."""
-    canonical = json.dumps(run_config_to_json(config), sort_keys=True, separators=(",", ":"))
+    return json_digest(run_config_to_json(config))
+
+
+def json_digest(data: Any) -> str:
+    """SHA-256 of plain data as canonical JSON.
+
+    Taken of what is stored, it still holds when a later version knows more fields.
+    """
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

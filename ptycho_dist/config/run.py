@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from ptycho_dist.config.data import DataConfig
@@ -40,13 +40,12 @@ class RunConfig:
         Field(description="Stitch the object of the training file when the training is done."),
     ] = True
 
-    @field_validator("model")
-    @classmethod
-    def _one_way_of_grouping(cls, model: ModelConfig, info: ValidationInfo) -> ModelConfig:
-        data: DataConfig | None = info.data.get("data")
-        if data is not None and data.block_size is not None and model.gridsize != 1:
+    @model_validator(mode="after")
+    def _one_way_of_grouping(self) -> RunConfig:
+        if self.data.block_size is not None and self.model.gridsize != 1:
             raise ValueError(
-                f"gridsize is {model.gridsize} and data.block_size {data.block_size}: a group is "
-                "either gridsize² patterns or a block; leave one of the two out"
+                f"model.gridsize is {self.model.gridsize} and data.block_size "
+                f"{self.data.block_size}: a group is either gridsize² patterns or a block; leave "
+                "one of the two out"
             )
-        return model
+        return self

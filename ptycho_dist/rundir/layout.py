@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptycho_dist.config.load import LoadedConfig, config_digest, decode_run_config
+from ptycho_dist.config.load import LoadedConfig, config_digest, decode_run_config, json_digest
 from ptycho_dist.config.load import run_config_to_json as config_to_json
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
@@ -129,10 +129,10 @@ class RunDirectory:
         record = read_json(self.run_json)
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise UserError(f"{self.run_json}: not a run of format {FORMAT}")
-        config = decode_run_config(record.get("config"), str(self.run_json))
-        if config_digest(config) != record.get("config_sha256"):
+        stored = record.get("config")
+        if json_digest(stored) != record.get("config_sha256"):
             raise UserError(f"{self.run_json}: was changed after the run was made (digest differs)")
-        return config
+        return decode_run_config(stored, str(self.run_json))
 
     def world(self) -> World:
         """The world-size contract of plan.json.
