@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import json_digest, load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.errors import EXIT_STOPPED, UserError
 from ptycho_dist.rundir import (
@@ -251,3 +251,17 @@ def test_processes_are_known_by_machine_number_and_start_time():
     for text in ("", "17", "a:b:c"):
         with pytest.raises(UserError, match="no process"):
             LocalProcess.parse(text)
+
+
+def test_a_run_of_an_earlier_version_opens_although_fields_came_later(make_run):
+    """The digest is of what is stored; a field that it lacks has its default."""
+    run = make_run()
+    record = json.loads(run.run_json.read_text())
+    del record["config"]["reconstruct"]
+    record["config_sha256"] = json_digest(record["config"])
+    run.run_json.write_text(json.dumps(record))
+    assert run.config().reconstruct
+    record["config"]["name"] = "other"
+    run.run_json.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="changed after the run was made"):
+        run.config()
