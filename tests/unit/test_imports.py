@@ -12,6 +12,7 @@ MODULES = [
     "launcher.cancel",
     "launcher.local_cluster",
     "ptycho_dist.config",
+    "ptycho_dist.legacy",
     "ptycho_dist.config.schema",
     "ptycho_dist.rundir",
     "ptycho_dist.rundir.__main__",
