@@ -172,9 +172,11 @@ def test_down_leaves_nothing(
     assert up.returncode == 0, up.stderr
     env = {**os.environ, "SLURM_CONF": str(tmp_path / "c" / "slurm.conf")}
     inside = tmp_path / "pids"
-    job = f"env -i sleep 300 & echo $! > {inside}; srun sleep 300"
+    # The step must run: an srun that finds no controller ends the job, and its child is anyone's.
+    step = f"srun sh -c 'echo up >> {inside}; exec sleep 300'"
+    job = f"env -i sleep 300 & echo $! > {inside}; {step}"
     subprocess.run(["sbatch", "-o", "/dev/null", "--wrap", job], env=env, check=True, timeout=20)
-    wait_for(lambda: inside.exists() and inside.read_text().endswith("\n"))
+    wait_for(lambda: inside.exists() and inside.read_text().endswith("up\n"))
     bystander = subprocess.Popen(["sleep", "60"], env=env)
     try:
         daemons = state_of(tmp_path / "c")["daemons"]
@@ -187,7 +189,7 @@ def test_down_leaves_nothing(
         bystander.kill()
         bystander.wait()
     assert processes_of(tmp_path / "c") == []
-    stat = Path("/proc", inside.read_text().strip(), "stat")
+    stat = Path("/proc", inside.read_text().split()[0], "stat")
     assert not stat.exists() or " Z " in stat.read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pids"]
 
