@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ptycho_dist
-from launcher.plan import DataFacts
+from ptycho_dist.config.contradictions import DataFacts
 from ptycho_dist.errors import DataError
 from ptycho_dist.rundir.files import write_json_atomic
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptycho_dist.config.load import ConfigError, Fault, LoadedConfig
+from ptycho_dist.config.contradictions import DataFacts, contradictions
+from ptycho_dist.config.faults import ConfigError, Fault
+from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.config.resources import ResourcesConfig, walltime_seconds
-from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World, world_of
 
 _UNKNOWN_PATTERNS = 10**12
@@ -58,14 +59,6 @@ class LaunchPlan:
         }
 
 
-@dataclass(frozen=True)
-class DataFacts:
-    """What the header of a data file says."""
-
-    n_patterns: int
-    N: int
-
-
 def make_plan(
     loaded: LoadedConfig,
     train: DataFacts | None,
@@ -86,7 +79,7 @@ def make_plan(
     config = loaded.config
     faults = list(data_faults)
     world = world_of(config, _UNKNOWN_PATTERNS if train is None else train.n_patterns)
-    faults += _contradictions(config, world, train, test)
+    faults += contradictions(config, world, train, test)
     if faults or train is None:
         raise ConfigError(loaded.source, faults)
     venv = config.environment.venv
@@ -103,82 +96,3 @@ def make_plan(
         setup=config.environment.setup,
         origins=loaded.origins,
     )
-
-
-def _contradictions(
-    config: RunConfig, world: World, train: DataFacts | None, test: DataFacts | None
-) -> Iterator[Fault]:
-    resources, execution, data = config.resources, config.execution, config.data
-    gpus, tasks = resources.gpus_per_node, resources.tasks_per_node
-    if gpus is not None and tasks is not None and gpus != tasks and execution.accelerator != "cpu":
-        yield Fault(
-            "resources.tasks_per_node",
-            f"{tasks} ranks per node and {gpus} GPUs per node; one rank drives one GPU: "
-            "make them equal, or leave tasks_per_node out",
-        )
-    if gpus is not None and execution.accelerator == "cpu":
-        yield Fault(
-            "resources.gpus_per_node",
-            f"{gpus} GPUs are asked for and execution.accelerator is cpu; leave one of them out",
-        )
-    if gpus is None and execution.accelerator in {"gpu", "cuda"}:
-        yield Fault(
-            "resources.gpus_per_node",
-            f"execution.accelerator is {execution.accelerator} and no GPU is asked for; "
-            "set gpus_per_node, or accelerator: auto",
-        )
-    if execution.accelerator == "mps" and world.ranks > 1:
-        yield Fault(
-            "execution.accelerator", f"mps cannot join {world.ranks} ranks; use cpu or one rank"
-        )
-    if execution.accelerator == "tpu":
-        yield Fault("execution.accelerator", "tpu is not supported; use auto, cpu or cuda")
-    walltime = walltime_seconds(resources.time)
-    lead = config.requeue.signal_lead_s
-    if lead >= walltime:
-        yield Fault(
-            "requeue.signal_lead_s",
-            f"{lead} s before the end of a walltime of {walltime} s: nothing would run; "
-            "raise resources.time or lower the lead",
-        )
-    if data.n_groups is not None and train is not None and data.n_groups > train.n_patterns:
-        yield Fault(
-            "data.n_groups",
-            f"{data.n_groups} groups, but {data.train_data_file} holds {train.n_patterns} patterns",
-        )
-    if world.ranks > world.samples:
-        yield Fault(
-            "resources.nodes",
-            f"{world.ranks} ranks share {world.samples} samples: some would never get one; "
-            "use fewer ranks",
-        )
-    channels = config.model.gridsize**2
-    if channels > 1 and data.neighbor_count < channels:
-        yield Fault(
-            "data.neighbor_count",
-            f"{data.neighbor_count} neighbours for groups of {channels} (model.gridsize "
-            f"{config.model.gridsize}); at least {channels} are needed",
-        )
-    for field, facts in (("train_data_file", train), ("test_data_file", test)):
-        if facts is None:
-            continue
-        if facts.N != config.model.N:
-            yield Fault(
-                "model.N",
-                f"{config.model.N}, but {getattr(data, field)} holds patterns of "
-                f"{facts.N} × {facts.N} pixels",
-            )
-        if data.block_size is not None and facts.n_patterns < data.block_size:
-            yield Fault(
-                "data.block_size",
-                f"{data.block_size} patterns a block, but data.{field} holds only "
-                f"{facts.n_patterns}",
-            )
-        if channels > 1 and facts.n_patterns <= data.neighbor_count:
-            yield Fault(
-                "data.neighbor_count",
-                f"{data.neighbor_count} neighbours, but data.{field} holds only "
-                f"{facts.n_patterns} patterns",
-            )
-    if config.training.nll_weight == 0 and config.training.mae_weight == 0:
-        yield Fault("training.nll_weight", "both loss weights are 0: there is nothing to learn")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.inference import InferenceConfig
 from ptycho_dist.errors import EXIT_RUN_FAILED, RunError, UserError, one_line_errors
 
@@ -38,7 +39,6 @@ def _infer(options: argparse.Namespace) -> int:
             n_groups=options.n_images,
             neighbor_count=options.neighbor_count,
             subsample_seed=options.subsample_seed,
-            batch_size=options.inference_batch_size,
             probe=options.probe,
             truth_file=options.truth,
             show_positions=options.show_positions,
@@ -78,7 +78,13 @@ def _infer(options: argparse.Namespace) -> int:
         torch.distributed.init_process_group("gloo", timeout=_COLLECTIVE_TIMEOUT)
     place_of_rank = torch.device(device.kind, device.index) if device.kind != "cpu" else "cpu"
     try:
-        inferred = infer(inference, torch.device(place_of_rank), rank, ranks)
+        inferred = infer(
+            inference,
+            PyTorchExecutionConfig(inference_batch_size=options.inference_batch_size),
+            torch.device(place_of_rank),
+            rank,
+            ranks,
+        )
     except RunError as error:
         if options.debug:
             raise

@@ -7,7 +7,7 @@ from ptycho_dist.config.inference import InferenceConfig
 from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.config.resources import RequeueConfig, ResourcesConfig
 from ptycho_dist.config.run import RunConfig
-from ptycho_dist.config.training import TrainingConfig
+from ptycho_dist.config.training import TrainingConfig, TrainingSection
 
 __all__ = [
     "DataConfig",
@@ -19,4 +19,5 @@ __all__ = [
     "ResourcesConfig",
     "RunConfig",
     "TrainingConfig",
+    "TrainingSection",
 ]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from ptycho_dist.config.strictness import STRICT
+from ptycho_dist.config.strictness import STRICT, AnyPath
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataConfig:
     """The `data:` block of run.yaml. Relative paths are relative to the working directory."""
 
-    train_data_file: Annotated[Path, Field(description="NPZ file of the data contract.")]
+    train_data_file: Annotated[AnyPath, Field(description="NPZ file of the data contract.")]
     test_data_file: Annotated[
-        Path | None, Field(description="A second NPZ file, for validation; none: no validation.")
+        AnyPath | None,
+        Field(description="A second NPZ file, for validation; none: no validation."),
     ] = None
     n_groups: Annotated[
         int | None,
@@ -25,6 +25,15 @@ class DataConfig:
             ge=1,
             le=10**12,
             description="Samples (groups) used; none: each pattern seeds one group.",
+        ),
+    ] = None
+    n_subsample: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=10**12,
+            description="Patterns of the training file that are used, drawn before they are "
+            "grouped; none: all.",
         ),
     ] = None
     neighbor_count: Annotated[
@@ -45,5 +54,6 @@ class DataConfig:
         ),
     ] = None
     subsample_seed: Annotated[
-        int, Field(ge=0, lt=2**32, description="Seed of the choice of groups and members.")
+        int,
+        Field(ge=0, lt=2**32, description="Seed of the choice of patterns, groups and members."),
     ] = 0

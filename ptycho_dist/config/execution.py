@@ -1,20 +1,24 @@
-"""How a training is executed: device, precision, optimizer step, loaders, time-outs.
+"""How a training is executed: device, precision, optimizer step, loaders, checkpoints, logs.
 
-Field names, defaults and rules are those of the PyTorch execution-config contract of
-PtychoPINN (ptychodus API spec §4.9) where it has them. A field that nothing consumes yet
-is not here: a config that sets it is refused, not ignored.
+Field names, defaults and rules are those of the PyTorch execution-config contract of PtychoPINN
+(ptychodus API spec §4.9); specs/execution_config.md is the catalogue. Each field acts, or has one
+value and the reason for it: none is accepted and ignored.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
-from ptycho_dist.config.strictness import STRICT
+from ptycho_dist.config.strictness import STRICT, only
 
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "tpu", "mps"]
+Scheduler = Literal[
+    "Default", "Exponential", "MultiStage", "Adaptive", "WarmupCosine", "ReduceLROnPlateau"
+]
+_COUNT = 10**6
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -24,13 +28,30 @@ class PyTorchExecutionConfig:
     accelerator: Annotated[
         Accelerator,
         Field(
-            description="Device kind, resolved by each rank. Absent in run.yaml: auto; "
-            "absent in Python: cpu."
+            description="Device kind, resolved by each rank. Absent in run.yaml and in the "
+            "commands: auto; absent in Python: cpu."
         ),
     ] = "cpu"
+    devices: Annotated[
+        Annotated[int, Field(gt=0, le=_COUNT)] | Literal["auto"],
+        Field(
+            description="Ranks of a node, one device each. auto (absent in run.yaml and in the "
+            "commands): as resources say; a number must agree with them.",
+        ),
+    ] = 1
+    num_nodes: Annotated[
+        Annotated[int, Field(gt=0, le=_COUNT)] | Literal["auto"],
+        Field(
+            description="Nodes. auto (absent in run.yaml and in the commands): as resources say; "
+            "a number must agree with them.",
+        ),
+    ] = 1
     strategy: Annotated[
         Literal["auto", "ddp"],
-        Field(description="auto: DDP for two ranks and more, none for one; ddp: always DDP."),
+        Field(
+            description="auto: DDP for two ranks and more, none for one; ddp: always DDP. Others "
+            "(ddp_spawn, fsdp) start or shard ranks by themselves and are refused."
+        ),
     ] = "auto"
     precision: Annotated[
         Literal["32-true", "16-mixed", "bf16-mixed"], Field(description="Arithmetic of the step.")
@@ -41,14 +62,7 @@ class PyTorchExecutionConfig:
     ] = True
     learning_rate: Annotated[float, Field(gt=0, description="Adam's step size.")] = 1e-3
     scheduler: Annotated[
-        Literal[
-            "Default",
-            "Exponential",
-            "MultiStage",
-            "Adaptive",
-            "WarmupCosine",
-            "ReduceLROnPlateau",
-        ],
+        Scheduler,
         Field(
             description="Course of the step size: Default, constant; Exponential, × 0.95 an epoch; "
             "MultiStage, × 1, 0.3, 0.1 in thirds; Adaptive and ReduceLROnPlateau, × 0.5 after 3 "
@@ -57,14 +71,17 @@ class PyTorchExecutionConfig:
         ),
     ] = "Default"
     accum_steps: Annotated[
-        int, Field(ge=1, le=10**6, description="Micro-batches accumulated in one optimizer step.")
+        int, Field(ge=1, le=_COUNT, description="Micro-batches accumulated in one optimizer step.")
     ] = 1
     gradient_clip_val: Annotated[
         float | None, Field(ge=0, description="Bound of the gradient; none: not clipped.")
     ] = None
     gradient_clip_algorithm: Annotated[
-        Literal["norm", "value"],
-        Field(description="norm: the global norm is bounded; value: each element."),
+        Literal["norm", "value", "agc"],
+        Field(
+            description="norm: the global norm is bounded; value: each element; agc: the norm of "
+            "each unit's gradient, relative to that of its weights."
+        ),
     ] = "norm"
     num_workers: Annotated[
         int,
@@ -78,18 +95,89 @@ class PyTorchExecutionConfig:
     ] = False
     prefetch_factor: Annotated[
         int | None,
-        Field(ge=1, le=10**6, description="Batches ahead per worker (needs num_workers > 0)."),
+        Field(ge=1, le=_COUNT, description="Batches ahead per worker (needs num_workers > 0)."),
     ] = None
+    enable_progress_bar: Annotated[
+        bool, Field(description="Lightning's own bar in the log of rank 0.")
+    ] = False
+    enable_checkpointing: Annotated[
+        bool,
+        Field(
+            description="Checkpoints at the end of each epoch. false: none but that of a stop on "
+            "request, and that of the end."
+        ),
+    ] = True
+    checkpoint_save_top_k: Annotated[
+        int,
+        Field(
+            ge=-1,
+            le=_COUNT,
+            description="How many of the best checkpoints stay, beside the newest two that a "
+            "resume needs; 0: none; -1: all.",
+        ),
+    ] = 1
+    checkpoint_monitor_metric: Annotated[
+        str,
+        Field(
+            pattern=r"^([a-z]+_)?(train|val)_loss$",
+            description="What best means, for checkpoints, early stopping and schedules that "
+            "watch the loss: val_loss, train_loss, or the loss by its own name "
+            "(poisson_val_loss). Without validation data: the train loss.",
+        ),
+    ] = "val_loss"
+    checkpoint_mode: Annotated[
+        Literal["min", "max"], Field(description="Whether the least or the largest is best.")
+    ] = "min"
     early_stop_patience: Annotated[
         int,
         Field(
             ge=1,
             le=10**9,
-            description="Epochs without a better loss after which training ends.",
+            description="Epochs without a better monitored value after which training ends.",
         ),
     ] = 100
-    enable_progress_bar: Annotated[
-        bool, Field(description="Lightning's own bar in the log of rank 0.")
+    logger_backend: Annotated[
+        Literal["csv", "tensorboard", "mlflow", "none"],
+        Field(
+            description="Who keeps the figures of each epoch: csv, metrics/metrics.csv; "
+            "tensorboard and mlflow, files of theirs under metrics/ beside that table (their "
+            "package has to be installed); none, nobody."
+        ),
+    ] = "csv"
+    recon_log_every_n_epochs: Annotated[
+        int | None,
+        Field(ge=1, le=10**9, description="Epochs between pictures of patches; none: no pictures."),
+    ] = None
+    recon_log_num_patches: Annotated[
+        int, Field(ge=1, le=256, description="Patches that are drawn, spread over the samples.")
+    ] = 4
+    recon_log_fixed_indices: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...] | None,
+        Field(strict=False, description="Which samples are drawn, in place of spread ones."),
+    ] = None
+    recon_log_stitch: Annotated[
+        bool, Field(description="The object, stitched over all ranks, is drawn too.")
+    ] = False
+    recon_log_max_stitch_samples: Annotated[
+        int | None,
+        Field(ge=1, le=10**12, description="Groups stitched for that picture; none: all."),
+    ] = None
+    inference_batch_size: Annotated[
+        int | None,
+        Field(ge=1, le=10**9, description="Groups reconstructed at once; none: 32."),
+    ] = None
+    middle_trim: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=256,
+            description="Only the middle n × n pixels of each patch are stitched; 0: all.",
+        ),
+    ] = 0
+    pad_eval: Annotated[
+        bool,
+        Field(description="false alone: the canvas holds every patch whole."),
+        only(False, "the canvas holds every patch whole, so that nothing needs to be padded"),
     ] = False
     join_timeout_s: Annotated[
         int,
@@ -99,6 +187,11 @@ class PyTorchExecutionConfig:
         int,
         Field(ge=30, le=86400, description="Seconds after which a collective is a failure."),
     ] = 600
+
+    @field_validator("logger_backend", mode="before")
+    @classmethod
+    def _no_logger(cls, value: Any) -> Any:
+        return "none" if value is None else value
 
     @field_validator("persistent_workers", "prefetch_factor")
     @classmethod

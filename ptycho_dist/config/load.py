@@ -7,47 +7,31 @@ default (specs/run_config.md, RC-020).
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from ptycho_dist.config.faults import ConfigError, Fault, faults_of, sections
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.yaml_text import MAX_BYTES, parse_yaml
 from ptycho_dist.errors import UserError
 
-FRONT_END_DEFAULTS = {"execution.accelerator": "auto"}
+FRONT_END_DEFAULTS = {
+    "execution.accelerator": "auto",
+    "execution.devices": "auto",
+    "execution.num_nodes": "auto",
+}
 _PATH_FIELDS = (
     ("data", "train_data_file"),
     ("data", "test_data_file"),
     ("environment", "venv"),
 )
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing wrong with a config: where (`resources.nodes`) and what."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
-
-
-class ConfigError(UserError):
-    """Everything wrong with a config, all at once."""
-
-    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
-        self.source = source
-        self.faults = tuple(faults)
-        super().__init__("\n".join(f"{source}: {fault}" for fault in self.faults))
 
 
 @dataclass(frozen=True)
@@ -134,7 +118,7 @@ def load_run_data(
 def _read_run_data(
     data: dict[str, Any], source: str, text: str, origins: dict[str, str]
 ) -> ReadConfig:
-    for section in _sections():
+    for section in sections():
         if section in data and data[section] is None:  # a heading with nothing under it
             data[section] = {}
     for dotted, value in FRONT_END_DEFAULTS.items():
@@ -169,7 +153,7 @@ def decode_run_config(data: Any, source: str) -> RunConfig:
         encoded = json.dumps(data, ensure_ascii=False).encode(errors="replace")
         config = _adapter().validate_json(encoded)
     except ValidationError as error:
-        for fault in _faults(error):
+        for fault in faults_of(error):
             faults.setdefault(fault.path, fault)
     except TypeError as error:
         faults[""] = Fault("", f"not plain data: {error}")
@@ -268,81 +252,6 @@ def _broken(data: Any, path: str = "") -> Iterator[str]:
             yield from _broken(value, f"{path}[{index}]")
     elif isinstance(data, str) and any("\ud800" <= character <= "\udfff" for character in data):
         yield path
-
-
-def _faults(error: ValidationError) -> Iterator[Fault]:
-    seen: set[str] = set()
-    for item in error.errors(include_url=False):
-        path = _field_path(item["loc"])
-        if item["type"] == "unexpected_keyword_argument":
-            yield Fault(path, _unknown_key_advice(path))
-            continue
-        message = item["msg"].removeprefix("Value error, ")
-        message = message[0].lower() + message[1:]
-        if item["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:
-            message = "missing, and without a default"
-        elif not isinstance(item["input"], dict) and "found" not in message:
-            found = json.dumps(item["input"], default=str)
-            message += f"; found {found if len(found) <= 80 else found[:77] + '...'}"
-        if path not in seen:  # a union reports once per member; the first says enough
-            seen.add(path)
-            yield Fault(path, message + _hint(path, item["type"]))
-
-
-def _hint(path: str, kind: str) -> str:
-    if path == "resources.time" and kind == "string_type":
-        return '; write the time in quotes: "02:00:00"'
-    return ""
-
-
-@cache
-def _sections() -> dict[str, type]:
-    return {
-        name: hint
-        for name, hint in get_type_hints(RunConfig).items()
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type)
-    }
-
-
-def _field_path(location: tuple[int | str, ...]) -> str:
-    """`resources.nodes`, `environment.setup[1]`: the names that a person wrote.
-
-    Behind them pydantic puts its own (the member of a union, `[key]`), which are left out.
-    """
-    if not location:
-        return ""
-    own, rest = (2 if location[0] in _sections() else 1), location
-    path = ".".join(str(part) for part in rest[:own])
-    for part in rest[own:]:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif path == "environment.env":
-            path += f".{part}"
-    return path
-
-
-def _all_field_paths() -> Iterator[str]:
-    for field in dataclasses.fields(RunConfig):
-        yield field.name
-        if field.name in _sections():
-            for inner in dataclasses.fields(_sections()[field.name]):
-                yield f"{field.name}.{inner.name}"
-
-
-def _unknown_key_advice(path: str) -> str:
-    section, _, key = path.rpartition(".")
-    known = list(_all_field_paths())
-    siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == section]
-    elsewhere = [name for name in known if name.rpartition(".")[2] == key]
-    if elsewhere:
-        return f"unknown key here; {elsewhere[0]} has this name"
-    leaves = {name.rpartition(".")[2]: name for name in known}
-    leaves |= {name: f"{section}.{name}" if section else name for name in siblings}
-    for candidates, cutoff in ((siblings, 0.85), (leaves, 0.85), (siblings, 0.6), (leaves, 0.6)):
-        close = difflib.get_close_matches(key, candidates, n=1, cutoff=cutoff)
-        if close:
-            return f"unknown key; did you mean {leaves[close[0]]}?"
-    return f"unknown key; known here: {', '.join(sorted(siblings))}"
 
 
 def _absolute(path: Path) -> Path:

@@ -53,10 +53,16 @@ NodeConstraint = Annotated[
 class ResourcesConfig:
     """The `resources:` block of run.yaml. Ranks = nodes × tasks_per_node."""
 
-    nodes: Annotated[int, Field(ge=1, le=100_000, description="Nodes.")] = 1
+    nodes: Annotated[
+        int | None, Field(ge=1, le=100_000, description="Nodes; none: execution.num_nodes, else 1.")
+    ] = None
     tasks_per_node: Annotated[
         int | None,
-        Field(ge=1, le=1024, description="Ranks per node; none: gpus_per_node, else 1."),
+        Field(
+            ge=1,
+            le=1024,
+            description="Ranks per node; none: gpus_per_node, else execution.devices, else 1.",
+        ),
     ] = None
     gpus_per_node: Annotated[
         int | None, Field(ge=1, le=64, description="GPUs per node, all visible to each rank.")

@@ -13,7 +13,7 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.config.resources import RequeueConfig, ResourcesConfig
 from ptycho_dist.config.strictness import STRICT
-from ptycho_dist.config.training import TrainingConfig
+from ptycho_dist.config.training import TrainingSection
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -30,7 +30,7 @@ class RunConfig:
     ]
     data: DataConfig
     model: ModelConfig = Field(default_factory=ModelConfig)
-    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    training: TrainingSection = Field(default_factory=TrainingSection)
     execution: PyTorchExecutionConfig = Field(default_factory=PyTorchExecutionConfig)
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
     requeue: RequeueConfig = Field(default_factory=RequeueConfig)
@@ -41,11 +41,32 @@ class RunConfig:
     ] = True
 
     @model_validator(mode="after")
-    def _one_way_of_grouping(self) -> RunConfig:
-        if self.data.block_size is not None and self.model.gridsize != 1:
+    def _sections_agree(self) -> RunConfig:
+        data, model, training = self.data, self.model, self.training
+        if data.block_size is not None and model.gridsize != 1:
             raise ValueError(
-                f"model.gridsize is {self.model.gridsize} and data.block_size "
-                f"{self.data.block_size}: a group is either gridsize² patterns or a block; leave "
-                "one of the two out"
+                f"model.gridsize is {model.gridsize} and data.block_size {data.block_size}: a "
+                "group is either gridsize² patterns or a block; leave one of the two out"
+            )
+        if data.block_size is not None and not model.object_big:
+            raise ValueError(
+                f"model.object_big: False, but data.block_size {data.block_size} is about patterns "
+                "that share a canvas; leave one of the two out"
+            )
+        labels = training.realspace_weight or training.realspace_mae_weight
+        if labels and model.model_type != "supervised":
+            raise ValueError(
+                "training.realspace_weight and realspace_mae_weight compare with labels, which "
+                "model.model_type: pinn does without; set supervised, or the weights to 0"
+            )
+        if model.model_type == "supervised" and not labels:
+            raise ValueError(
+                "model.model_type: supervised (DATA-SUP-001) learns from labels, but "
+                "training.realspace_weight and realspace_mae_weight are both 0; raise one of them"
+            )
+        trim = self.execution.middle_trim
+        if trim > model.N or trim % 2:
+            raise ValueError(
+                f"execution.middle_trim: {trim}, allowed is an even number up to model.N {model.N}"
             )
         return self

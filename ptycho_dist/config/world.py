@@ -44,13 +44,16 @@ def world_of(config: RunConfig, n_patterns: int) -> World:
     file holds when it is opened.
     """
     resources, training, execution = config.resources, config.training, config.execution
-    tasks_per_node = resources.tasks_per_node or resources.gpus_per_node or 1
-    ranks = resources.nodes * tasks_per_node
-    samples = config.data.n_groups or n_patterns
+    nodes = resources.nodes or _number(execution.num_nodes)
+    tasks_per_node = (
+        resources.tasks_per_node or resources.gpus_per_node or _number(execution.devices)
+    )
+    ranks = nodes * tasks_per_node
+    samples = config.data.n_groups or min(config.data.n_subsample or n_patterns, n_patterns)
     micro_batches = math.ceil(samples / (training.batch_size * ranks))
     steps = math.ceil(micro_batches / execution.accum_steps)
     return World(
-        nodes=resources.nodes,
+        nodes=nodes,
         tasks_per_node=tasks_per_node,
         ranks=ranks,
         devices_per_node=tasks_per_node,
@@ -64,3 +67,7 @@ def world_of(config: RunConfig, n_patterns: int) -> World:
         epochs=training.nepochs,
         total_steps=steps * training.nepochs,
     )
+
+
+def _number(asked: int | str) -> int:
+    return 1 if asked == "auto" else int(asked)

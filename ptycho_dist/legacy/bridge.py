@@ -12,7 +12,7 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.inference import InferenceConfig
 from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.config.run import RunConfig
-from ptycho_dist.config.training import TrainingConfig
+from ptycho_dist.config.training import TrainingConfig, TrainingSection
 from ptycho_dist.legacy.errors import ExecutionConfigRefused, LegacyError
 from ptycho_dist.legacy.params import DEFAULTS
 from ptycho_dist.legacy.sealing import EXECUTION_FIELDS, LegacyValues, derived_big_n
@@ -33,7 +33,7 @@ KEY_MAPPING = {
 OTHER_MEANING = frozenset({"probe"})
 """Fields that stay out: which probe is taken, where the legacy key of that name is the probe."""
 
-_CANONICAL = (DataConfig, ModelConfig, TrainingConfig, InferenceConfig)
+_CANONICAL = (DataConfig, ModelConfig, TrainingSection, TrainingConfig, InferenceConfig)
 
 
 def dataclass_to_legacy_dict(config: Any) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def _fields(config: Any, path: str) -> Iterator[tuple[str, str, Any]]:
                 yield from _fields(value, inner)
         elif dataclasses.is_dataclass(value):
             yield from _fields(value, inner)
-        elif field.name not in OTHER_MEANING:
+        elif field.name not in OTHER_MEANING and (field.name, value) != ("model", None):
             yield inner, field.name, value
 
 

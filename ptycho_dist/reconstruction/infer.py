@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from ptycho_dist.config.data import DataConfig
+from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.inference import InferenceConfig
 from ptycho_dist.errors import UserError
 from ptycho_dist.reconstruction.deliver import Delivered
 from ptycho_dist.reconstruction.scan import ScanTask, reconstruct_scan
-from ptycho_dist.reconstruction.stitch import Worker
+from ptycho_dist.reconstruction.stitch import Worker, groups_at_once
 from ptycho_dist.reconstruction.trained import TrainedNetwork, load_trained
 from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.runtime.agreement import Agreement
@@ -27,7 +28,13 @@ class Inferred:
     """Newer checkpoints that were not used, with the reasons."""
 
 
-def infer(inference: InferenceConfig, device: torch.device, rank: int, ranks: int) -> Inferred:
+def infer(
+    inference: InferenceConfig,
+    execution: PyTorchExecutionConfig,
+    device: torch.device,
+    rank: int,
+    ranks: int,
+) -> Inferred:
     """Reconstruct a scan with the newest whole checkpoint of a run, on all ranks together.
 
     What `inference` leaves open of the choice of groups is that of the run's config. With more
@@ -51,7 +58,7 @@ def infer(inference: InferenceConfig, device: torch.device, rank: int, ranks: in
         truth_file=inference.truth_file,
         show_positions=inference.show_positions,
     )
-    worker = Worker(rank, ranks, device, Agreement(ranks), inference.batch_size)
+    worker = Worker(rank, ranks, device, Agreement(ranks), groups_at_once(execution))
     delivered = reconstruct_scan(
         trained.network, _probe_asked_for(inference, trained), task, worker
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.data.order import rank_share
 from ptycho_dist.data.store import GroupBatch, GroupDataset
 from ptycho_dist.models.scan_physics import ScanPhysics
@@ -21,6 +22,8 @@ from ptycho_dist.models.views import PatchNetwork
 from ptycho_dist.physics.forward import diffraction_amplitude
 from ptycho_dist.physics.patches import CanvasSums, extract_patches, merge_weights
 from ptycho_dist.runtime.agreement import Agreement
+
+_GROUPS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +72,11 @@ class Worker:
                 rest_BC2=batch["rest_BC2"].to(self.device),
                 index_B=batch["index_B"],
             )
+
+
+def groups_at_once(execution: PyTorchExecutionConfig) -> int:
+    """Groups of a reconstruction that pass the network together; no gradients are kept."""
+    return execution.inference_batch_size or _GROUPS_AT_ONCE
 
 
 def stitch(

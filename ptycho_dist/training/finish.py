@@ -9,7 +9,7 @@ import torch
 from ptycho_dist.checkpoint.catalog import checkpoint_name
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.reconstruction.scan import ScanTask, reconstruct_scan
-from ptycho_dist.reconstruction.stitch import Worker
+from ptycho_dist.reconstruction.stitch import Worker, groups_at_once
 from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.runtime.accelerator import Device
 from ptycho_dist.runtime.agreement import Agreement
@@ -18,8 +18,6 @@ from ptycho_dist.runtime.report import RankReport
 from ptycho_dist.runtime.stop import StopRequest
 from ptycho_dist.training.callback import StoppedOnRequest
 from ptycho_dist.training.module import PtychoModule
-
-_BATCH = 32  # groups at once; no gradients are kept, so that it is not the training's
 
 
 def reconstruct_at_end(
@@ -60,6 +58,8 @@ def reconstruct_at_end(
         checkpoint=checkpoint_name(step),
         folder=run.reconstruction,
     )
-    worker = Worker(environment.rank, environment.world_size, place, agreement, _BATCH)
+    worker = Worker(
+        environment.rank, environment.world_size, place, agreement, groups_at_once(config.execution)
+    )
     delivered = reconstruct_scan(module.network, learned, task, worker, stop_if_agreed)
     return {} if delivered is None else {"reconstruction": delivered.metrics["reconstruction"]}

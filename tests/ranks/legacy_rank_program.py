@@ -18,7 +18,7 @@ from typing import Any
 import torch.distributed as dist
 import torch.multiprocessing
 
-from ptycho_dist.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from ptycho_dist.config import DataConfig, ModelConfig, RunConfig, TrainingSection
 from ptycho_dist.errors import RunError
 from ptycho_dist.legacy import LegacyScope, params, require_same_on_all_ranks
 
@@ -26,7 +26,7 @@ CONFIG = RunConfig(
     name="legacy",
     data=DataConfig(train_data_file=Path("/data/train.npz")),
     model=ModelConfig(N=64),
-    training=TrainingConfig(batch_size=8),
+    training=TrainingSection(batch_size=8),
 )
 
 

@@ -34,9 +34,10 @@ def make_run(make_config, tmp_path):
     """A run with one checkpoint, of step 5, and its network; `probe` is one that it has learned."""
 
     def make(gridsize=1, architecture="cnn", probe=None, change=lambda network: None):
+        stages = ", stages: 3" if architecture == "unrolled" else ""
         text = (
             f"model: {{n_filters_scale: 0.125, gridsize: {gridsize}, "
-            f"architecture: {architecture}, stages: 3}}\n"
+            f"architecture: {architecture}{stages}}}\n"
         )
         if probe is not None:
             text += "training: {probe_trainable: true}\n"

@@ -77,7 +77,7 @@ resource: {}
         ("nodes: 2", "nodes", "resources.nodes has this name"),
         ("training: {learning_rate: 1}", "training.learning_rate", "execution.learning_rate"),
         ("training: {learning_rat: 1}", "training.learning_rat", "execution.learning_rate"),
-        ("model: {qqq: 1}", "model.qqq", "known here: N, architecture"),
+        ("model: {qqq: 1}", "model.qqq", "known here: N, amp_activation"),
     ],
 )
 def test_unknown_keys_are_refused_with_the_nearest_name(make_config, text, path, advice):

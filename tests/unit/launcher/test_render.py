@@ -36,7 +36,7 @@ CASES = {
             "qos": "premium",
             "constraint": "gpu&hbm80g",
         },
-        "execution": {"accelerator": "auto"},
+        "execution": {"accelerator": "auto", "devices": "auto", "num_nodes": "auto"},
         "requeue": {"signal_lead_s": 180},
         "environment": {
             "modules": ["python/3.11", "cudatoolkit"],
@@ -48,7 +48,8 @@ CASES = {
 
 
 def plan_of(sections):
-    data = {"name": "fly64", "data": {"train_data_file": "x.npz"}, **sections}
+    world = {"execution": {"devices": "auto", "num_nodes": "auto"}}  # as the front ends fill in
+    data = {"name": "fly64", "data": {"train_data_file": "x.npz"}, **world, **sections}
     loaded = LoadedConfig(decode_run_config(data, "test"), "", "test", {})
     plan = make_plan(loaded, DataFacts(2048, 64), None)
     object.__setattr__(plan, "python", PurePosixPath("/opt/env/bin/python"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ptycho_dist.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from ptycho_dist.config import DataConfig, ModelConfig, RunConfig, TrainingSection
 from ptycho_dist.legacy import params
 from ptycho_dist.legacy.sealing import unseal
 from ptycho_dist.legacy.target import replace_content
@@ -38,7 +38,7 @@ def make_run_config() -> Callable[..., RunConfig]:
             name="legacy",
             data=DataConfig(train_data_file=Path("/data/train.npz"), **data),
             model=ModelConfig(N=N, gridsize=3, n_filters_scale=1.0),
-            training=TrainingConfig(batch_size=batch_size, nepochs=3, probe_trainable=True),
+            training=TrainingSection(batch_size=batch_size, nepochs=3, probe_trainable=True),
         )
 
     return make

@@ -17,6 +17,7 @@ from ptycho_dist.config import (
     ResourcesConfig,
     RunConfig,
     TrainingConfig,
+    TrainingSection,
 )
 from ptycho_dist.legacy import (
     ExecutionConfigRefused,
@@ -88,13 +89,18 @@ def test_the_mapping_is_that_of_the_contract():
 def test_every_field_of_a_canonical_config_arrives():
     """LI-010"""
     data = DataConfig(train_data_file=Path("/a.npz"), block_size=4)
-    for config in (data, ModelConfig(), TrainingConfig()):
+    for config in (data, ModelConfig(), TrainingSection()):
         values = dataclass_to_legacy_dict(config)
         for field in dataclasses.fields(config):
             value = getattr(config, field.name)
             expected = str(value) if isinstance(value, Path) else value
             assert values[KEY_MAPPING.get(field.name, field.name)] == expected
         assert len(values) == len(dataclasses.fields(config))
+    flat = dataclass_to_legacy_dict(TrainingConfig(train_data_file=Path("/a.npz"), block_size=4))
+    for config in (data, ModelConfig(), TrainingSection()):
+        assert dataclass_to_legacy_dict(config).items() <= flat.items()
+    assert flat["output_prefix"] == "training_outputs"
+    assert "model" not in flat
 
 
 def test_where_the_probe_comes_from_is_not_the_probe():
@@ -166,7 +172,7 @@ def test_two_values_for_one_key_are_refused():
     """LI-013"""
 
     @dataclass(frozen=True, kw_only=True)
-    class Twice(TrainingConfig):
+    class Twice(TrainingSection):
         N: Any = 64
         model: Any = dataclasses.field(default_factory=ModelConfig)
 
@@ -199,13 +205,18 @@ def changed_execution(name):
     for leaf in leaves(hints[name]):
         if typing.get_origin(leaf) is typing.Literal:
             candidates += typing.get_args(leaf)
-        candidates += {bool: [True, False], int: [7, 33], float: [0.25], str: ["x"]}.get(leaf, [])
+        candidates += {bool: [True, False], int: [8, 33], float: [0.25], str: ["train_loss"]}.get(
+            leaf, []
+        )
+    candidates.append((3,))
     needs_workers = {} if name == "num_workers" else {"num_workers": 2}
     for value in candidates:
         if value != default:
             with contextlib.suppress(ValueError):
                 return PyTorchExecutionConfig(**{**needs_workers, name: value})
-    return pytest.fail(f"{name}: found no other value than {default!r}")
+    forged = PyTorchExecutionConfig()  # a field that has one value, as a hand could change it
+    object.__setattr__(forged, name, not default)
+    return forged
 
 
 @pytest.mark.parametrize("name", EXECUTION_FIELDS)

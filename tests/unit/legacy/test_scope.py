@@ -233,7 +233,7 @@ def test_the_digest_is_the_same_in_every_process_and_for_every_order(config):
         "from ptycho_dist.legacy import *\n"
         "config = RunConfig(name='other', data=DataConfig(train_data_file=Path('/data/train.npz')),"
         "model=ModelConfig(N=64, gridsize=3, n_filters_scale=1.0),"
-        "training=TrainingConfig(batch_size=8, nepochs=3, probe_trainable=True))\n"
+        "training=TrainingSection(batch_size=8, nepochs=3, probe_trainable=True))\n"
         "with LegacyScope(config) as scope: print(scope.digest)"
     )
     digests = {

@@ -51,8 +51,8 @@ def module_of(dataset, network=None, *, trainable=False, execution=None, **train
         {
             "name": "a",
             "data": {"train_data_file": "x.npz"},
-            "training": {"nepochs": 4, "batch_size": 5, "probe_trainable": trainable, **training},
-            "execution": {"learning_rate": 2e-3, **(execution or {})},
+            "training": {"nepochs": 4, "batch_size": 1, "probe_trainable": trainable, **training},
+            "execution": {"learning_rate": 2e-3, "accum_steps": 5, **(execution or {})},
         },
         "test",
     )
@@ -161,7 +161,11 @@ def test_every_parameter_has_a_gradient(scan_and_truth, architecture, groups):
     """DATA-091, REC-003: through canvas, network and learned probe; for no groups zeros."""
     dataset = dataset_of(scan_and_truth[0])
     torch.manual_seed(0)
-    config = ModelConfig(architecture=architecture, stages=2, n_filters_scale=0.125)
+    config = ModelConfig(
+        architecture=architecture,
+        n_filters_scale=0.125,
+        stages=2 if architecture == "unrolled" else 6,
+    )
     module = module_of(dataset, build_model(config), trainable=True, mae_weight=0.5)
     losses = module.losses(batch_of(dataset, *range(groups)))
     assert losses.shape == (groups,)

@@ -1,0 +1,125 @@
+"""What is wrong with a config, each fault with the field path that a person wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import get_type_hints
+
+from pydantic import ValidationError
+
+from ptycho_dist.config.run import RunConfig
+from ptycho_dist.errors import UserError
+
+_SHOULD_BE = "input should be "
+_RULE_OF_SECTIONS = re.compile(r"((?:[a-z]\w*\.)+\w+): (.*)")
+"""A rule that ties fields together names the one at fault itself."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a config: where (`resources.nodes`) and what."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(UserError):
+    """Everything wrong with a config, all at once."""
+
+    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+        self.source = source
+        self.faults = tuple(faults)
+        super().__init__("\n".join(f"{source}: {fault}" for fault in self.faults))
+
+
+def faults_of(error: ValidationError) -> Iterator[Fault]:
+    """The faults that pydantic found in a RunConfig, in words of the config."""
+    messages: dict[str, list[str]] = {}  # a union reports once per member
+    found: dict[str, str] = {}
+    for item in error.errors(include_url=False):
+        path = _field_path(item["loc"])
+        if item["type"] == "unexpected_keyword_argument":
+            messages[path], found[path] = [unknown_key_advice(path)], ""
+            continue
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "value_error" and (rule := _RULE_OF_SECTIONS.fullmatch(message)):
+            path, message = rule[1], rule[2]
+        elif item["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:
+            message = "missing, and without a default"
+        elif not isinstance(item["input"], dict) and "found" not in message:
+            text = json.dumps(item["input"], default=str)
+            found[path] = f"; found {text if len(text) <= 80 else text[:77] + '...'}"
+        message = message[0].lower() + message[1:] + _hint(path, item["type"])
+        of_path = messages.setdefault(path, [])
+        if of_path and message.startswith(_SHOULD_BE):
+            message = message.removeprefix(_SHOULD_BE)
+        if message not in of_path:
+            of_path.append(message)
+    for path, said in messages.items():
+        yield Fault(path, " or ".join(said) + found.get(path, ""))
+
+
+def _hint(path: str, kind: str) -> str:
+    if path == "resources.time" and kind == "string_type":
+        return '; write the time in quotes: "02:00:00"'
+    return ""
+
+
+@cache
+def sections() -> dict[str, type]:
+    """The sections of run.yaml and their classes."""
+    return {
+        name: hint
+        for name, hint in get_type_hints(RunConfig).items()
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type)
+    }
+
+
+def _field_path(location: tuple[int | str, ...]) -> str:
+    """`resources.nodes`, `environment.setup[1]`: the names that a person wrote.
+
+    Behind them pydantic puts its own (the member of a union, `[key]`), which are left out.
+    """
+    if not location:
+        return ""
+    own, rest = (2 if location[0] in sections() else 1), location
+    path = ".".join(str(part) for part in rest[:own])
+    for part in rest[own:]:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif path == "environment.env":
+            path += f".{part}"
+    return path
+
+
+def all_field_paths() -> Iterator[str]:
+    for field in dataclasses.fields(RunConfig):
+        yield field.name
+        if field.name in sections():
+            for inner in dataclasses.fields(sections()[field.name]):
+                yield f"{field.name}.{inner.name}"
+
+
+def unknown_key_advice(path: str) -> str:
+    section, _, key = path.rpartition(".")
+    known = list(all_field_paths())
+    siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == section]
+    elsewhere = [name for name in known if name.rpartition(".")[2] == key]
+    if elsewhere:
+        return f"unknown key here; {elsewhere[0]} has this name"
+    leaves = {name.rpartition(".")[2]: name for name in known}
+    leaves |= {name: f"{section}.{name}" if section else name for name in siblings}
+    for candidates, cutoff in ((siblings, 0.85), (leaves, 0.85), (siblings, 0.6), (leaves, 0.6)):
+        close = difflib.get_close_matches(key, candidates, n=1, cutoff=cutoff)
+        if close:
+            return f"unknown key; did you mean {leaves[close[0]]}?"
+    return f"unknown key; known here: {', '.join(sorted(siblings))}"
