@@ -17,9 +17,9 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.local.local import LocalJob
 
-from launcher.scrub import clean_environment
 from ptycho_dist.errors import ClusterUnreachable, UserError
 from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.job_variables import clean_environment
 from ptycho_dist.rundir.processes import LocalProcess
 
 _UNREACHABLE = ("Unable to contact slurm controller", "Connection refused")
@@ -57,7 +57,7 @@ class LocalScriptExecutor(submitit.LocalExecutor):
     def _submit_command(self, command: str) -> LocalJob:
         with (self._run.logs / "batch-local.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "launcher.local_cluster", str(self._run.path)],
+                [sys.executable, "-m", "ptycho_dist.runtime.local_cluster", str(self._run.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

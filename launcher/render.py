@@ -11,14 +11,7 @@ from pathlib import Path
 from launcher.plan import LaunchPlan
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE
-
-STALE_VARIABLES = (
-    "MASTER_ADDR MASTER_PORT RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK NODE_RANK "
-    "TORCHELASTIC_RUN_ID SLURM_CPU_BIND SLURM_CPU_BIND_LIST SLURM_CPU_BIND_TYPE "
-    "SLURM_CPU_BIND_VERBOSE SLURM_MEM_BIND SLURM_GPU_BIND SLURM_DISTRIBUTION "
-    "SLURM_MEM_PER_CPU SLURM_MEM_PER_GPU SLURM_EXPORT_ENV"
-)
-"""Left over from an interactive job or a login script, they would send the ranks astray."""
+from ptycho_dist.rundir.job_variables import STALE_VARIABLES
 
 
 def render(plan: LaunchPlan, run_path: Path) -> str:

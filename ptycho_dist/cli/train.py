@@ -1,9 +1,12 @@
-"""The command `ptycho-train`: train in this process, on one rank, without a launcher."""
+"""The command `ptycho-train` (`python -m ptycho_dist.train`): train without a launcher.
+
+Alone it starts the ranks that `--devices` asks for on this machine; under torchrun or srun each
+process is one rank of theirs.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -11,102 +14,264 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pydantic import ValidationError
 
-from ptycho_dist.config.load import load_run_data
-from ptycho_dist.config.world import world_of
+from ptycho_dist.cli.flags import Flag, add_flags, given_flags
+from ptycho_dist.cli.shared import (
+    TRAINING_FLAGS,
+    add_common_flags,
+    build_execution_config_from_args,
+    validate_paths,
+    warnings_in_one_line,
+)
+from ptycho_dist.config.contradictions import DataFacts, contradictions
+from ptycho_dist.config.factory import create_training_payload
+from ptycho_dist.config.faults import ConfigError, faults_of
+from ptycho_dist.config.load import LoadedConfig
+from ptycho_dist.config.world import World, world_of
+from ptycho_dist.config.yaml_text import parse_yaml
+from ptycho_dist.data.header import DataHeader, read_header
 from ptycho_dist.errors import UserError, one_line_errors
 from ptycho_dist.rundir import RunDirectory, prepare_run
 from ptycho_dist.rundir.planned import planned_fingerprints
+from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.stop import StopRequest
 
-FLAGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("--train_data_file", "data.train_data_file", {"metavar": "NPZ"}),
-    ("--test_data_file", "data.test_data_file", {"metavar": "NPZ"}),
-    ("--n_images", "data.n_groups", {"type": int, "metavar": "GROUPS"}),
-    ("--neighbor_count", "data.neighbor_count", {"type": int}),
-    ("--size", "model.N", {"type": int, "metavar": "N"}),
-    ("--gridsize", "model.gridsize", {"type": int}),
-    ("--n_filters_scale", "model.n_filters_scale", {"type": float}),
-    ("--max_epochs", "training.nepochs", {"type": int}),
-    ("--batch_size", "training.batch_size", {"type": int}),
-    ("--seed", "training.seed", {"type": int}),
-    ("--accelerator", "execution.accelerator", {}),
-    ("--learning-rate", "execution.learning_rate", {"type": float}),
-    ("--num-workers", "execution.num_workers", {"type": int}),
-    ("--accumulate-grad-batches", "execution.accum_steps", {"type": int}),
-    ("--precision", "execution.precision", {}),
-    ("--gradient-clip-val", "execution.gradient_clip_val", {"type": float}),
-    ("--threads", "resources.cpus_per_task", {"type": int}),
+PROGRAM = "ptycho-train"
+OWN_DEFAULT = f"{PROGRAM} default"
+N_IMAGES = 512
+
+CANONICAL_FLAGS = (
+    Flag("--n_images", "data.n_groups", None, note=f"{N_IMAGES}, or all where there are fewer"),
+    Flag("--n_subsample", "data.n_subsample"),
+    Flag("--subsample_seed", "data.subsample_seed"),
+    Flag("--neighbor_count", "data.neighbor_count"),
+    Flag("--block_size", "data.block_size"),
+    Flag("--size", "model.N", None, note="that of the training file"),
+    Flag("--gridsize", "model.gridsize", 2),
+    Flag("--architecture", "model.architecture"),
+    Flag("--model_type", "model.model_type"),
+    Flag("--n_filters_scale", "model.n_filters_scale"),
+    Flag("--amp_activation", "model.amp_activation"),
+    Flag("--object-big", "model.object_big"),
+    Flag("--probe-big", "model.probe_big"),
+    Flag("--probe-mask", "model.probe_mask"),
+    Flag("--max_epochs", "training.nepochs", 100),
+    Flag("--batch_size", "training.batch_size"),
+    Flag("--probe-trainable", "training.probe_trainable"),
+    Flag("--sequential_sampling", "training.sequential_sampling"),
+    Flag("--seed", "training.seed"),
 )
+LOSS_WEIGHTS = {
+    "poisson": {"training.nll_weight": 1.0, "training.mae_weight": 0.0},
+    "mae": {"training.nll_weight": 0.0, "training.mae_weight": 1.0},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train one run in `--output_dir`, which becomes its run directory.
 
     Returns:
-        Only on a mistake of the user, with 2; the rank itself leaves the process with 0
-        finished, 75 stopped on request, 1 failed.
+        2 on a mistake of the user; with `--devices 2` and more, alone, the code of the ranks. A
+        process that is itself a rank leaves with it: 0 finished, 75 stopped on request, 1 failed.
     """
     stop = StopRequest()
     stop.install(signal.SIGINT)  # Ctrl-C stops with a checkpoint, a second one at once
-    options = build_parser().parse_args(arguments)
-    return one_line_errors(options.debug, lambda: _train(options, stop))
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    given = given_flags(parser, arguments)
+    return one_line_errors(options.debug, lambda: _train(options, given, stop))
 
 
-def _train(options: argparse.Namespace, stop: StopRequest) -> int:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or int(os.environ.get("SLURM_NTASKS", "1")) > 1:
-        raise UserError(
-            "ptycho-train trains on one rank; several are started by "
-            "`ptycho-launch submit run.yaml --set resources.tasks_per_node=2`"
-        )
-    path = Path(os.path.abspath(options.output_dir))  # noqa: PTH100 - keeps symlinks
-    run = RunDirectory(path) if options.resume else _prepare(options, path)
-    if options.resume and run.result_json.exists():
-        raise UserError(f"{run.path}: the run has finished; there is nothing to resume")
-    run.config()
-    print(f"run directory: {run.path}", flush=True)
+def _train(options: argparse.Namespace, given: set[str], stop: StopRequest) -> int:  # noqa: RET503
+    place = RankEnvironment.detect()
+    run = RunDirectory(Path(os.path.abspath(options.output_dir)))  # noqa: PTH100 - keeps symlinks
+    if options.resume:
+        if run.result_json.exists():
+            raise UserError(f"{run.path}: the run has finished; there is nothing to resume")
+        run.config()
+        ranks = run.world().ranks
+    else:
+        with warnings_in_one_line(audible=place.rank == 0):
+            loaded, world = _resolve(options, given, place)
+        if place.rank == 0:
+            _prepare(run, loaded, world)
+        ranks = world.ranks
+    if place.rank == 0:
+        print(f"run directory: {run.path}", flush=True)
+    if place.world_size == 1 and ranks > 1:
+        from ptycho_dist.runtime.local_cluster import LocalJob
 
+        return LocalJob(run, in_foreground=True).run()
     from ptycho_dist.runtime.entry import run_rank
 
     run_rank([str(run.path)], stop)
 
 
-def _prepare(options: argparse.Namespace, path: Path) -> RunDirectory:
-    data: dict[str, Any] = {"name": "ptycho-train"}
-    origins = {}
-    for flag, dotted, _ in FLAGS:
-        value = getattr(options, flag.lstrip("-").replace("-", "_"))
+def _resolve(
+    options: argparse.Namespace, given: set[str], place: RankEnvironment
+) -> tuple[LoadedConfig, World]:
+    """The same on every rank: what is wrong is wrong for all, and all end at once."""
+    try:
+        execution = build_execution_config_from_args(options, "training")
+    except ValidationError as error:
+        raise ConfigError(PROGRAM, list(faults_of(error, ("execution",)))) from None
+    if options.train_data_file is None:
+        raise UserError(f"{PROGRAM}: --train_data_file is missing (or --resume)")
+    files = {"data.train_data_file": options.train_data_file}
+    if options.test_data_file is not None:
+        files["data.test_data_file"] = options.test_data_file
+    headers = {field: read_header(path) for field, path in files.items() if path.is_file()}
+    overrides, sources = _overrides(options, given, headers.get("data.train_data_file"))
+    for path, value in _world_of_processes(place, execution.devices, execution.num_nodes).items():
+        overrides.setdefault(path, value)
+        sources.setdefault(path, place.source)
+    if execution.accelerator in {"gpu", "cuda"}:
+        overrides.setdefault("resources.gpus_per_node", overrides["resources.tasks_per_node"])
+        sources.setdefault("resources.gpus_per_node", OWN_DEFAULT)
+    payload = create_training_payload(
+        options.train_data_file,
+        options.output_dir,
+        execution_config=execution,
+        overrides=overrides,
+        sources=sources,
+        source=PROGRAM,
+    )
+    config = payload.loaded.config
+    facts = {field: _facts(header) for field, header in headers.items()}
+    train = facts["data.train_data_file"]
+    world = world_of(config, train.n_patterns)
+    faults = list(contradictions(config, world, train, facts.get("data.test_data_file")))
+    if faults:
+        raise ConfigError(PROGRAM, faults)
+    return payload.loaded, world
+
+
+def _overrides(
+    options: argparse.Namespace, given: set[str], header: DataHeader | None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Field path → value, and → where it came from: flags, `--set`, defaults of this command."""
+    overrides: dict[str, Any] = {}
+    sources: dict[str, str] = {"data.train_data_file": "--train_data_file"}
+    for flag in TRAINING_FLAGS:
+        sources[flag.path] = flag.name if flag.key in given else OWN_DEFAULT
+    for path in ("execution.enable_checkpointing", "execution.enable_progress_bar"):
+        sources[path] = OWN_DEFAULT
+
+    def put(path: str, value: Any, source: str) -> None:
+        overrides[path], sources[path] = value, source
+
+    for flag in CANONICAL_FLAGS:
+        value = getattr(options, flag.key)
         if value is not None:
-            section, field = dotted.split(".")
-            data.setdefault(section, {})[field] = value
-            origins[dotted] = flag
-    text = yaml.safe_dump(json.loads(json.dumps(data)), sort_keys=False)
-    loaded = load_run_data(data, "ptycho-train", text, origins)
+            put(flag.path, value, flag.name if flag.key in given else OWN_DEFAULT)
+    for path, value in LOSS_WEIGHTS[options.torch_loss_mode].items():
+        put(path, value, "--torch-loss-mode" if "torch_loss_mode" in given else OWN_DEFAULT)
+    if options.test_data_file is not None:
+        put("data.test_data_file", str(options.test_data_file), "--test_data_file")
+    if header is not None:
+        if options.size is None:
+            put("model.N", header.N, "data file")
+        if options.n_images is None:
+            used = min(header.n_patterns, options.n_subsample or header.n_patterns)
+            put("data.n_groups", min(N_IMAGES, used), OWN_DEFAULT)
+    if options.threads is not None:
+        put("resources.cpus_per_task", options.threads, "--threads")
+    for text in options.overrides:
+        path, equals, value = text.partition("=")
+        if not equals or not path.strip():
+            raise UserError(f"--set {text}: section.field=value is expected")
+        put(path.strip(), parse_yaml(value, f"--set {path}"), "--set")
+    return overrides, sources
 
-    from ptycho_dist.data.header import read_header
 
-    header = read_header(loaded.config.data.train_data_file)
-    world = world_of(loaded.config, header.n_patterns)
-    plan = {"world": world.to_json(), "data": planned_fingerprints(loaded.config)}
-    return prepare_run(path, loaded, plan, None)
+def _world_of_processes(
+    place: RankEnvironment, devices: int | str, num_nodes: int | str
+) -> dict[str, int]:
+    """`resources` as the processes that were started say; alone, as the flags ask."""
+    if place.world_size == 1:
+        if num_nodes not in ("auto", 1):
+            raise UserError(
+                f"--num-nodes {num_nodes}: this process is alone; start it by srun or torchrun on "
+                "each node, or submit a run.yaml with ptycho-launch"
+            )
+        tasks = 1 if devices == "auto" else int(devices)
+        return {"resources.nodes": 1, "resources.tasks_per_node": tasks}
+    tasks, rest = divmod(place.world_size, place.nodes)
+    if rest:
+        raise UserError(
+            f"{place.source} started {place.world_size} ranks on {place.nodes} nodes; each node "
+            "needs as many as the others"
+        )
+    return {"resources.nodes": place.nodes, "resources.tasks_per_node": tasks}
+
+
+def _facts(header: DataHeader) -> DataFacts:
+    return DataFacts(header.n_patterns, header.N)
+
+
+def _prepare(run: RunDirectory, loaded: LoadedConfig, world: World) -> None:
+    data = loaded.config.data
+    validate_paths(data.train_data_file, data.test_data_file, run.path.parent)
+    plan: dict[str, Any] = {
+        "world": world.to_json(),
+        "data": planned_fingerprints(loaded.config),
+        "python": sys.executable,
+        "modules": [],
+        "variables": {},
+        "setup": [],
+        "walltime_s": None,
+        "signal_lead_s": None,
+    }
+    prepare_run(run.path, loaded, plan, None)
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Every flag of PtychoPINN's training command, and those of the ranks."""
     parser = argparse.ArgumentParser(
-        prog="ptycho-train",
-        description="Train a physics-informed network in this process, on one rank.",
-        epilog="Example: ptycho-train --train_data_file scan.npz --output_dir out --max_epochs 20",
+        prog=PROGRAM,
+        description="Train a physics-informed network: alone, with --devices ranks on this "
+        "machine, or as the ranks that torchrun or srun starts.",
+        epilog="Examples: ptycho-train --train_data_file scan.npz --output_dir out --devices 2 | "
+        "torchrun --nproc-per-node 2 -m ptycho_dist.train --train_data_file scan.npz "
+        "--output_dir out",
     )
-    for flag, dotted, options in FLAGS:
-        parser.add_argument(flag, help=f"{dotted} of run.yaml", **options)
-    parser.add_argument(
+    files = parser.add_argument_group("data and output")
+    files.add_argument(
+        "--train_data_file", type=Path, metavar="NPZ", help="scan file of the data contract"
+    )
+    files.add_argument("--test_data_file", type=Path, metavar="NPZ", help="for validation")
+    files.add_argument(
         "--output_dir", required=True, type=Path, metavar="DIR", help="becomes the run directory"
     )
-    parser.add_argument(
+    files.add_argument(
         "--resume", action="store_true", help="go on with the stopped run in --output_dir"
     )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    training = parser.add_argument_group("data, model, training")
+    add_flags(training, CANONICAL_FLAGS)
+    training.add_argument(
+        "--torch-loss-mode",
+        choices=tuple(LOSS_WEIGHTS),
+        default="poisson",
+        help="poisson: training.nll_weight 1; mae: training.mae_weight 1 (default: poisson)",
+    )
+    execution = parser.add_argument_group("execution")
+    add_flags(execution, TRAINING_FLAGS)
+    add_common_flags(execution, "training")
+    execution.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads of a rank [resources.cpus_per_task] (default: 1)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="SECTION.FIELD=VALUE",
+        help="any other field of run.yaml, above all flags (repeatable)",
+    )
     return parser
 
 

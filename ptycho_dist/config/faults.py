@@ -32,7 +32,7 @@ class Fault:
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
-class ConfigError(UserError):
+class ConfigError(UserError, ValueError):
     """Everything wrong with a config, all at once."""
 
     def __init__(self, source: str, faults: Sequence[Fault]) -> None:
@@ -41,12 +41,17 @@ class ConfigError(UserError):
         super().__init__("\n".join(f"{source}: {fault}" for fault in self.faults))
 
 
-def faults_of(error: ValidationError) -> Iterator[Fault]:
-    """The faults that pydantic found in a RunConfig, in words of the config."""
+def faults_of(error: ValidationError, section: tuple[str, ...] = ()) -> Iterator[Fault]:
+    """What pydantic found, in words of the config.
+
+    Args:
+        error: of a RunConfig, or of the class of one section.
+        section: its name, where it is that of one.
+    """
     messages: dict[str, list[str]] = {}  # a union reports once per member
     found: dict[str, str] = {}
     for item in error.errors(include_url=False):
-        path = _field_path(item["loc"])
+        path = _field_path((*section, *item["loc"]))
         if item["type"] == "unexpected_keyword_argument":
             messages[path], found[path] = [unknown_key_advice(path)], ""
             continue

@@ -12,16 +12,8 @@ import sys
 from pathlib import Path
 
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.attempt import begin_attempt, end_attempt
+from ptycho_dist.rundir.attempt import begin_attempt, end_attempt, slurm_nodes
 from ptycho_dist.rundir.layout import RunDirectory
-
-
-def _slurm_nodes() -> list[str]:
-    if "SLURM_JOB_NODELIST" not in os.environ:
-        return []
-    from submitit.slurm.slurm import SlurmJobEnvironment
-
-    return list(SlurmJobEnvironment().hostnames)
 
 
 def main(arguments: list[str]) -> int:
@@ -33,7 +25,7 @@ def main(arguments: list[str]) -> int:
                 print(f"{run.run_id} has already finished", file=sys.stderr)
                 return 0
             job_id = os.environ.get("SLURM_JOB_ID", str(os.getpid()))
-            attempt = begin_attempt(run, job_id=job_id, cluster="slurm", nodes=_slurm_nodes())
+            attempt = begin_attempt(run, job_id=job_id, cluster="slurm", nodes=slurm_nodes())
             print(f"{attempt.number:03d} {attempt.to_variable()}")
             return 0
         case ["end", directory, number, exit_code]:

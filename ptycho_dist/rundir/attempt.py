@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,20 @@ class Attempt:
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{ATTEMPT_VARIABLE} is not an attempt: {text!r}") from None
 
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Attempt:
+        """Of what `read_attempts` gives."""
+        return cls(record["number"], record["token"], record["host"], record["port"])
+
 
 def begin_attempt(
-    run: RunDirectory, *, job_id: str, cluster: str, nodes: list[str], host: str | None = None
+    run: RunDirectory,
+    *,
+    job_id: str,
+    cluster: str,
+    nodes: list[str],
+    host: str | None = None,
+    step: str | None = None,
 ) -> Attempt:
     """Record a new start; from here on no earlier attempt may commit anything.
 
@@ -69,6 +81,7 @@ def begin_attempt(
         cluster: `slurm` or `local`.
         nodes: their names, in the order of ranks.
         host: where rank 0 opens its store; None: the address of this node.
+        step: SLURM's number of the job step, by which its other ranks find the attempt.
     """
     host = host or rendezvous_host()
     token = secrets.token_hex(8)
@@ -81,6 +94,7 @@ def begin_attempt(
             "job_id": job_id,
             "cluster": cluster,
             "nodes": nodes,
+            "step": step,
             "cause": _cause(number),
             "started_at": time.time(),
             "ended_at": None,
@@ -164,6 +178,15 @@ def rendezvous_host() -> str:
         if name == node and address:
             return address.partition(":")[0]
     return node if _resolves(node) else socket.gethostname()
+
+
+def slurm_nodes() -> list[str]:
+    """The nodes of SLURM's job, in the order of ranks; none outside of one."""
+    if "SLURM_JOB_NODELIST" not in os.environ:
+        return []
+    from submitit.slurm.slurm import SlurmJobEnvironment
+
+    return list(SlurmJobEnvironment().hostnames)
 
 
 def free_port() -> int:

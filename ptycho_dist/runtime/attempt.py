@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 
 from ptycho_dist.errors import JoinError, UserError
-from ptycho_dist.rundir import Attempt, RunDirectory, begin_attempt
-from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE
+from ptycho_dist.rundir import Attempt, RunDirectory, begin_attempt, read_attempts
+from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE, slurm_nodes
 from ptycho_dist.rundir.processes import LocalProcess
 from ptycho_dist.runtime.environment import RankEnvironment
 
-TORCHRUN_TIMEOUT_S = 60
+HAND_OVER_TIMEOUT_S = 60
+"""File systems may show a new file to other nodes late."""
+POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -27,22 +30,24 @@ class OwnAttempt:
 def attempt_of(run: RunDirectory, environment: RankEnvironment) -> OwnAttempt:
     """The attempt that the batch script or the local cluster began; else one of our own.
 
-    Alone, a rank begins it by itself. Under torchrun rank 0 does, and hands it to the others
-    through torchrun's store.
+    Alone, a rank begins it by itself. Otherwise rank 0 does, and hands it to the others through
+    torchrun's store, or, in a job step of SLURM, through the run directory.
 
     Raises:
-        UserError: several ranks, and nobody has begun an attempt for them.
-        JoinError: torchrun's rank 0 does not hand it over in time.
+        UserError: several ranks that nothing tells of each other.
+        JoinError: rank 0 does not hand it over in time.
     """
     text = os.environ.get(ATTEMPT_VARIABLE)
     if text is not None:
         return OwnAttempt(Attempt.from_variable(text), begun_here=False)
     if environment.source == "torchrun":
         return _through_torchrun(run, environment)
+    if environment.source == "slurm" and environment.world_size > 1:
+        return _through_run_directory(run, environment)
     if environment.world_size > 1:
         raise UserError(
             f"{ATTEMPT_VARIABLE} is not set: several ranks are started by the script of the run "
-            f"({run.script.name}), by `ptycho-launch submit`, or by torchrun"
+            f"({run.script.name}), by `ptycho-launch submit`, by srun, or by torchrun"
         )
     return OwnAttempt(_begin(run, environment), begun_here=True)
 
@@ -63,7 +68,7 @@ def _through_torchrun(run: RunDirectory, environment: RankEnvironment) -> OwnAtt
                 environment.port,
                 is_master=first and not agent_has_it,
                 wait_for_workers=False,
-                timeout=timedelta(seconds=TORCHRUN_TIMEOUT_S),
+                timeout=timedelta(seconds=HAND_OVER_TIMEOUT_S),
             ),
         )
         if first:
@@ -78,7 +83,34 @@ def _through_torchrun(run: RunDirectory, environment: RankEnvironment) -> OwnAtt
         ) from None
 
 
+def _through_run_directory(run: RunDirectory, environment: RankEnvironment) -> OwnAttempt:
+    """The attempt of this job step, by its number: rank 0 begins it, the others look for it."""
+    if environment.rank == 0:
+        return OwnAttempt(_begin(run, environment), begun_here=True)
+    job_id = os.environ["SLURM_JOB_ID"]
+    deadline = time.monotonic() + HAND_OVER_TIMEOUT_S
+    while time.monotonic() < deadline:
+        records = read_attempts(run) if run.attempts.is_dir() else []
+        for record in reversed(records):
+            if (record["job_id"], record.get("step")) == (job_id, environment.step):
+                return OwnAttempt(Attempt.of_record(record), begun_here=False)
+        time.sleep(POLL_S)
+    raise JoinError(
+        f"rank {environment.rank} on {environment.node} sees no attempt of job step "
+        f"{job_id}.{environment.step} in {run.attempts} after {HAND_OVER_TIMEOUT_S} s: rank 0 has "
+        "not begun one, or this node does not see the directory"
+    )
+
+
 def _begin(run: RunDirectory, environment: RankEnvironment) -> Attempt:
+    if environment.step is not None:
+        return begin_attempt(
+            run,
+            job_id=os.environ["SLURM_JOB_ID"],
+            cluster="slurm",
+            nodes=slurm_nodes(),
+            step=environment.step,
+        )
     return begin_attempt(
         run,
         job_id=str(LocalProcess.of(os.getpid())),

@@ -26,6 +26,10 @@ class RankEnvironment:
     host: str | None = None
     """Where rank 0 opens its store, where the source says so (torchrun)."""
     port: int | None = None
+    nodes: int = 1
+    """Of the job step, or of torchrun."""
+    step: str | None = None
+    """SLURM's number of the job step."""
 
     @classmethod
     def detect(cls, environ: Mapping[str, str] = os.environ) -> RankEnvironment:
@@ -48,6 +52,8 @@ class RankEnvironment:
                     node_rank=int(environ["SLURM_NODEID"]),
                     node=environ.get("SLURMD_NODENAME", socket.gethostname()),
                     source="slurm",
+                    nodes=int(environ.get("SLURM_STEP_NUM_NODES", environ.get("SLURM_NNODES", 1))),
+                    step=environ["SLURM_STEP_ID"],
                 )
             if "RANK" in environ and "WORLD_SIZE" in environ:
                 return cls._from_torch(environ, "local")
@@ -66,6 +72,7 @@ class RankEnvironment:
             source=source,
             host=environ.get("MASTER_ADDR"),
             port=int(environ["MASTER_PORT"]) if "MASTER_PORT" in environ else None,
+            nodes=int(environ.get("GROUP_WORLD_SIZE", "1")),
         )
 
     def require(self, world: World) -> None:

@@ -10,7 +10,6 @@ MODULES = [
     "launcher.submit",
     "launcher.status",
     "launcher.cancel",
-    "launcher.local_cluster",
     "ptycho_dist.config",
     "ptycho_dist.legacy",
     "ptycho_dist.config.schema",

@@ -1,11 +1,16 @@
-"""The environment handed to a new job: nothing left over from another one."""
+"""Variables that belong to one job, and must not reach another."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from launcher.render import STALE_VARIABLES
-
+STALE_VARIABLES = (
+    "MASTER_ADDR MASTER_PORT RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK NODE_RANK "
+    "TORCHELASTIC_RUN_ID SLURM_CPU_BIND SLURM_CPU_BIND_LIST SLURM_CPU_BIND_TYPE "
+    "SLURM_CPU_BIND_VERBOSE SLURM_MEM_BIND SLURM_GPU_BIND SLURM_DISTRIBUTION "
+    "SLURM_MEM_PER_CPU SLURM_MEM_PER_GPU SLURM_EXPORT_ENV"
+)
+"""Left over from an interactive job or a login script, they would send the ranks astray."""
 PREFIXES = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_", "PMI_", "PMIX_", "OMPI_", "PTYCHO_DIST_")
 KEPT = frozenset({"SLURM_CONF"})
 """Which cluster to talk to; on some sites its only address."""

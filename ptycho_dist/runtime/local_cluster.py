@@ -1,8 +1,8 @@
 """The local cluster: the ranks of one run on this machine, without SLURM.
 
-`python -m launcher.local_cluster RUN_DIR` stands where the batch script and srun stand on a
-cluster: it begins the attempt, starts one process per rank with its environment, passes signals
-on, keeps the walltime, ends all ranks when one fails, and records the end.
+`python -m ptycho_dist.runtime.local_cluster RUN_DIR` stands where the batch script and srun stand
+on a cluster: it begins the attempt, starts one process per rank with its environment, passes
+signals on, keeps the walltime, ends all ranks when one fails, and records the end.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from launcher.scrub import clean_environment
 from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED
 from ptycho_dist.rundir import Attempt, RunDirectory, begin_attempt, end_attempt
 from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE
 from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.job_variables import clean_environment
 from ptycho_dist.rundir.processes import LocalProcess
 
 POLL_S = 0.05
@@ -39,8 +39,10 @@ _PR_SET_PDEATHSIG = 1
 class LocalJob:
     """The ranks of one attempt, as child processes."""
 
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self, run: RunDirectory, in_foreground: bool = False) -> None:
+        """`in_foreground`: a person waits in a terminal: rank 0 speaks there, and Ctrl-C stops."""
         self._run = run
+        self._in_foreground = in_foreground
         self._plan: dict[str, Any] = read_json(run.plan_json)
         self._world = run.world()
         self._ranks: list[subprocess.Popen[bytes]] = []
@@ -51,6 +53,8 @@ class LocalJob:
         """Run one attempt to its end; returns the exit code of the job."""
         for number in (signal.SIGTERM, signal.SIGUSR2):
             signal.signal(number, self._pass_on)
+        if self._in_foreground:
+            signal.signal(signal.SIGINT, self._ctrl_c)
         attempt = begin_attempt(
             self._run,
             job_id=str(LocalProcess.of(os.getpid())),
@@ -60,10 +64,13 @@ class LocalJob:
         logs: list[IO[bytes]] = []
         try:
             for rank in range(self._world.ranks):
-                logs.append(self._run.rank_log(attempt.number, rank).open("ab"))
-                self._ranks.append(self._start(rank, attempt, logs[-1]))
+                log: IO[bytes] | None = None
+                if rank > 0 or not self._in_foreground:
+                    log = self._run.rank_log(attempt.number, rank).open("ab")
+                    logs.append(log)
+                self._ranks.append(self._start(rank, attempt, log))
             for missed in self._passed_on:  # it came while the ranks were being started
-                self._signal_all(missed)
+                self._signal_all(signal.SIGUSR2 if missed == signal.SIGINT else missed)
             code = self._wait()
         except OSError as error:
             print(f"error: a rank cannot be started: {error}", flush=True)
@@ -74,7 +81,7 @@ class LocalJob:
                 log.close()
         return end_attempt(self._run, attempt.number, code)
 
-    def _start(self, rank: int, attempt: Attempt, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    def _start(self, rank: int, attempt: Attempt, log: IO[bytes] | None) -> subprocess.Popen[bytes]:
         environment = {
             **clean_environment(os.environ),
             **self._plan["variables"],
@@ -101,16 +108,19 @@ class LocalJob:
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if log else None,
             env=environment,
+            start_new_session=self._in_foreground,  # Ctrl-C comes here alone
             preexec_fn=_stop_with_parent,
         )
 
     def _wait(self) -> int:
         """Wait for all ranks; returns 0, or the exit code of the first that left with another."""
         began = time.monotonic()
-        signal_at = began + self._plan["walltime_s"] - self._plan["signal_lead_s"]
-        walltime_at = began + self._plan["walltime_s"]
+        walltime_at = signal_at = float("inf")
+        if self._plan["walltime_s"] is not None:
+            walltime_at = began + self._plan["walltime_s"]
+            signal_at = walltime_at - self._plan["signal_lead_s"]
         first_bad = 0
         while any(rank.poll() is None for rank in self._ranks):
             now = time.monotonic()
@@ -142,6 +152,12 @@ class LocalJob:
         self._signal_all(number)
         if number == signal.SIGTERM:
             self._kill_after(CANCEL_S)
+
+    def _ctrl_c(self, number: int, frame: FrameType | None) -> None:
+        """The first one stops with a checkpoint, the second at once."""
+        again = number in self._passed_on
+        self._passed_on.append(number)
+        self._signal_all(signal.SIGKILL if again else signal.SIGUSR2)
 
     def _kill_after(self, seconds: float) -> None:
         self._kill_at = min(self._kill_at, time.monotonic() + seconds)
