@@ -30,6 +30,11 @@ class RunError(Exception):
 class JoinError(RunError):
     """The ranks did not come together; the message names each rank that is at fault."""
 
+    def __init__(self, message: str, table: str = "") -> None:
+        super().__init__(message)
+        self.table = table
+        """Who differs in what, in lines of text, for a log."""
+
 
 class DivergedLoss(RunError):
     """The loss is no longer finite; nothing of it is committed."""

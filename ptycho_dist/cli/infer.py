@@ -23,6 +23,7 @@ from ptycho_dist.cli.shared import (
 from ptycho_dist.config.factory import InferencePayload, create_inference_payload
 from ptycho_dist.config.faults import ConfigError, faults_of
 from ptycho_dist.errors import EXIT_RUN_FAILED, RunError, UserError, one_line_errors
+from ptycho_dist.runtime.torch_required import require_torch
 
 if TYPE_CHECKING:  # torch takes seconds, and --help needs none
     from ptycho_dist.reconstruction.deliver import Delivered
@@ -55,6 +56,7 @@ def _infer(options: argparse.Namespace) -> int:
         payload = _payload(options)
     _require_files(payload)
 
+    require_torch()
     import torch
 
     from ptycho_dist.reconstruction.infer import infer
@@ -70,9 +72,8 @@ def _infer(options: argparse.Namespace) -> int:
         )
     if ranks > 1:  # the sums of the ranks meet on the CPU, whatever the device
         torch.distributed.init_process_group("gloo", timeout=_COLLECTIVE_TIMEOUT)
-    place_of_rank = torch.device(device.kind, device.index) if device.kind != "cpu" else "cpu"
     try:
-        inferred = infer(payload.inference, execution, torch.device(place_of_rank), rank, ranks)
+        inferred = infer(payload.inference, execution, device.torch, rank, ranks)
     except RunError as error:
         if payload.inference.debug:
             raise

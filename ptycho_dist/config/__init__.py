@@ -4,6 +4,7 @@ from ptycho_dist.config.data import DataConfig
 from ptycho_dist.config.environment import EnvironmentConfig
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.inference import InferenceConfig
+from ptycho_dist.config.legacy import LegacyConfig
 from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.config.resources import RequeueConfig, ResourcesConfig
 from ptycho_dist.config.run import RunConfig
@@ -13,6 +14,7 @@ __all__ = [
     "DataConfig",
     "EnvironmentConfig",
     "InferenceConfig",
+    "LegacyConfig",
     "ModelConfig",
     "PyTorchExecutionConfig",
     "RequeueConfig",

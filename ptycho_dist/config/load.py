@@ -173,6 +173,18 @@ def config_digest(config: RunConfig) -> str:
     return json_digest(run_config_to_json(config))
 
 
+def config_values(config: RunConfig) -> dict[str, str]:
+    """Field path → value, as JSON text: what two configs that differ are compared by."""
+    data = run_config_to_json(config)
+    values = {}
+    for path in _leaf_paths(data):
+        value: Any = data
+        for key in path.split("."):
+            value = value[key]
+        values[path] = json.dumps(value)
+    return values
+
+
 def json_digest(data: Any) -> str:
     """SHA-256 of plain data as canonical JSON.
 

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from ptycho_dist.config.data import DataConfig
 from ptycho_dist.config.environment import EnvironmentConfig
 from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.legacy import LegacyConfig
 from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.config.resources import RequeueConfig, ResourcesConfig
 from ptycho_dist.config.strictness import STRICT
@@ -35,6 +36,7 @@ class RunConfig:
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
     requeue: RequeueConfig = Field(default_factory=RequeueConfig)
     environment: EnvironmentConfig = Field(default_factory=EnvironmentConfig)
+    legacy: LegacyConfig = Field(default_factory=LegacyConfig)
     reconstruct: Annotated[
         bool,
         Field(description="Stitch the object of the training file when the training is done."),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,9 +81,16 @@ class RankBatchSampler(Sampler[list[int]]):
 
 
 def make_loader(
-    dataset: GroupDataset, sampler: RankBatchSampler, execution: PyTorchExecutionConfig, seed: int
+    dataset: GroupDataset,
+    sampler: RankBatchSampler,
+    execution: PyTorchExecutionConfig,
+    seed: int,
+    worker_init: Callable[[int], None],
 ) -> DataLoader[Any]:
-    """The loader of one rank; its own generator keeps it off the global random state."""
+    """The loader of one rank; its own generator keeps it off the global random state.
+
+    `worker_init` is called in each worker process with its number, before it reads anything.
+    """
     return DataLoader(
         dataset,
         batch_sampler=sampler,
@@ -91,14 +99,19 @@ def make_loader(
         pin_memory=execution.pin_memory,
         persistent_workers=execution.persistent_workers,
         prefetch_factor=execution.prefetch_factor,
-        worker_init_fn=_leave_signals_to_the_rank if execution.num_workers else None,
+        worker_init_fn=_WorkerStart(worker_init) if execution.num_workers else None,
         generator=torch.Generator().manual_seed(seed),
     )
 
 
-def _leave_signals_to_the_rank(worker: int) -> None:
-    """A worker that dies of a stop signal would take its rank down before the checkpoint."""
-    import signal
+class _WorkerStart:
+    """What a worker does first; an object, so that it can be pickled for spawned ones."""
 
-    for number in (signal.SIGUSR2, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    def __init__(self, then: Callable[[int], None]) -> None:
+        self._then = then
+
+    def __call__(self, worker: int) -> None:
+        """A worker that dies of a stop signal would take its rank down before the checkpoint."""
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        self._then(worker)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
+from ptycho_dist.differences import differing, in_words
 from ptycho_dist.legacy.digest import digest, listed, shown
 from ptycho_dist.legacy.errors import LegacyError, LegacyMismatch
 from ptycho_dist.legacy.scope import LegacyScope
@@ -42,27 +43,9 @@ def require_same_on_all_ranks(
         raise LegacyMismatch(f"the legacy values are not those of the run {when}: {listed(faults)}")
     if any(said != statements[0] for said in statements):
         of_ranks = [json.loads(text) for text in gather(json.dumps(prints))]
-        raise LegacyMismatch(f"the legacy values of the ranks differ {when}: {_table(of_ranks)}")
+        lines = [in_words(key, groups, shown) for key, groups in differing(of_ranks).items()]
+        raise LegacyMismatch(f"the legacy values of the ranks differ {when}: {listed(lines)}")
     try:
         scope.check()
     except LegacyError as error:
         raise LegacyError(f"{when}, on all ranks: {error}") from None
-
-
-def _table(of_ranks: Sequence[Mapping[str, str]]) -> str:
-    """`N: rank 1 has 64, ranks 0, 2 have 128; …`, the fewest ranks first."""
-    keys = sorted({key for prints in of_ranks for key in prints})
-    lines = []
-    for key in keys:
-        holders: dict[str | None, list[str]] = {}
-        for rank, prints in enumerate(of_ranks):
-            holders.setdefault(prints.get(key), []).append(str(rank))
-        if len(holders) > 1:
-            groups = sorted(holders.items(), key=lambda item: len(item[1]))
-            lines.append(f"{key}: {', '.join(_group(ranks, value) for value, ranks in groups)}")
-    return listed(lines)
-
-
-def _group(ranks: Sequence[str], value: str | None) -> str:
-    has = "rank {} has" if len(ranks) == 1 else "ranks {} have"
-    return f"{has.format(', '.join(ranks))} {shown(value)}"

@@ -11,6 +11,7 @@ from ptycho_dist.config.data import DataConfig
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.inference import InferenceConfig
 from ptycho_dist.errors import UserError
+from ptycho_dist.legacy import LegacyScope, require_same_on_all_ranks
 from ptycho_dist.reconstruction.deliver import Delivered
 from ptycho_dist.reconstruction.scan import ScanTask, reconstruct_scan
 from ptycho_dist.reconstruction.stitch import Worker, groups_at_once
@@ -58,10 +59,15 @@ def infer(
         truth_file=inference.truth_file,
         show_positions=inference.show_positions,
     )
-    worker = Worker(rank, ranks, device, Agreement(ranks), groups_at_once(execution))
-    delivered = reconstruct_scan(
-        trained.network, _probe_asked_for(inference, trained), task, worker
-    )
+    agreement = Agreement(ranks)
+    worker = Worker(rank, ranks, device, agreement, groups_at_once(execution))
+    canonical = dataclasses.replace(inference, model=trained.config.model)
+    legacy = trained.config.legacy
+    with LegacyScope(canonical, module=legacy.module, attribute=legacy.attribute) as scope:
+        require_same_on_all_ranks(scope, agreement.texts)
+        delivered = reconstruct_scan(
+            trained.network, _probe_asked_for(inference, trained), task, worker
+        )
     return Inferred(delivered, trained.passed_over)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import warnings
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 
@@ -20,45 +22,61 @@ class Device:
     name: str
     """The model, as the driver names it; `cpu` on a CPU."""
     index: int
+    identity: str = ""
+    """Of the physical GPU: no two ranks may have the same. Empty: ranks may share it."""
 
     @property
     def backend(self) -> str:
         """The collective backend of this device."""
         return "nccl" if self.kind == "cuda" else "gloo"
 
+    @property
+    def torch(self) -> torch.device:
+        """What tensors are moved to."""
+        return torch.device("cpu") if self.kind == "cpu" else torch.device(self.kind, self.index)
+
 
 def resolve_device(accelerator: str, *, local_rank: int, tasks_per_node: int, ranks: int) -> Device:
     """Turn the symbolic accelerator of the config into the device of this rank.
 
+    Where each rank sees all GPUs of its node it takes the one of its own number; where each sees
+    one alone (`--gpus-per-task=1`) it takes that. `auto` takes GPUs only where each rank of the
+    node has one, so that all decide alike; else MPS for a single rank; else the CPU, with a
+    warning (EC-041 to EC-046).
+
     Args:
         accelerator: `execution.accelerator`.
-        local_rank: the rank's number on its node; the index of its GPU, all being visible.
-        tasks_per_node: ranks on this node; `auto` takes GPUs only where each has one, so that
-            all ranks of a node decide alike.
+        local_rank: the rank's number on its node.
+        tasks_per_node: ranks on this node.
         ranks: world size.
 
     Raises:
         UserError: the device that the config asks for is not here, or cannot join several ranks.
     """
     if accelerator == "tpu":
-        raise UserError("execution.accelerator: tpu needs torch_xla, which is not supported")
+        _refuse_tpu()
     visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if accelerator in {"gpu", "cuda"} or (accelerator == "auto" and visible >= tasks_per_node):
-        if local_rank >= visible:
+    by_name = accelerator in {"gpu", "cuda"}
+    if by_name or (accelerator == "auto" and _one_for_each(visible, tasks_per_node)):
+        alone = visible == 1 and tasks_per_node > 1
+        index = 0 if alone else local_rank
+        if index >= visible:
             raise UserError(
                 f"execution.accelerator: {accelerator}: this is task {local_rank} of its node and "
                 f"{visible} GPUs are visible (CUDA_VISIBLE_DEVICES="
                 f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'unset')!r}); set "
                 "resources.gpus_per_node to the tasks per node, or use accelerator: cpu"
             )
-        return Device("cuda", torch.cuda.get_device_name(local_rank), local_rank)
-    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
-        if not torch.backends.mps.is_available():
-            raise UserError("execution.accelerator: mps is not available on this machine")
-        if ranks == 1:
-            return Device("mps", "mps", 0)
-        if accelerator == "mps":
-            raise UserError(f"execution.accelerator: mps cannot join {ranks} ranks; use cpu")
+        return _cuda(index, ranks)
+    mps = torch.backends.mps.is_available()
+    if accelerator == "mps" and not mps:
+        raise UserError(
+            "execution.accelerator: mps is not available on this machine; use auto or cpu"
+        )
+    if accelerator == "mps" and ranks > 1:
+        raise UserError(f"execution.accelerator: mps cannot join {ranks} ranks; use cpu, or 1 rank")
+    if mps and ranks == 1 and accelerator != "cpu":
+        return Device("mps", "mps", 0)
     if accelerator == "auto":
         warnings.warn(
             f"POLICY-001: {visible} GPUs are visible to the {tasks_per_node} ranks of this node, "
@@ -66,3 +84,32 @@ def resolve_device(accelerator: str, *, local_rank: int, tasks_per_node: int, ra
             stacklevel=2,
         )
     return Device("cpu", "cpu", 0)
+
+
+def _one_for_each(visible: int, tasks_per_node: int) -> bool:
+    """Whether each rank of this node has a GPU of its own, by what any of them can tell."""
+    if visible >= tasks_per_node:
+        return True
+    on_node = os.environ.get("SLURM_GPUS_ON_NODE", "0")
+    each_its_own = on_node.isdecimal() and int(on_node) >= tasks_per_node
+    return visible == 1 and (each_its_own or os.environ.get("SLURM_GPUS_PER_TASK") == "1")
+
+
+def _cuda(index: int, ranks: int) -> Device:
+    name = torch.cuda.get_device_name(index)
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if ranks > 1 and (" MIG " in f" {name} " or "MIG-" in listed):
+        raise UserError(
+            f"execution.accelerator: {name} is a MIG slice (CUDA_VISIBLE_DEVICES={listed!r}); "
+            f"NCCL cannot join {ranks} ranks on slices: use whole GPUs, or 1 rank"
+        )
+    identity = getattr(torch.cuda.get_device_properties(index), "uuid", "")
+    return Device("cuda", name, index, str(identity))
+
+
+def _refuse_tpu() -> NoReturn:
+    if importlib.util.find_spec("torch_xla") is None:
+        reason = "tpu needs torch_xla, which is not installed"
+    else:
+        reason = "torch_xla is installed, but the ranks of this version run on none"
+    raise UserError(f"execution.accelerator: {reason}; use auto, cpu or cuda")

@@ -29,6 +29,22 @@ class Agreement:
         dist.all_reduce(tensor, group=self._group)
         return tensor.tolist()
 
+    def texts(self, text: str) -> list[str]:
+        """The texts of all ranks, in rank order; blocks until all have spoken."""
+        if self._ranks == 1:
+            return [text]
+        own = torch.tensor(list(text.encode()), dtype=torch.uint8)
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self._ranks)]
+        dist.all_gather(lengths, torch.tensor([len(own)]), group=self._group)
+        longest = int(max(lengths))
+        parts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self._ranks)]
+        padded = torch.nn.functional.pad(own, (0, longest - len(own)))
+        dist.all_gather(parts, padded, group=self._group)
+        return [
+            bytes(part[: int(length)].tolist()).decode()
+            for part, length in zip(parts, lengths, strict=True)
+        ]
+
     def sum_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum of a tensor over all ranks, on the device it came from; blocks until all are in."""
         if self._ranks == 1:

@@ -7,12 +7,16 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from ptycho_dist.config.load import config_digest
-from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, RunError, UserError
+from ptycho_dist.config.load import config_digest, config_values
+from ptycho_dist.config.run import RunConfig
+from ptycho_dist.config.world import World
+from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, JoinError, RunError, UserError
+from ptycho_dist.legacy import LegacyScope, require_same_on_all_ranks
 from ptycho_dist.rundir import Attempt, LedgerWriter, RunDirectory, end_attempt
 from ptycho_dist.rundir.ledger import rank_writer
 from ptycho_dist.rundir.planned import plan_digest, require_planned_data
@@ -21,6 +25,7 @@ from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.report import RankReport
 from ptycho_dist.runtime.stop import StopRequest
 from ptycho_dist.runtime.threads import announce_threads
+from ptycho_dist.runtime.torch_required import require_torch
 
 if TYPE_CHECKING:  # torch takes seconds: the rank shows that it lives first
     from torch.distributed import Store
@@ -43,6 +48,8 @@ def run_rank(arguments: list[str], stop: StopRequest) -> NoReturn:
         code = _begin_live_end(run, environment, report, stop)
     except UserError as error:
         code = _fail(report, str(error), error.exit_code)
+    except JoinError as error:
+        code = _fail(report, str(error), EXIT_RUN_FAILED, error.table)
     except RunError as error:
         code = _fail(report, str(error), EXIT_RUN_FAILED)
     except BaseException as error:
@@ -54,7 +61,7 @@ def _begin_live_end(
     run: RunDirectory, environment: RankEnvironment, report: RankReport, stop: StopRequest
 ) -> int:
     if environment.source == "torchrun":  # its store is torch's
-        _require_torch()
+        require_torch()
     own = attempt_of(run, environment)
     report.attempt = own.attempt.number
     if not own.begun_here:
@@ -81,19 +88,37 @@ def _live(
         level=logging.INFO,
         format=f"%(asctime)s rank {environment.rank} %(levelname)s %(message)s",
     )
+    warnings.showwarning = _warning_in_one_line
     report.say("starting")
     config = run.config()
     world = run.world()
     environment.require(world)
     announce_threads(world.threads_per_rank)
 
+    with LegacyScope(
+        config, module=config.legacy.module, attribute=config.legacy.attribute
+    ) as scope:  # CONFIG-001: before any data is read, or any legacy consumer could look
+        return _join_and_train(run, config, world, environment, attempt, scope, report, stop)
+
+
+def _join_and_train(
+    run: RunDirectory,
+    config: RunConfig,
+    world: World,
+    environment: RankEnvironment,
+    attempt: Attempt,
+    scope: LegacyScope,
+    report: RankReport,
+    stop: StopRequest,
+) -> int:
     # Everything heavy is imported here, after the rank has shown that it lives.
-    _require_torch()
+    require_torch()
     from ptycho_dist.runtime.accelerator import resolve_device
+    from ptycho_dist.runtime.agreement import Agreement
     from ptycho_dist.runtime.process_group import address_towards, open_process_group
     from ptycho_dist.runtime.rendezvous import Hello, join_world
     from ptycho_dist.runtime.threads import set_threads
-    from ptycho_dist.runtime.versions import package_versions
+    from ptycho_dist.runtime.versions import package_versions, torch_libraries
 
     threads = set_threads(world.threads_per_rank)
     device = resolve_device(
@@ -115,10 +140,16 @@ def _live(
             "attempt": attempt.token,
             "threads per rank": str(threads),
             **package_versions(),
+            **torch_libraries(),
         },
+        config=config_values(config),
+        device_identity=device.identity,
     )
     joined = join_world(run, environment, attempt, hello, config.execution.join_timeout_s)
     with LedgerWriter(run, attempt.number, rank_writer(environment.rank)) as ledger:
+        timeout_s = config.execution.collective_timeout_s
+        joined.store.set_timeout(timedelta(seconds=timeout_s))  # the others may wait for rank 0
+        grouped = world.ranks > 1 or config.execution.strategy == "ddp"
         ledger.append(
             "joined",
             rank=environment.rank,
@@ -128,50 +159,67 @@ def _live(
             source=environment.source,
             device=device.kind,
             device_name=device.name,
+            strategy="ddp" if grouped else "single device",
+            backend=device.backend if grouped else None,
             threads=threads,
         )
-        timeout_s = config.execution.collective_timeout_s
-        joined.store.set_timeout(timedelta(seconds=timeout_s))  # the others may wait for rank 0
-        if world.ranks > 1 or config.execution.strategy == "ddp":
+        ledger.append("legacy_scope", mode=scope.mode, address=scope.address, digest=scope.digest)
+        if grouped:
             open_process_group(environment, joined, device.backend, timeout_s)
-        from ptycho_dist.training.fit import train
-
+        agreement = Agreement(world.ranks)
         try:
-            outcome = train(run, config, world, environment, joined, device, stop, ledger, report)
+            require_same_on_all_ranks(scope, agreement.texts)
+            from ptycho_dist.training.fit import train
+
+            outcome = train(
+                run,
+                config,
+                world,
+                environment,
+                joined,
+                device,
+                agreement,
+                scope,
+                stop,
+                ledger,
+                report,
+            )
         except BaseException as error:
             ledger.append("failed", reason=f"{type(error).__name__}: {error}"[:2000])
             raise
-        _leave_together(joined.store, environment.world_size, outcome)
+        _leave_together(joined.store, environment, outcome)
         return EXIT_STOPPED if outcome == "stopped" else 0
 
 
-def _leave_together(store: Store, world_size: int, outcome: str) -> None:
+def _leave_together(store: Store, environment: RankEnvironment, outcome: str) -> None:
     """Wait, within a limit, until every rank is at its very end.
 
     srun kills the other ranks as soon as one has left with 75: they must have nothing left to do.
+    When all have finished, rank 0 leaves last: its store goes with it, and torch would fill the
+    others' logs with that.
     """
     deadline = time.monotonic() + 20
     try:
-        store.add("at-the-end", 1)
-        while time.monotonic() < deadline:
-            if store.add("at-the-end", 0) >= world_size:
-                return
-            time.sleep(0.02)
+        _wait_for_all(store, "at-the-end", environment.world_size, deadline)
+        if outcome == "finished":
+            wanted = environment.world_size if environment.rank == 0 else 0
+            _wait_for_all(store, "leaving", wanted, min(deadline, time.monotonic() + 2))
+    except TimeoutError:
+        logging.warning("some ranks did not come to the end (%s) within 20 s", outcome)
     except RuntimeError:
         return  # rank 0 and its store have left: it saw every rank at the end
-    logging.warning("some ranks did not come to the end (%s) within 20 s", outcome)
 
 
-def _require_torch() -> None:
-    """POLICY-001: without torch nothing can be done, and the reason must reach the other ranks."""
-    try:
-        import torch  # noqa: F401
-    except (ImportError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"POLICY-001: torch cannot be imported by {sys.executable}: {reason}; install it in "
-            "the ranks' environment: pip install 'torch>=2.2'"
-        ) from None
+def _wait_for_all(store: Store, key: str, ranks: int, deadline: float) -> None:
+    store.add(key, 1)
+    while store.add(key, 0) < ranks:
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.02)
+
+
+def _warning_in_one_line(message: Warning | str, *_: object, **__: object) -> None:
+    logging.warning("%s", " ".join(str(message).split()))
 
 
 def _crash(report: RankReport | None, error: BaseException) -> int:
@@ -180,8 +228,10 @@ def _crash(report: RankReport | None, error: BaseException) -> int:
     return _fail(report, f"{type(error).__name__}: {first_line}", EXIT_RUN_FAILED)
 
 
-def _fail(report: RankReport | None, reason: str, code: int) -> int:
+def _fail(report: RankReport | None, reason: str, code: int, table: str = "") -> int:
     print(f"error: {reason}", file=sys.stderr)
+    if table:
+        print(table, file=sys.stderr)
     if report is not None:
         report.say("failed", reason=reason)
     return code

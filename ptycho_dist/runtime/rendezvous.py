@@ -15,6 +15,7 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
+from ptycho_dist.differences import as_table, differing, in_words
 from ptycho_dist.errors import JoinError, UserError
 from ptycho_dist.rundir import Attempt, RunDirectory, read_attempts, read_heartbeats
 from ptycho_dist.runtime.environment import RankEnvironment
@@ -33,6 +34,10 @@ class Hello:
     address: str | None
     """The address of this node's interface towards rank 0."""
     must_agree: dict[str, str]
+    config: dict[str, str]
+    """Field path → value, as JSON: looked at where the digests of the configs differ."""
+    device_identity: str = ""
+    """Of its GPU, which no other rank of the job may have."""
 
 
 @dataclass(frozen=True)
@@ -69,29 +74,31 @@ def join_world(
         store = _open_store(attempt, timeout_s)
     else:
         store = _reach_store(environment, attempt, timeout_s)
-    store.set(f"hello/{environment.rank}", json.dumps(asdict(hello)))
+    said = asdict(hello)
+    store.set(f"config/{environment.rank}", json.dumps(said.pop("config")))
+    store.set(f"hello/{environment.rank}", json.dumps(said))
     if environment.rank == 0:
-        problem = _judge(run, environment.world_size, attempt, store, timeout_s)
-        store.set("verdict", json.dumps(problem))
+        problem, table = _judge(run, environment.world_size, attempt, store, timeout_s)
+        store.set("verdict", json.dumps([problem, table]))
         if problem:
             _let_others_read(store, environment.world_size)
     else:
         try:
             store.wait(["verdict"], timedelta(seconds=timeout_s + VERDICT_GRACE_S))
-            problem = json.loads(store.get("verdict"))
+            problem, table = json.loads(store.get("verdict"))
         except (RuntimeError, dist.DistError) as error:
             raise JoinError(f"rank 0 left before it said who is missing: {_line(error)}") from None
         if problem:
             store.add("verdict-read", 1)
     if problem:
-        raise JoinError(problem)
+        raise JoinError(problem, table)
     return Joined(store, attempt, _address_of_another_node(store, environment))
 
 
 def _address_of_another_node(store: dist.Store, environment: RankEnvironment) -> str | None:
     """Rank 0's node is reached by the others; it reaches the last rank's node in turn."""
-    last = Hello(**json.loads(store.get(f"hello/{environment.world_size - 1}")))
-    first = Hello(**json.loads(store.get("hello/0")))
+    last = _hello(store, environment.world_size - 1)
+    first = _hello(store, 0)
     if first.node == last.node:
         return None
     return last.address if environment.node == first.node else first.address
@@ -146,22 +153,22 @@ def _reach_store(environment: RankEnvironment, attempt: Attempt, timeout_s: floa
 
 def _judge(
     run: RunDirectory, world_size: int, attempt: Attempt, store: dist.Store, timeout_s: float
-) -> str:
-    """Rank 0: wait for all hellos and compare them; returns what is wrong, or nothing."""
+) -> tuple[str, str]:
+    """Rank 0: wait for all hellos and compare them; what is wrong in a line and a table, or ""."""
     deadline = time.monotonic() + timeout_s
     missing = list(range(world_size))
     while missing:
         missing = [rank for rank in missing if not store.check([f"hello/{rank}"])]
         failed = _failed_ranks(run, attempt, missing)
         if failed:
-            return "; ".join(f"rank {rank}: {reason}" for rank, reason in failed.items())
+            return "; ".join(f"rank {rank}: {reason}" for rank, reason in failed.items()), ""
         if not missing:
             break
         if time.monotonic() > deadline:
-            return "; ".join(_absence(run, attempt, rank, timeout_s) for rank in missing)
+            return "; ".join(_absence(run, attempt, rank, timeout_s) for rank in missing), ""
         time.sleep(POLL_S)
-    hellos = [Hello(**json.loads(store.get(f"hello/{rank}"))) for rank in range(world_size)]
-    return _disagreement(hellos)
+    hellos = [_hello(store, rank) for rank in range(world_size)]
+    return _disagreement(hellos, store)
 
 
 def _failed_ranks(run: RunDirectory, attempt: Attempt, missing: list[int]) -> dict[int, str]:
@@ -192,16 +199,47 @@ def _planned_node(run: RunDirectory, rank: int) -> str:
     return f" on {nodes[index]}" if index < len(nodes) else ""
 
 
-def _disagreement(hellos: list[Hello]) -> str:
-    """Which ranks differ from rank 0, and in what; empty: all agree."""
-    problems = []
-    for key, expected in hellos[0].must_agree.items():
-        others = {h.rank: (h.node, h.must_agree.get(key)) for h in hellos[1:]}
-        for rank, (node, found) in others.items():
-            if found != expected:
-                first = f"rank 0 on {hellos[0].node} has {expected}"
-                problems.append(f"{key}: {first}, rank {rank} on {node} has {found}")
-    return "the ranks differ: " + "; ".join(problems[:8]) if problems else ""
+def _disagreement(hellos: list[Hello], store: dist.Store) -> tuple[str, str]:
+    """Which ranks differ, and in what, in a line and a table; two empty texts: all agree."""
+    shared = _shared_gpu(hellos)
+    if shared:
+        return shared, ""
+    found = differing([hello.must_agree for hello in hellos])
+    if "config" in found:
+        of_ranks = [json.loads(store.get(f"config/{hello.rank}")) for hello in hellos]
+        fields = differing(of_ranks)
+        found = {key: groups for key, groups in found.items() if key != "config"} | fields
+    if not found:
+        return "", ""
+
+    def node_of(rank: int) -> str:
+        return hellos[rank].node
+
+    lines = [in_words(key, groups, _shown, node_of) for key, groups in found.items()]
+    return f"the ranks differ: {'; '.join(lines[:8])}", as_table(found, _shown, node_of)
+
+
+def _shared_gpu(hellos: list[Hello]) -> str:
+    """Two ranks on one GPU: NCCL would refuse them, or hang, without saying so."""
+    holders: dict[str, Hello] = {}
+    for hello in hellos:
+        other = holders.setdefault(hello.device_identity or f"rank {hello.rank}", hello)
+        if other is not hello:
+            return (
+                f"ranks {other.rank} and {hello.rank} on {hello.node} have the same GPU "
+                f"({hello.device_identity}); set resources.gpus_per_node to the tasks per node, "
+                "or bind one GPU to each task (--gpus-per-task=1)"
+            )
+    return ""
+
+
+def _hello(store: dist.Store, rank: int) -> Hello:
+    return Hello(**json.loads(store.get(f"hello/{rank}")), config={})
+
+
+def _shown(value: str | None) -> str:
+    text = "nothing" if value is None else value
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _let_others_read(store: dist.Store, world_size: int) -> None:

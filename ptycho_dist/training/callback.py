@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -44,6 +45,7 @@ class RunCallback(Callback):
         ledger: LedgerWriter,
         report: RankReport,
         early_stop_patience: int,
+        require_same_globals: Callable[[str], None],
     ) -> None:
         self._run = run
         self._world = world
@@ -52,6 +54,7 @@ class RunCallback(Callback):
         self._agreement = agreement
         self._ledger = ledger
         self._report = report
+        self._require_same_globals = require_same_globals
         self._rows: list[Row] = []
         self._epoch_sums = [0.0, 0.0]  # loss and samples of this epoch, all ranks, as committed
         self._consumed: list[list[int]] = []  # ranges since the last commit, this rank
@@ -96,6 +99,7 @@ class RunCallback(Callback):
         self._say(trainer, "training")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._require_same_globals(f"before epoch {_data(trainer).position.epoch}")
         self._epoch_began = time.monotonic()
         self._epoch_seconds = 0.0
 
@@ -195,6 +199,7 @@ class RunCallback(Callback):
         """All ranks save together; each first notes which samples the checkpoint stands for."""
         began = time.monotonic()
         step = trainer.global_step
+        self._require_same_globals(f"before the checkpoint of step {step}")
         self._ledger.append("consumed", step=step, epoch=epoch, ranges=self._consumed)
         self._consumed = []
         trainer.save_checkpoint(self._run.checkpoints / checkpoint_name(step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
@@ -18,8 +19,10 @@ from ptycho_dist.errors import DataError
 class PtychoData(LightningDataModule):
     """Training and, where there is any, validation data of one rank."""
 
-    def __init__(self, config: RunConfig, world: World, rank: int) -> None:
-        """Read and check the files.
+    def __init__(
+        self, config: RunConfig, world: World, rank: int, worker_init: Callable[[int], None]
+    ) -> None:
+        """Read and check the files; `worker_init` as in make_loader.
 
         Raises:
             DataError: a file is not what the data contract promises, or has another detector
@@ -27,6 +30,7 @@ class PtychoData(LightningDataModule):
         """
         super().__init__()
         self._config = config
+        self._worker_init = worker_init
         self._rank = rank
         self._world = world
         data = config.data
@@ -75,4 +79,7 @@ class PtychoData(LightningDataModule):
         )
 
     def _loader(self, dataset: GroupDataset, sampler: RankBatchSampler) -> DataLoader[Any]:
-        return make_loader(dataset, sampler, self._config.execution, self._config.training.seed)
+        config = self._config
+        return make_loader(
+            dataset, sampler, config.execution, config.training.seed, self._worker_init
+        )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from ptycho_dist.checkpoint.catalog import checkpoint_name
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.reconstruction.scan import ScanTask, reconstruct_scan
@@ -47,8 +45,7 @@ def reconstruct_at_end(
         if agreement.any(stop.requested):
             raise StoppedOnRequest(step)
 
-    place = torch.device(device.kind, device.index) if device.kind != "cpu" else torch.device("cpu")
-    module = module.to(place).eval()
+    module = module.to(device.torch).eval()
     learned = module.physics.probe_PHW if config.training.probe_trainable else None
     task = ScanTask(
         data_file=config.data.train_data_file,
@@ -59,7 +56,11 @@ def reconstruct_at_end(
         folder=run.reconstruction,
     )
     worker = Worker(
-        environment.rank, environment.world_size, place, agreement, groups_at_once(config.execution)
+        environment.rank,
+        environment.world_size,
+        device.torch,
+        agreement,
+        groups_at_once(config.execution),
     )
     delivered = reconstruct_scan(module.network, learned, task, worker, stop_if_agreed)
     return {} if delivered is None else {"reconstruction": delivered.metrics["reconstruction"]}

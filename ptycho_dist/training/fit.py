@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import Any, Literal
 
 import torch.distributed as dist
@@ -12,6 +13,7 @@ from ptycho_dist.checkpoint.catalog import newest_whole, sweep
 from ptycho_dist.checkpoint.io import RunCheckpointIO
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
+from ptycho_dist.legacy import LegacyScope, require_same_on_all_ranks
 from ptycho_dist.rundir import LedgerWriter, RunDirectory
 from ptycho_dist.rundir.files import write_json_atomic
 from ptycho_dist.runtime.accelerator import Device
@@ -37,6 +39,8 @@ def train(
     environment: RankEnvironment,
     joined: Joined,
     device: Device,
+    agreement: Agreement,
+    scope: LegacyScope,
     stop: StopRequest,
     ledger: LedgerWriter,
     report: RankReport,
@@ -46,13 +50,22 @@ def train(
     Raises:
         UserError: the data is not what the contract promises, or every checkpoint is damaged.
         SupersededAttempt: a later attempt has taken the run over.
+        LegacyError: the legacy globals are no longer those of the config, or of all ranks.
     """
     began = time.monotonic()
     rank = environment.rank
-    data = PtychoData(config, world, rank)
-    agreement = Agreement(world.ranks)
+    require_same_globals = partial(_require_same_globals, scope, agreement)
+    data = PtychoData(config, world, rank, scope.worker_init)
     callback = RunCallback(
-        run, world, rank, stop, agreement, ledger, report, config.execution.early_stop_patience
+        run,
+        world,
+        rank,
+        stop,
+        agreement,
+        ledger,
+        report,
+        config.execution.early_stop_patience,
+        require_same_globals,
     )
     trainer = build_trainer(
         config,
@@ -105,6 +118,7 @@ def train(
             ledger.append("stopped", step=stopped.step)
             report.say("stopped", step=stopped.step)
             return "stopped"
+    require_same_globals("at the end")
     if rank == 0:
         # an attempt that was killed between the last checkpoint and its row
         write_metrics(run.metrics / "metrics.csv", callback.rows)
@@ -128,6 +142,10 @@ def train(
         loss=callback.rows[-1]["train_loss"],
     )
     return "finished"
+
+
+def _require_same_globals(scope: LegacyScope, agreement: Agreement, when: str) -> None:
+    require_same_on_all_ranks(scope, agreement.texts, when)
 
 
 def _checkpoint_of_all(run: RunDirectory, store: dist.Store, rank: int, ranks: int) -> str | None:

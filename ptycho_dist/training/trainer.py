@@ -30,6 +30,8 @@ _HARMLESS_WARNINGS = (
     ".*`srun` command is available on your system but is not used.*",
     # One channel more or less: a copy of nine numbers.
     ".*Grad strides do not match bucket view strides.*",
+    # There is no validation data.
+    ".*Total length of `list` across ranks is zero.*",
     # Between Lightning's own parts.
     ".*isinstance\\(treespec, LeafSpec\\).*",
 )
@@ -110,9 +112,7 @@ def _strategy(
 ) -> Strategy:
     if world.ranks == 1 and config.execution.strategy == "auto":
         return SingleDeviceStrategy(
-            torch.device(device.kind, device.index)
-            if device.kind != "cpu"
-            else torch.device("cpu"),
+            device.torch,
             checkpoint_io=checkpoint_io,
         )
     return DDPStrategy(

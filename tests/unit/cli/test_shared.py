@@ -128,7 +128,7 @@ def test_switches_and_deprecated_flags():
             parsed("training", "--disable_mlflow", "--logger", "csv")
         )
     assert (silent.logger_backend, silent.enable_progress_bar) == ("none", False)
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="use --accelerator gpu"):
         cuda = build_execution_config_from_args(
             parsed("inference", "--device", "cuda"), "inference"
         )

@@ -1,5 +1,8 @@
-"""The device is resolved on the rank (LP-016, POLICY-001). A GPU cannot be had here: torch's
-answers about GPUs are replaced, nothing else."""
+"""The device is resolved on the rank (LP-016, EC-040 to EC-046, POLICY-001). A GPU cannot be had
+here: torch's answers about GPUs are replaced, nothing else."""
+
+import importlib.util
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,12 +13,19 @@ from ptycho_dist.runtime.accelerator import resolve_device
 
 @pytest.fixture
 def gpus(monkeypatch):
-    def pretend(count):
+    def pretend(count, name="GPU {}", first=0):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-        monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: name.format(index))
+        monkeypatch.setattr(
+            torch.cuda,
+            "get_device_properties",
+            lambda index: SimpleNamespace(uuid=f"uuid-{first + index}"),
+        )
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 
+    for variable in ("CUDA_VISIBLE_DEVICES", "SLURM_GPUS_ON_NODE", "SLURM_GPUS_PER_TASK"):
+        monkeypatch.delenv(variable, raising=False)
     return pretend
 
 
@@ -24,15 +34,29 @@ def resolve(accelerator, local_rank, tasks):
 
 
 def test_auto_takes_the_gpu_of_its_local_rank(gpus):
+    """EC-041: all GPUs of the node are visible to each rank."""
     gpus(4)
     devices = [resolve("auto", rank, 4) for rank in range(4)]
-    assert [(d.kind, d.index, d.backend) for d in devices] == [
-        ("cuda", rank, "nccl") for rank in range(4)
+    assert [(d.kind, d.index, d.backend, d.identity) for d in devices] == [
+        ("cuda", rank, "nccl", f"uuid-{rank}") for rank in range(4)
     ]
+    assert devices[3].torch == torch.device("cuda", 3)
+
+
+@pytest.mark.parametrize("accelerator", ["auto", "cuda"])
+def test_each_rank_that_sees_one_gpu_alone_takes_it(gpus, monkeypatch, accelerator):
+    """EC-042: `--gpus-per-task=1`: SLURM says that the node has one for each."""
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", "4")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    for rank in range(4):
+        gpus(1, first=rank)
+        device = resolve(accelerator, rank, 4)
+        assert (device.kind, device.index, device.identity) == ("cuda", 0, f"uuid-{rank}")
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_auto_falls_back_for_all_ranks_of_a_node_alike(gpus, count):
+    """EC-045"""
     gpus(count)
     for rank in range(2):
         with pytest.warns(UserWarning, match=f"POLICY-001: {count} GPUs are visible"):
@@ -41,20 +65,54 @@ def test_auto_falls_back_for_all_ranks_of_a_node_alike(gpus, count):
 
 @pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
 def test_a_gpu_that_was_asked_for_and_is_not_there_is_an_error(gpus, accelerator):
-    gpus(1)
-    assert resolve(accelerator, 0, 2).kind == "cuda"
-    with pytest.raises(UserError, match="task 1 of its node and 1 GPUs are visible"):
-        resolve(accelerator, 1, 2)
-
-
-def test_what_cannot_be(gpus, monkeypatch):
+    """EC-046"""
+    gpus(2)
+    assert resolve(accelerator, 0, 3).kind == "cuda"
+    with pytest.raises(UserError, match="task 2 of its node and 2 GPUs are visible"):
+        resolve(accelerator, 2, 3)
     gpus(0)
-    with pytest.raises(UserError, match="torch_xla"):
-        resolve("tpu", 0, 1)
+    with pytest.raises(UserError, match=r"0 GPUs are visible \(CUDA_VISIBLE_DEVICES='unset'\)"):
+        resolve(accelerator, 0, 1)
+
+
+@pytest.mark.parametrize("by", ["name", "variable"])
+def test_a_mig_slice_cannot_join_several_ranks(gpus, monkeypatch, by):
+    """EC-043"""
+    if by == "name":
+        gpus(2, name="NVIDIA H100 80GB HBM3 MIG 1g.10gb")
+    else:
+        gpus(2)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-12ab,MIG-34cd")
+    assert resolve("auto", 0, 1).kind == "cuda"
+    for accelerator in ("auto", "cuda"):
+        with pytest.raises(UserError, match=r"MIG slice .*cannot join 2 ranks"):
+            resolve(accelerator, 0, 2)
+
+
+def test_mps_is_for_one_rank(gpus, monkeypatch):
+    """EC-043"""
+    gpus(0)
     with pytest.raises(UserError, match="mps is not available"):
         resolve("mps", 0, 1)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert resolve("mps", 0, 1).kind == "mps"
+    assert resolve("auto", 0, 1).kind == "mps"
     with pytest.raises(UserError, match="mps cannot join 2 ranks"):
         resolve("mps", 0, 2)
-    assert resolve("cpu", 0, 2).kind == "cpu"
+    with pytest.warns(UserWarning, match="POLICY-001"):
+        assert resolve("auto", 0, 2).kind == "cpu"
+    assert resolve("cpu", 0, 1).kind == "cpu"
+
+
+@pytest.mark.parametrize(("there", "words"), [(False, "is not installed"), (True, "run on none")])
+def test_tpu_is_refused_with_the_reason(gpus, monkeypatch, there, words):
+    """EC-044"""
+    gpus(0)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: (object() if there else None) if name == "torch_xla" else found(name),
+    )
+    with pytest.raises(UserError, match=f"torch_xla.*{words}"):
+        resolve("tpu", 0, 1)

@@ -1,0 +1,67 @@
+"""Who differs from whom: values of all ranks, in groups. Torch-free."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+Groups = list[tuple[list[int], str | None]]
+"""Ranks that have one value, and the value (None: no such key); the fewest ranks first."""
+
+
+def differing(of_ranks: Sequence[Mapping[str, str]]) -> dict[str, Groups]:
+    """The keys in which ranks differ, sorted, with the groups of ranks for each value.
+
+    Args:
+        of_ranks: key → value, one mapping per rank.
+    """
+    found: dict[str, Groups] = {}
+    for key in sorted({key for values in of_ranks for key in values}):
+        holders: dict[str | None, list[int]] = {}
+        for rank, values in enumerate(of_ranks):
+            holders.setdefault(values.get(key), []).append(rank)
+        if len(holders) > 1:
+            groups = [(ranks, value) for value, ranks in holders.items()]
+            found[key] = sorted(groups, key=lambda group: len(group[0]))
+    return found
+
+
+def in_words(
+    key: str,
+    groups: Groups,
+    shown: Callable[[str | None], str],
+    node_of: Callable[[int], str] | None = None,
+) -> str:
+    """`N: rank 1 has 64, ranks 0, 2 have 128`.
+
+    Args:
+        key, groups: of `differing`.
+        shown: a value as a message shows it.
+        node_of: names the node of a rank that is alone with its value.
+    """
+    parts = []
+    for ranks, value in groups:
+        where = f" on {node_of(ranks[0])}" if node_of is not None and len(ranks) == 1 else ""
+        has = "rank {} has" if len(ranks) == 1 else "ranks {} have"
+        parts.append(f"{has.format(', '.join(map(str, ranks)) + where)} {shown(value)}")
+    return f"{key}: {', '.join(parts)}"
+
+
+def as_table(
+    found: Mapping[str, Groups], shown: Callable[[str | None], str], node_of: Callable[[int], str]
+) -> str:
+    """A table of `differing` in plain text: what differs, value, ranks and their nodes."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("what", "value", "ranks", "nodes"):
+        table.add_column(heading, overflow="fold")
+    for key, groups in found.items():
+        for number, (ranks, value) in enumerate(groups):
+            nodes = ", ".join(dict.fromkeys(node_of(rank) for rank in ranks))
+            name = "" if number else key
+            table.add_row(name, shown(value), ", ".join(map(str, ranks)), nodes)
+    text = io.StringIO()
+    Console(file=text, width=110, color_system=None, markup=False).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
