@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import read_json
@@ -43,6 +44,15 @@ class Checkpoint:
         """What rank 0 wrote when it committed the checkpoint."""
         manifest: dict[str, Any] = read_json(self.path / MANIFEST)
         return manifest
+
+    @property
+    def value(self) -> float | None:
+        """The monitored value of the epoch that it ends; None: it ends none, or is damaged."""
+        try:
+            value = self.manifest().get("value")
+        except (UserError, AttributeError):
+            return None
+        return float(value) if isinstance(value, (int, float)) else None
 
     def fault(self) -> str | None:
         """Why this checkpoint cannot be used, all its bytes read; None: it is whole."""
@@ -122,6 +132,17 @@ def newest_whole(run: RunDirectory) -> tuple[Checkpoint | None, list[str]]:
             "restore one, or submit the config as a new run"
         )
     return None, []
+
+
+def best_first(checkpoints: Iterable[Checkpoint], mode: Literal["min", "max"]) -> list[Checkpoint]:
+    """Those of epochs' ends that are not hurt as far as sizes tell, by their monitored values."""
+    valued = [
+        (checkpoint.value, checkpoint)
+        for checkpoint in checkpoints
+        if checkpoint.value is not None and checkpoint.size_fault() is None
+    ]
+    sign = 1 if mode == "min" else -1
+    return [found for value, found in sorted(valued, key=lambda p: (sign * p[0], p[1].step))]
 
 
 def sweep(run: RunDirectory) -> None:

@@ -7,12 +7,19 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.fabric.plugins import CheckpointIO
 
-from ptycho_dist.checkpoint.catalog import MANIFEST, STATE, Checkpoint, committed, sha256_of
+from ptycho_dist.checkpoint.catalog import (
+    MANIFEST,
+    STATE,
+    Checkpoint,
+    best_first,
+    committed,
+    sha256_of,
+)
 from ptycho_dist.checkpoint.state import read_state
 from ptycho_dist.errors import RunError
 from ptycho_dist.rundir.attempt import Attempt, holds_the_run
@@ -34,15 +41,33 @@ class RunCheckpointIO(CheckpointIO):
     any instant leaves it to be found (`committed`), and `sweep` puts it back.
     """
 
-    def __init__(self, run: RunDirectory, attempt: Attempt, keep: int = 2) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        attempt: Attempt,
+        keep: int = 2,
+        save_top_k: int = 1,
+        mode: Literal["min", "max"] = "min",
+    ) -> None:
+        """
+        Args:
+            run, attempt: whose checkpoints.
+            keep: how many of the newest stay.
+            save_top_k: how many of the best stay beside them; -1: all stay.
+            mode: whether the least or the largest monitored value is best.
+        """
         self._run = run
         self._attempt = attempt
         self._keep = keep
+        self._save_top_k = save_top_k
+        self._mode = mode
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Commit one checkpoint, then remove older ones but for the newest `keep` in all.
+        """Commit one checkpoint, then remove older ones but for the newest and the best.
+
+        `checkpoint["monitored"]` is the value of the epoch that it ends; None: it ends none.
 
         A checkpoint of the same step is left as it is when this attempt wrote it and it is whole
         (an epoch's end that is also a stop), and replaced otherwise: it may be damaged, or of an
@@ -67,6 +92,7 @@ class RunCheckpointIO(CheckpointIO):
             manifest = {
                 "format": 1,
                 "step": checkpoint["global_step"],
+                "value": checkpoint.get("monitored"),
                 "attempt": self._attempt.number,
                 "token": self._attempt.token,
                 "files": {
@@ -98,18 +124,21 @@ class RunCheckpointIO(CheckpointIO):
             )
 
     def _remove_older_than(self, newest: Path) -> None:
-        """Keep `newest`, those after it, and before it as many unhurt ones as make up `keep`.
+        """Keep `newest`, those after it, as many unhurt ones before it as make up `keep`, the best.
 
         Steps after `newest` are damaged ones that the run will reach again.
         """
-        older = committed(self._run)
-        while older and older.pop().path.name != newest.name:
-            pass
-        wanted = self._keep - 1
-        for checkpoint in reversed(older):
-            if wanted == 0:
+        if self._save_top_k == -1:
+            return
+        known = committed(self._run)
+        while known and known[-1].path.name != newest.name:
+            known.pop()
+        best = best_first(known, self._mode)[: self._save_top_k]
+        wanted = self._keep
+        for checkpoint in reversed(known):
+            if wanted == 0 and checkpoint not in best:
                 self.remove_checkpoint(checkpoint.path)
-            elif checkpoint.size_fault() is None:
+            elif wanted > 0 and checkpoint.size_fault() is None:
                 wanted -= 1
 
     def _is_ours_and_whole(self, target: Path) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ptycho_dist.config.faults import Fault
+from ptycho_dist.config.monitor import unknown_metric
 from ptycho_dist.config.resources import walltime_seconds
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
@@ -33,6 +34,21 @@ def contradictions(
     """
     yield from _of_the_world(config, world)
     yield from _of_the_data(config, world, train, test)
+    metric = unknown_metric(config)
+    if metric:
+        yield Fault("execution.checkpoint_monitor_metric", metric)
+    execution = config.execution
+    beyond = [n for n in execution.recon_log_fixed_indices or () if n >= world.samples]
+    if beyond:
+        yield Fault(
+            "execution.recon_log_fixed_indices",
+            f"{beyond[0]}, but there are {world.samples} samples, counted from 0",
+        )
+    if execution.precision == "16-mixed" and execution.accelerator == "cpu":
+        yield Fault(
+            "execution.precision",
+            "16-mixed needs a GPU and execution.accelerator is cpu; use bf16-mixed or 32-true",
+        )
     training = config.training
     if training.nll_weight == 0 and training.mae_weight == 0 and config.model.model_type == "pinn":
         yield Fault("training.nll_weight", "both loss weights are 0: there is nothing to learn")

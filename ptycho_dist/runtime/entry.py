@@ -119,7 +119,9 @@ def _join_and_train(
     from ptycho_dist.runtime.rendezvous import Hello, join_world
     from ptycho_dist.runtime.threads import set_threads
     from ptycho_dist.runtime.versions import package_versions, torch_libraries
+    from ptycho_dist.training.loggers import require_logger
 
+    require_logger(config.execution.logger_backend)
     threads = set_threads(world.threads_per_rank)
     device = resolve_device(
         config.execution.accelerator,

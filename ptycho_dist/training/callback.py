@@ -10,6 +10,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ptycho_dist.checkpoint.catalog import checkpoint_name
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.monitor import Monitor
 from ptycho_dist.config.world import World
 from ptycho_dist.data.loader import Position
 from ptycho_dist.errors import DivergedLoss
@@ -19,7 +21,8 @@ from ptycho_dist.runtime.agreement import Agreement
 from ptycho_dist.runtime.report import RankReport
 from ptycho_dist.runtime.stop import StopRequest
 from ptycho_dist.training.datamodule import PtychoData
-from ptycho_dist.training.metrics import Row, write_metrics
+from ptycho_dist.training.loggers import Logger, open_logger
+from ptycho_dist.training.metrics import Row
 from ptycho_dist.training.module import LossSums, PtychoModule
 from ptycho_dist.training.schedule import Patience
 
@@ -44,7 +47,8 @@ class RunCallback(Callback):
         agreement: Agreement,
         ledger: LedgerWriter,
         report: RankReport,
-        early_stop_patience: int,
+        monitor: Monitor,
+        execution: PyTorchExecutionConfig,
         require_same_globals: Callable[[str], None],
     ) -> None:
         self._run = run
@@ -57,11 +61,15 @@ class RunCallback(Callback):
         self._require_same_globals = require_same_globals
         self._rows: list[Row] = []
         self._epoch_sums = [0.0, 0.0]  # loss and samples of this epoch, all ranks, as committed
-        self._consumed: list[list[int]] = []  # ranges since the last commit, this rank
+        self._consumed: dict[int, list[list[int]]] = {}  # epoch → ranges since the last commit
         self._epoch_began = time.monotonic()
         self._epoch_seconds = 0.0  # spent on this epoch before the last resume
         self._last_loss: float | None = None
-        self._patience = Patience(early_stop_patience)
+        self._monitor = monitor
+        self._execution = execution
+        self._monitored: float | None = None  # of the epoch that is being committed
+        self._patience = Patience(execution.early_stop_patience, monitor.mode)
+        self._logger: Logger | None = None
 
     # --- state in the checkpoint -------------------------------------------------------------
 
@@ -81,6 +89,11 @@ class RunCallback(Callback):
         self._epoch_seconds = float(state_dict["epoch_seconds"])
         self._patience.load_state_dict(state_dict["patience"])
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["monitored"] = self._monitored
+
     # --- hooks -------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -92,7 +105,9 @@ class RunCallback(Callback):
             micro_batch=position.micro_batch,
         )
         if self._rank == 0:
-            write_metrics(self._run.metrics / "metrics.csv", self._rows)
+            backend = self._execution.logger_backend
+            self._logger = open_logger(backend, self._run.metrics, self._rows)
+            self._logger(self._rows)
         self._epoch_began = time.monotonic()
         self._report.start_counting()
         trainer.should_stop = self._patience.exhausted
@@ -114,7 +129,7 @@ class RunCallback(Callback):
         data = _data(trainer)
         start, stop = data.train_sampler.share(batch_idx)
         if stop > start:
-            self._consumed.append([start, stop])
+            self._consumed.setdefault(data.position.epoch, []).append([start, stop])
         data.position = Position(data.position.epoch, batch_idx + 1)
         self._report.count_patterns((stop - start) * data.train.group_size)
         epoch_ends = batch_idx + 1 == self._world.micro_batches_per_epoch
@@ -151,21 +166,26 @@ class RunCallback(Callback):
             "patterns_per_s": round(self._epoch_sums[1] * data.train.group_size / seconds, 1),
         }
         self._rows.append(row)
-        self._watch_loss(trainer, train_loss if val_loss is None else val_loss)
+        monitored = train_loss if self._monitor.split == "train" else val_loss
+        self._watch(trainer, math.nan if monitored is None else monitored)
         self._epoch_sums = [0.0, 0.0]
         self._epoch_seconds = 0.0
         self._epoch_began = time.monotonic()
         data.position = Position(data.position.epoch + 1, 0)
-        self._commit(trainer, epoch=int(row["epoch"] or 0))
+        self._monitored = monitored
+        last = data.position.epoch == self._world.epochs or self._patience.exhausted
+        if self._execution.enable_checkpointing or last:
+            self._commit(trainer)
         self._last_loss = train_loss
         if self._rank == 0:
             self._ledger.append("epoch_finished", **row)
-            write_metrics(self._run.metrics / "metrics.csv", self._rows)
+            self._write_rows()
         self._say(trainer, "training", now=True)
         if self._patience.exhausted:
             trainer.should_stop = True
         elif data.position.epoch < self._world.epochs:
             self._stop_if_agreed(trainer)
+        self._monitored = None
 
     # --- parts -------------------------------------------------------------------------------
 
@@ -174,14 +194,26 @@ class RunCallback(Callback):
         """One row per finished epoch."""
         return self._rows
 
-    def _watch_loss(self, trainer: Trainer, loss: float) -> None:
-        """The loss is the sum of all ranks, so all lower the step size, or end, alike."""
+    def finish_rows(self) -> None:
+        """Write the last rows, for an attempt that was killed before it could; on rank 0."""
+        if self._logger is None:
+            self._logger = open_logger(
+                self._execution.logger_backend, self._run.metrics, self._rows
+            )
+        self._write_rows()
+
+    def _write_rows(self) -> None:
+        if self._logger is not None:
+            self._logger(self._rows)
+
+    def _watch(self, trainer: Trainer, value: float) -> None:
+        """The value is that of all ranks, so all lower the step size, or end, alike."""
         module = _module(trainer)
         before = module.plateau.factor
-        if module.plateau.watch(loss):
+        if module.plateau.watch(value):
             for group in trainer.optimizers[0].param_groups:
                 group["lr"] *= module.plateau.factor / before
-        self._patience.watch(loss)
+        self._patience.watch(value)
 
     def _stop_if_agreed(self, trainer: Trainer) -> None:
         if not self._agreement.any(self._stop.requested):
@@ -190,18 +222,20 @@ class RunCallback(Callback):
             self._ledger.append("stop_requested", signal=self._stop.signal_name)
         self._gather_epoch_sums(_module(trainer))
         self._require_finite(trainer)
-        self._commit(trainer, epoch=_data(trainer).position.epoch)
+        self._commit(trainer)
         self._ledger.append("stopped", step=trainer.global_step)
         self._say(trainer, "stopped", now=True)
         raise StoppedOnRequest(trainer.global_step)
 
-    def _commit(self, trainer: Trainer, epoch: int) -> None:
+    def _commit(self, trainer: Trainer) -> None:
         """All ranks save together; each first notes which samples the checkpoint stands for."""
         began = time.monotonic()
         step = trainer.global_step
         self._require_same_globals(f"before the checkpoint of step {step}")
-        self._ledger.append("consumed", step=step, epoch=epoch, ranges=self._consumed)
-        self._consumed = []
+        nothing: dict[int, list[list[int]]] = {_data(trainer).position.epoch: []}
+        for epoch, ranges in (self._consumed or nothing).items():
+            self._ledger.append("consumed", step=step, epoch=epoch, ranges=ranges)
+        self._consumed = {}
         trainer.save_checkpoint(self._run.checkpoints / checkpoint_name(step))
         if self._rank == 0:
             self._ledger.append(

@@ -49,6 +49,11 @@ class PtychoData(LightningDataModule):
         self.position = Position()
         """Epoch, and micro-batches of it that are done; kept by the run's callback."""
 
+    @property
+    def ranks(self) -> int:
+        """World size."""
+        return self._world.ranks
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches from the current position on."""
         self.train_sampler.start = Position(self.position.epoch, self.position.micro_batch)

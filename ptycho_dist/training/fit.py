@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import torch.distributed as dist
 
-from ptycho_dist.checkpoint.catalog import newest_whole, sweep
+from ptycho_dist.checkpoint.catalog import best_first, committed, newest_whole, sweep
 from ptycho_dist.checkpoint.io import RunCheckpointIO
+from ptycho_dist.config.monitor import monitor_of
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.legacy import LegacyScope, require_same_on_all_ranks
@@ -26,7 +27,7 @@ from ptycho_dist.runtime.stop import StopRequest
 from ptycho_dist.training.callback import RunCallback, StoppedOnRequest
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.finish import reconstruct_at_end
-from ptycho_dist.training.metrics import write_metrics
+from ptycho_dist.training.recon_log import ReconstructionLog
 from ptycho_dist.training.trainer import build_module, build_trainer
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ def train(
     began = time.monotonic()
     rank = environment.rank
     require_same_globals = partial(_require_same_globals, scope, agreement)
+    execution, monitor = config.execution, monitor_of(config)
+    log.info("watched: %s (%s)", monitor.name, monitor.mode)
     data = PtychoData(config, world, rank, scope.worker_init)
     callback = RunCallback(
         run,
@@ -64,16 +67,23 @@ def train(
         agreement,
         ledger,
         report,
-        config.execution.early_stop_patience,
+        monitor,
+        execution,
         require_same_globals,
     )
+    pictures = ReconstructionLog(run, config, data, agreement, rank)
     trainer = build_trainer(
         config,
         world,
         device,
         JoinedCluster(environment, joined.attempt),
-        RunCheckpointIO(run, joined.attempt),
-        callback,
+        RunCheckpointIO(
+            run,
+            joined.attempt,
+            save_top_k=execution.checkpoint_save_top_k,
+            mode=execution.checkpoint_mode,
+        ),
+        [callback, pictures],
         run,
     )
     module = build_module(config, world, data)
@@ -120,8 +130,8 @@ def train(
             return "stopped"
     require_same_globals("at the end")
     if rank == 0:
-        # an attempt that was killed between the last checkpoint and its row
-        write_metrics(run.metrics / "metrics.csv", callback.rows)
+        callback.finish_rows()
+        best = best_first(committed(run), monitor.mode)
         result: dict[str, Any] = {
             "format": 1,
             "attempt": joined.attempt.number,
@@ -129,6 +139,11 @@ def train(
             "seconds_in_last_attempt": round(time.monotonic() - began, 3),
             "steps": trainer.global_step,
             "last_epoch": callback.rows[-1],
+            "best": {
+                "metric": monitor.name,
+                "value": best[0].value if best else None,
+                "checkpoint": best[0].path.name if best else None,
+            },
             **pictured,
         }
         write_json_atomic(run.result_json, result)

@@ -17,6 +17,7 @@ from ptycho_dist.models.views import PatchNetwork, Views
 from ptycho_dist.physics.forward import diffraction_amplitude
 from ptycho_dist.physics.losses import amplitude_mae, poisson_nll
 from ptycho_dist.physics.patches import extract_patches, merge_patches, merge_weights
+from ptycho_dist.training.clipping import clip_adaptively
 from ptycho_dist.training.schedule import Plateau, step_factor
 
 
@@ -77,7 +78,7 @@ class PtychoModule(LightningModule):
         self._weights = config.training
         self._execution = config.execution
         self._world = world
-        self.plateau = Plateau(config.execution.scheduler)
+        self.plateau = Plateau(config.execution.scheduler, config.execution.checkpoint_mode)
         """What the schedule has seen of the loss."""
         self.train_sums = LossSums()
         self.val_sums = LossSums()
@@ -148,6 +149,19 @@ class PtychoModule(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Once per optimizer step, on the mean gradient of all ranks and micro-batches."""
+        execution = self._execution
+        if execution.gradient_clip_algorithm != "agc":
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif execution.gradient_clip_val is not None:
+            clip_adaptively(self.network.parameters(), execution.gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the schedule has seen of the loss."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 _EXPONENTIAL = 0.95
 _STAGES = (1.0, 0.3, 0.1)
@@ -47,17 +48,20 @@ def step_factor(scheduler: str, step: int, steps_per_epoch: int, epochs: int) ->
 
 @dataclass
 class Patience:
-    """Counts epochs in a row without a better loss. Its state is plain and goes into checkpoints;
-    all ranks see the same loss and decide alike."""
+    """Counts epochs in a row without a better value. Its state is plain and goes into checkpoints;
+    all ranks see the same value and decide alike."""
 
     epochs: int
+    mode: Literal["min", "max"] = "min"
     best: float = math.inf
+    """Infinite: nothing was seen yet."""
     without: int = 0
 
-    def watch(self, loss: float) -> None:
-        """Take the loss of an epoch; less than 1e-4 of the best is no improvement."""
-        if math.isinf(self.best) or loss < self.best - _LEAST_CHANGE * abs(self.best):
-            self.best, self.without = loss, 0
+    def watch(self, value: float) -> None:
+        """Take the value of an epoch; less than 1e-4 of the best is no improvement."""
+        gain = self.best - value if self.mode == "min" else value - self.best
+        if math.isinf(self.best) or gain > _LEAST_CHANGE * abs(self.best):
+            self.best, self.without = value, 0
         else:
             self.without += 1
 
@@ -76,18 +80,18 @@ class Patience:
 
 
 class Plateau:
-    """Lowers the step size when the loss stays where it is; a constant 1 for other schedules."""
+    """Lowers the step size when what is watched gets no better; 1 for the other schedules."""
 
-    def __init__(self, scheduler: str) -> None:
+    def __init__(self, scheduler: str, mode: Literal["min", "max"] = "min") -> None:
         self._times, epochs = _PLATEAUS.get(scheduler, (1.0, 0))
-        self._patience = Patience(epochs)
+        self._patience = Patience(epochs, mode)
         self.factor = 1.0
 
-    def watch(self, loss: float) -> bool:
-        """Take the loss of an epoch; whether `factor` has become smaller."""
+    def watch(self, value: float) -> bool:
+        """Take the value of an epoch; whether `factor` has become smaller."""
         if not self._patience.epochs:
             return False
-        self._patience.watch(loss)
+        self._patience.watch(value)
         if not self._patience.exhausted:
             return False
         self.factor *= self._times

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from datetime import timedelta
 
 import torch
@@ -15,6 +16,7 @@ from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnect
 from ptycho_dist.checkpoint.io import RunCheckpointIO
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
+from ptycho_dist.errors import UserError
 from ptycho_dist.models.registry import build_model
 from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.runtime.accelerator import Device
@@ -70,15 +72,25 @@ def build_trainer(
     device: Device,
     environment: ClusterEnvironment,
     checkpoint_io: RunCheckpointIO,
-    callback: Callback,
+    callbacks: Sequence[Callback],
     run: RunDirectory,
 ) -> Trainer:
-    """A trainer whose world, checkpoints and signals are ours, and whose loops are Lightning's."""
+    """A trainer whose world, checkpoints and signals are ours, and whose loops are Lightning's.
+
+    Raises:
+        UserError: the device cannot compute in the precision asked for.
+    """
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     for harmless in _HARMLESS_WARNINGS:
         warnings.filterwarnings("ignore", message=harmless)
     execution = config.execution
+    if execution.precision == "16-mixed" and device.kind == "cpu":
+        raise UserError(
+            "execution.precision: 16-mixed needs a GPU, and this rank computes on the CPU; use "
+            "bf16-mixed or 32-true"
+        )
+    adaptive = execution.gradient_clip_algorithm == "agc"
     trainer = Trainer(
         accelerator=device.kind,
         strategy=_strategy(config, world, device, environment, checkpoint_io),
@@ -87,8 +99,9 @@ def build_trainer(
         precision=execution.precision,
         max_epochs=world.epochs,
         accumulate_grad_batches=execution.accum_steps,
-        gradient_clip_val=execution.gradient_clip_val,
-        gradient_clip_algorithm=execution.gradient_clip_algorithm,
+        # adaptive clipping is the module's own; Lightning knows norm and value
+        gradient_clip_val=None if adaptive else execution.gradient_clip_val,
+        gradient_clip_algorithm=None if adaptive else execution.gradient_clip_algorithm,
         deterministic=execution.deterministic,
         use_distributed_sampler=False,
         logger=False,
@@ -96,7 +109,7 @@ def build_trainer(
         enable_model_summary=False,
         enable_progress_bar=execution.enable_progress_bar,
         num_sanity_val_steps=0,
-        callbacks=[callback],
+        callbacks=list(callbacks),
         default_root_dir=run.path,
     )
     trainer._signal_connector = _OurSignalHandlers(trainer)

@@ -76,8 +76,9 @@ def test_ranks_that_agree_run_to_the_end(run_ranks):
             "mode",
             2,
             "the legacy values of the ranks differ at the start: (scope): rank 0 has sealed "
-            "ptycho_dist.legacy.params.cfg, rank 1 has watched foreign_params.cfg; nphotons: rank 0 "
-            "has 1000000000.0, rank 1 has nothing; probe_scale: rank 0 has 10.0, rank 1 has nothing",
+            "ptycho_dist.legacy.params.cfg, rank 1 has watched foreign_params.cfg; "
+            "nphotons: rank 0 has 1000000000.0, rank 1 has nothing; "
+            "probe_scale: rank 0 has 10.0, rank 1 has nothing",
             0,
         ),
     ],

@@ -72,7 +72,7 @@ def consumed(run, epoch):
 def test_37_samples_on_3_ranks_are_each_used_once_with_the_loss_of_one_rank(train):
     """RD-050 to RD-052, RD-054: a ragged last batch of one sample leaves two ranks without any."""
     three = train(ranks=3, batch=4, epochs=2)
-    one = train(ranks=1, batch=12, epochs=2)
+    one = train(ranks=1, batch=4, accum=3, epochs=2)  # the same 12 samples a step
     for run in (three, one):
         assert [consumed(run, epoch) for epoch in (0, 1)] == [list(range(37))] * 2
         assert [int(row["samples"]) for row in metrics(run)] == [37, 37]
@@ -83,10 +83,10 @@ def test_37_samples_on_3_ranks_are_each_used_once_with_the_loss_of_one_rank(trai
 
 
 def test_accumulated_batches_give_the_step_of_one_large_batch(train):
-    """RD-053: 37 samples, windows of 3 × 2 × 2 = 12; the last window holds one sample."""
-    accumulated = train(ranks=2, batch=2, accum=3, epochs=2)
-    whole = train(ranks=2, batch=6, accum=1, epochs=2)
-    assert metrics(accumulated)[-1]["step"] == metrics(whole)[-1]["step"] == "8"
+    """RD-053: 37 samples, windows of 4 × 2 × 2 = 16; the last window holds two short ones."""
+    accumulated = train(ranks=2, batch=2, accum=4, epochs=2)
+    whole = train(ranks=2, batch=8, accum=1, epochs=2)
+    assert metrics(accumulated)[-1]["step"] == metrics(whole)[-1]["step"] == "6"
     np.testing.assert_allclose(losses(accumulated), losses(whole), rtol=1e-5)
     assert consumed(accumulated, 1) == list(range(37))
 
@@ -237,7 +237,7 @@ def test_the_walltime_of_the_local_cluster_stops_the_ranks_with_a_checkpoint(
 
 def test_all_checkpoints_damaged_stops_and_one_damaged_uses_the_older(train, launch):
     """RD-043, RD-044, guarantee G5."""
-    run = train(ranks=1, batch=12, epochs=3)
+    run = train(ranks=1, batch=16, epochs=3)
     run.result_json.unlink()  # as if the end had not been reached
     older, newest = committed(run)
     flipped = bytearray(newest.state.read_bytes())

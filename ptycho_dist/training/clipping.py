@@ -1,0 +1,34 @@
+"""Adaptive gradient clipping: a unit's gradient is bounded by the size of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+_LEAST_WEIGHT = 1e-3  # below it weights that start at zero could never move
+
+
+def clip_adaptively(parameters: Iterable[torch.nn.Parameter], clipping: float) -> None:
+    """Scale the gradient of each unit so that |g| <= clipping · max(|w|, 1e-3), in place.
+
+    A unit is what makes one output: a slice along the first axis of a weight; of a tensor with one
+    axis (biases, scales), the whole. All parameters are clipped, the last layer's too. Source:
+    Brock, De, Smith & Simonyan, arXiv:2102.06171, eq. 3.
+
+    Args:
+        parameters: those without a gradient are passed over.
+        clipping: λ, above 0; 0: gradients become zero.
+    """
+    for parameter in parameters:
+        if parameter.grad is None:
+            continue
+        gradient = parameter.grad
+        bound = clipping * _unit_norm(parameter.detach()).clamp_min(_LEAST_WEIGHT)
+        norm = _unit_norm(gradient)
+        gradient.mul_(torch.where(norm > bound, bound / norm.clamp_min(1e-30), 1.0))
+
+
+def _unit_norm(tensor: torch.Tensor) -> torch.Tensor:
+    axes = tuple(range(1, tensor.dim())) if tensor.dim() > 1 else tuple(range(tensor.dim()))
+    return torch.linalg.vector_norm(tensor, dim=axes, keepdim=True)
