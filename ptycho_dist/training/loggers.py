@@ -77,6 +77,7 @@ def _tensorboard(folder: Path, committed: Sequence[Row]) -> Logger:
 def _mlflow(folder: Path, committed: Sequence[Row]) -> Logger:
     # newer versions ask for a database, which takes SQL packages; the files serve one run well
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
     run_name = folder.parent.name

@@ -1,0 +1,102 @@
+"""A whole training of one rank in this process, so that its parts can be looked at."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Trainer
+
+from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.world import world_of
+from ptycho_dist.legacy import LegacyScope
+from ptycho_dist.rundir import LedgerWriter, RunDirectory, begin_attempt, prepare_run
+from ptycho_dist.runtime.accelerator import Device
+from ptycho_dist.runtime.agreement import Agreement
+from ptycho_dist.runtime.environment import RankEnvironment
+from ptycho_dist.runtime.rendezvous import Joined
+from ptycho_dist.runtime.report import RankReport
+from ptycho_dist.runtime.stop import StopRequest
+from ptycho_dist.training import fit as fit_room
+
+
+@dataclass
+class Fitted:
+    """What a training leaves behind."""
+
+    run: RunDirectory
+    trainer: Trainer
+    module: Any
+    data: Any
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        return {name: tensor.clone() for name, tensor in self.module.state_dict().items()}
+
+
+@pytest.fixture
+def fit(
+    make_config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Fitted]:
+    """`fit(text of run.yaml, callback, …)`: train; `resume=fit.last_run` goes on with a run."""
+
+    def train(text: str, *watch: Any, resume: RunDirectory | None = None, data: str = "") -> Fitted:
+        run = resume
+        if run is None:
+            path = make_config("reconstruct: false\n" + text)
+            path.write_text(path.read_text().replace("npz}", f"npz, {data}}}"))
+            loaded = load_run_config(path)
+            plan = {"world": world_of(loaded.config, 37).to_json()}
+            place = tmp_path / "runs" / f"run-{secrets.token_hex(4)}"
+            run = prepare_run(place, loaded, plan, None)
+        train.last_run = run  # type: ignore[attr-defined]
+        config = run.config()
+        made: dict[str, Any] = {}
+        build_trainer, build_module = fit_room.build_trainer, fit_room.build_module
+
+        def keep_trainer(*arguments: Any) -> Trainer:
+            made["trainer"] = build_trainer(*arguments)
+            made["trainer"].callbacks.extend(watch)
+            return made["trainer"]
+
+        def keep_module(config: Any, world: Any, data: Any) -> Any:
+            made["data"], made["module"] = data, build_module(config, world, data)
+            return made["module"]
+
+        attempt = begin_attempt(run, job_id="test", cluster="local", nodes=["here"])
+        place = RankEnvironment(0, 1, 0, 0, "here", "single")
+        if config.execution.strategy == "ddp":
+            dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        try:
+            with (
+                monkeypatch.context() as patched,
+                LegacyScope(config) as scope,
+                LedgerWriter(run, attempt.number, "rank-00000") as ledger,
+            ):
+                patched.setattr(fit_room, "build_trainer", keep_trainer)
+                patched.setattr(fit_room, "build_module", keep_module)
+                fit_room.train(
+                    run,
+                    config,
+                    run.world(),
+                    place,
+                    Joined(dist.HashStore(), attempt, None),
+                    Device("cpu", "cpu", 0),
+                    Agreement(1),
+                    scope,
+                    StopRequest(),
+                    ledger,
+                    RankReport(run, 0, "here"),
+                )
+        finally:
+            torch.use_deterministic_algorithms(False)
+            if dist.is_initialized():
+                dist.destroy_process_group()
+        return Fitted(run, made["trainer"], made["module"], made["data"])
+
+    return train
