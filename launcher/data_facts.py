@@ -29,7 +29,7 @@ def read_data_facts(path: Path) -> DataFacts:
     cached = _cache_directory() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     try:
         facts = json.loads(cached.read_text("utf-8"))
-        return DataFacts(int(facts["n_patterns"]), int(facts["N"]))
+        return _facts(facts)
     except (OSError, ValueError, KeyError, TypeError):
         facts = _read_header(path)
     try:
@@ -37,7 +37,11 @@ def read_data_facts(path: Path) -> DataFacts:
         write_json_atomic(cached, facts)
     except OSError:
         pass  # a cache that cannot be written costs time, nothing else
-    return DataFacts(int(facts["n_patterns"]), int(facts["N"]))
+    return _facts(facts)
+
+
+def _facts(header: dict[str, Any]) -> DataFacts:
+    return DataFacts(int(header["n_patterns"]), int(header["N"]), bool(header["has_labels"]))
 
 
 def _read_header(path: Path) -> dict[str, Any]:

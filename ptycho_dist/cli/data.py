@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ptycho_dist.data.convert import convert_scan
 from ptycho_dist.data.formats import read_scan, write_scan
-from ptycho_dist.data.simulate import SimulationSpec, simulate, truth_path, write_truth
+from ptycho_dist.data.simulate import (
+    SimulationSpec,
+    labels_of,
+    simulate,
+    truth_path,
+    write_truth,
+)
 from ptycho_dist.data.summary import ScanSummary, summarise
 from ptycho_dist.errors import UserError, one_line_errors
 
@@ -53,6 +59,8 @@ def _simulate(arguments: argparse.Namespace) -> None:
     )
     scan, truth = simulate(spec)
     write_truth(truth_out, truth, scan)
+    if arguments.labels:
+        scan = replace(scan, label_MHW=labels_of(truth, scan))
     write_scan(out, scan, {"simulation": asdict(spec)})
     rows, columns = truth.object_YX.shape
     print(f"{out}: {spec.n_patterns} patterns of {spec.N} × {spec.N} px")
@@ -144,6 +152,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--photons", type=float, default=spec.n_photons, help="mean photons per pattern"
     )
     simulating.add_argument("--seed", type=int, default=spec.seed, help="of object, scan and noise")
+    simulating.add_argument(
+        "--labels",
+        action="store_true",
+        help="also the object patches, for model_type: supervised (the file then holds the truth)",
+    )
     simulating.add_argument("--force", action="store_true", help="replace existing files")
 
     converting = commands.add_parser(

@@ -207,7 +207,7 @@ def _world_of_processes(
 
 
 def _facts(header: DataHeader) -> DataFacts:
-    return DataFacts(header.n_patterns, header.N)
+    return DataFacts(header.n_patterns, header.N, header.has_labels)
 
 
 def _prepare(run: RunDirectory, loaded: LoadedConfig, world: World) -> None:

@@ -1,7 +1,8 @@
 """The scan file: an `.npz` with patterns, positions and a probe (specs/data_contract.md).
 
 Keys: `xcoords`, `ycoords` (M,) px; `diff3d` (M, N, N) amplitude = sqrt(counts), centred (alias
-`diffraction`); `probeGuess` (N, N) or (P, N, N) complex; `_metadata` JSON text. Others are ignored.
+`diffraction`); `probeGuess` (N, N) or (P, N, N) complex; `_metadata` JSON text; `label` (M, N, N)
+complex, read for supervised training alone. Others are ignored.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from ptycho_dist.errors import DataError
 _PATTERN_KEYS = ("diff3d", "diffraction")
 _INTENSITY_KEY = "diffraction_patterns"
 _METADATA_KEY = "_metadata"
+LABEL_KEY = "label"
 _UNIT_TAG = "diffraction_unit"
 
 
@@ -44,6 +46,8 @@ class ScanData:
         x_px: (M,) float64, column of the patch centre, in object pixels.
         y_px: (M,) float64, row of the patch centre, in object pixels.
         unit: how the amplitude unit was established: "tagged", "counts" or "unverified".
+        label_MHW: (M, N, N) complex64, object patch of each pattern, pixel [N/2, N/2] on the whole
+            pixel nearest to its position; None: not read, or the file has none.
     """
 
     diffraction_amp_MHW: np.ndarray
@@ -51,6 +55,7 @@ class ScanData:
     x_px: np.ndarray
     y_px: np.ndarray
     unit: Unit
+    label_MHW: np.ndarray | None = None
 
     @property
     def n_patterns(self) -> int:
@@ -73,8 +78,8 @@ class Layout:
     N: int
 
 
-def read_scan(path: str | Path) -> ScanData:
-    """Read and check the whole scan file `path`.
+def read_scan(path: str | Path, with_labels: bool = False) -> ScanData:
+    """Read and check the whole scan file `path`; its labels only `with_labels`.
 
     Raises DataError, one line that names file, key, finding and remedy, for whatever
     specs/data_contract.md refuses. Nothing is unpickled.
@@ -86,12 +91,13 @@ def read_scan(path: str | Path) -> ScanData:
         tag = read_unit_tag(npz)
         what = f"{path}: {layout.member.key}"
         raw = npz.read(layout.member.key)
+        label_MHW = read_labels(npz, layout) if with_labels else None
     raw_MHW = np.moveaxis(raw, layout.frame_axis, 0)
     unit = check_leading_frames(raw_MHW[:LEADING_FRAMES], tag, what)
     with np.errstate(over="ignore"):  # what overflows float32 is refused below as not finite
         amp_MHW = np.ascontiguousarray(raw_MHW, dtype=np.float32)
     require_amplitude_values(amp_MHW, what)
-    return ScanData(amp_MHW, probe_PHW, x_px, y_px, unit)
+    return ScanData(amp_MHW, probe_PHW, x_px, y_px, unit, label_MHW)
 
 
 def write_scan(path: str | Path, scan: ScanData, metadata: Mapping[str, Any]) -> None:
@@ -110,15 +116,17 @@ def write_scan(path: str | Path, scan: ScanData, metadata: Mapping[str, Any]) ->
     elif _UNIT_TAG in entries:
         raise ValueError(f"{_UNIT_TAG} cannot be given for a scan whose unit is unverified")
     text = json.dumps(entries, sort_keys=True)
+    arrays: dict[str, Any] = {
+        "diff3d": scan.diffraction_amp_MHW,
+        "probeGuess": scan.probe_PHW,
+        "xcoords": scan.x_px,
+        "ycoords": scan.y_px,
+        _METADATA_KEY: np.array(text, dtype=np.str_),
+    }
+    if scan.label_MHW is not None:
+        arrays[LABEL_KEY] = scan.label_MHW
     with replacing(Path(path)) as stream:
-        np.savez(
-            stream,
-            diff3d=scan.diffraction_amp_MHW,
-            probeGuess=scan.probe_PHW,
-            xcoords=scan.x_px,
-            ycoords=scan.y_px,
-            _metadata=np.array(text, dtype=np.str_),
-        )
+        np.savez(stream, **arrays)
 
 
 @contextlib.contextmanager
@@ -197,6 +205,26 @@ def read_probe(npz: NpzReader, N: int) -> np.ndarray:
     if not probe_PHW.any():
         raise DataError(f"{what} is zero everywhere: give the illumination of the scan")
     return probe_PHW
+
+
+def read_labels(npz: NpzReader, layout: Layout) -> np.ndarray:
+    """The object patches, (M, N, N) complex64. Raises DataError when absent or misshapen."""
+    if LABEL_KEY not in npz.keys:
+        raise DataError(
+            f"{npz.path}: {LABEL_KEY} is missing: model_type supervised learns from labels "
+            "(DATA-SUP-001): add the object patches, or set model.model_type: pinn"
+        )
+    member, what = npz.member(LABEL_KEY), f"{npz.path}: {LABEL_KEY}"
+    expected = (layout.n_patterns, layout.N, layout.N)
+    if member.shape != expected or member.dtype.kind != "c":
+        raise DataError(
+            f"{what} has shape {member.shape} and dtype {member.dtype}: {expected} complex64 is "
+            "needed, an object patch for each pattern"
+        )
+    with np.errstate(over="ignore"):
+        label_MHW = np.ascontiguousarray(npz.read(LABEL_KEY), dtype=np.complex64)
+    require_finite(label_MHW, what)
+    return label_MHW
 
 
 def read_unit_tag(npz: NpzReader) -> str | None:

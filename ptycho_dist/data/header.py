@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ptycho_dist.data.checks import LEADING_FRAMES, Unit
 from ptycho_dist.data.formats import (
+    LABEL_KEY,
     check_leading_frames,
     positions_and_layout,
     read_probe,
@@ -39,6 +40,7 @@ class DataHeader:
         unit: how the amplitude unit is established (see `ptycho_dist.data.checks.Unit`).
         dtype: of the patterns as stored.
         size_bytes: of the file.
+        has_labels: whether it has object patches to learn from.
     """
 
     path: str
@@ -48,6 +50,7 @@ class DataHeader:
     unit: Unit
     dtype: str
     size_bytes: int
+    has_labels: bool
 
 
 def read_header(path: str | Path) -> DataHeader:
@@ -75,6 +78,7 @@ def read_header(path: str | Path) -> DataHeader:
             unit=unit,
             dtype=str(layout.member.dtype),
             size_bytes=path.stat().st_size,
+            has_labels=LABEL_KEY in npz.keys,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +14,38 @@ from ptycho_dist.data.grouping import build_blocks, build_groups
 from ptycho_dist.data.store import GroupDataset
 from ptycho_dist.errors import DataError
 
+_SUBSAMPLE_STREAM = 3  # apart from the draws of groups and members
 
-def open_training_groups(path: Path, data: DataConfig, model: ModelConfig) -> GroupDataset:
+
+def open_training_groups(
+    path: Path, data: DataConfig, model: ModelConfig, nphotons: float | None = None
+) -> GroupDataset:
     """The groups of a training file, each on a canvas of its own.
 
+    Args:
+        path: the scan file.
+        data: how many patterns and groups, and which.
+        model: N, gridsize, and whether labels are needed.
+        nphotons: what a mean pattern is scaled to; None: the file's own brightness.
+
     Raises:
-        DataError: the file is not what the data contract promises, or has another detector size
-            than `model.N`.
+        DataError: the file is not what the data contract promises, has another detector size
+            than `model.N`, or lacks what the config asks for.
     """
-    scan = read_scan_of_size(path, model.N)
+    scan = read_scan_of_size(path, model.N, with_labels=model.model_type == "supervised")
+    scan = _of_brightness(path, subsampled(scan, data.n_subsample, data.subsample_seed), nphotons)
     return GroupDataset(scan, _coupled_groups(scan, data, model, data.n_groups))
 
 
-def open_validation_groups(path: Path, data: DataConfig, model: ModelConfig) -> GroupDataset:
+def open_validation_groups(
+    path: Path, data: DataConfig, model: ModelConfig, nphotons: float | None = None
+) -> GroupDataset:
     """The groups of a test file: each pattern seeds one; of blocks, so many as hold them all once.
 
     Raises as `open_training_groups`.
     """
-    scan = read_scan_of_size(path, model.N)
+    scan = read_scan_of_size(path, model.N, with_labels=model.model_type == "supervised")
+    scan = _of_brightness(path, scan, nphotons)
     blocks = None if data.block_size is None else -(-scan.n_patterns // data.block_size)
     return GroupDataset(scan, _coupled_groups(scan, data, model, blocks))
 
@@ -42,9 +57,48 @@ def whole_scan_groups(
     return GroupDataset(scan, _groups(scan, data, model, n_groups), one_canvas=True)
 
 
-def read_scan_of_size(path: Path, size: int) -> ScanData:
+def subsampled(scan: ScanData, count: int | None, seed: int) -> ScanData:
+    """`count` patterns of a scan, drawn evenly without replacement, in scan order; None: all.
+
+    A smaller choice is part of a larger one (DATA-046).
+
+    Raises:
+        DataError: there are fewer.
+    """
+    if count is None:
+        return scan
+    if count > scan.n_patterns:
+        raise DataError(
+            f"n_subsample: {count} patterns, but the file holds {scan.n_patterns}; lower it"
+        )
+    drawn = np.random.default_rng([seed, _SUBSAMPLE_STREAM]).permutation(scan.n_patterns)
+    chosen = np.sort(drawn[:count])
+    return dataclasses.replace(
+        scan,
+        diffraction_amp_MHW=scan.diffraction_amp_MHW[chosen],
+        x_px=scan.x_px[chosen],
+        y_px=scan.y_px[chosen],
+        label_MHW=None if scan.label_MHW is None else scan.label_MHW[chosen],
+    )
+
+
+def _of_brightness(path: Path, scan: ScanData, nphotons: float | None) -> ScanData:
+    if nphotons is None:
+        return scan
+    if scan.unit != "unverified":
+        raise DataError(
+            f"training.nphotons: {nphotons:g}, but {path} says that its amplitudes are "
+            "sqrt(counts), which are photons already; leave nphotons out"
+        )
+    amp_MHW = scan.diffraction_amp_MHW
+    mean_total = float(np.mean(np.sum(amp_MHW.astype(np.float64) ** 2, axis=(1, 2))))
+    factor = np.float32(np.sqrt(nphotons / mean_total))
+    return dataclasses.replace(scan, diffraction_amp_MHW=amp_MHW * factor)
+
+
+def read_scan_of_size(path: Path, size: int, with_labels: bool = False) -> ScanData:
     """A scan file with patterns of `size` × `size`; raises as `open_training_groups`."""
-    scan = read_scan(path)
+    scan = read_scan(path, with_labels)
     if size != scan.N:
         raise DataError(
             f"{path}: patterns of {scan.N} × {scan.N} pixels, model.N is {size}; "

@@ -152,6 +152,14 @@ def truth_path(path: Path) -> Path:
     return path.with_suffix(".truth.npz")
 
 
+def labels_of(truth: SimulationTruth, scan: ScanData) -> np.ndarray:
+    """The object patch of each pattern, (M, N, N) complex64, on whole pixels (DATA-062)."""
+    corner_M2 = np.floor(np.stack([scan.x_px, scan.y_px], axis=-1) + 0.5).astype(int) - scan.N // 2
+    return np.stack([truth.object_YX[y : y + scan.N, x : x + scan.N] for x, y in corner_M2]).astype(
+        np.complex64
+    )
+
+
 def write_truth(path: Path, truth: SimulationTruth, scan: ScanData) -> None:
     """Write `object_YX`, `probe_PHW`, `x_px`, `y_px` and `spec` (JSON text), whole or not at all.
 

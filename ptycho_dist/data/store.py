@@ -20,12 +20,15 @@ class GroupSample(TypedDict):
     corner_C2: int64, (x, y) canvas pixel of pixel [0, 0] of each patch.
     rest_C2: float32, (x, y), px, position minus nearest whole pixel.
     index: int64, 0-d, the number of the group.
+    label_CHW: complex64, object patches to learn from, relative to their mean transmission; no
+        pixels (C, 0, 0) where the scan has none.
     """
 
     amplitude_CHW: torch.Tensor
     corner_C2: torch.Tensor
     rest_C2: torch.Tensor
     index: torch.Tensor
+    label_CHW: torch.Tensor
 
 
 class GroupBatch(TypedDict):
@@ -35,6 +38,7 @@ class GroupBatch(TypedDict):
     corner_BC2: torch.Tensor
     rest_BC2: torch.Tensor
     index_B: torch.Tensor
+    label_BCHW: torch.Tensor
 
 
 class GroupDataset(Dataset[GroupSample]):
@@ -64,6 +68,7 @@ class GroupDataset(Dataset[GroupSample]):
         self._groups_GC = groups_GC
         self._amp_MHW = torch.from_numpy(scan.diffraction_amp_MHW)
         self._probe_PHW = torch.from_numpy(scan.probe_PHW)
+        self._label_MHW = torch.from_numpy(_relative_labels(scan))
         self.layout: CanvasLayout = canvas_layout(scan.x_px, scan.y_px, scan.N)
         """Canvas of the whole scan."""
         corner_GC2 = self.layout.corner_M2[groups_GC]
@@ -101,6 +106,7 @@ class GroupDataset(Dataset[GroupSample]):
             corner_C2=self._corner_GC2[index],
             rest_C2=self._rest_GC2[index],
             index=torch.tensor(index, dtype=torch.int64),
+            label_CHW=self._label_MHW[self._groups_GC[index]],
         )
 
     def __getitems__(self, indices: Sequence[int]) -> list[GroupSample]:
@@ -119,12 +125,14 @@ class GroupDataset(Dataset[GroupSample]):
                 corner_BC2=self._corner_GC2.new_empty((0, channels, 2)),
                 rest_BC2=self._rest_GC2.new_empty((0, channels, 2)),
                 index_B=torch.empty(0, dtype=torch.int64),
+                label_BCHW=self._label_MHW.new_empty((0, channels, *self._label_MHW.shape[1:])),
             )
         return GroupBatch(
             amplitude_BCHW=torch.stack([sample["amplitude_CHW"] for sample in samples]),
             corner_BC2=torch.stack([sample["corner_C2"] for sample in samples]),
             rest_BC2=torch.stack([sample["rest_C2"] for sample in samples]),
             index_B=torch.stack([sample["index"] for sample in samples]),
+            label_BCHW=torch.stack([sample["label_CHW"] for sample in samples]),
         )
 
     def share_BC(self, index_B: torch.Tensor) -> torch.Tensor:
@@ -162,3 +170,18 @@ class GroupDataset(Dataset[GroupSample]):
         """
         size = self._amp_MHW.shape[-1]
         return float(size / np.sqrt(self._mean_total_counts))
+
+
+def _relative_labels(scan: ScanData) -> np.ndarray:
+    """(M, N, N) complex64 labels over their root mean square as the probe lights them (DATA-083).
+
+    So they have the unit of the predicted object; (M, 0, 0) without labels.
+    """
+    if scan.label_MHW is None:
+        return np.empty((scan.n_patterns, 0, 0), dtype=np.complex64)
+    lit_HW = np.sum(np.abs(scan.probe_PHW) ** 2, axis=0)
+    seen = np.mean([np.sum(lit_HW * np.abs(label_HW) ** 2) for label_HW in scan.label_MHW])
+    if not seen > 0:
+        raise ValueError("the labels are zero wherever the probe lights them")
+    scale = np.sqrt(lit_HW.sum() / seen)
+    return np.asarray(scan.label_MHW * scale, dtype=np.complex64)

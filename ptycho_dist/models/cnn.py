@@ -8,6 +8,7 @@ faint rest). The plan is that of Hoidn, Mishra & Mehta, Sci. Rep. 13, 22789 (202
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -19,15 +20,21 @@ from ptycho_dist.physics.patches import moved_patches
 
 _BASE_WIDTH = 32
 _BORDER_WIDTH = 16  # channels of a decoder that reach the border branch, at most
-_UNIT_SOFTPLUS = math.log(math.e - 1)  # softplus of this is 1
+_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "softplus": lambda logit: functional.softplus(logit + math.log(math.e - 1)),
+    "sigmoid": lambda logit: 2 * torch.sigmoid(logit),
+    "relu": lambda logit: torch.relu(logit + 1),
+    "swish": lambda logit: functional.silu(logit + 1.2784645),
+}
+"""Amplitude of a logit by `amp_activation`; each is 1 at 0."""
 
 
 class PtychoCNN(PatchNetwork):
     """(B, C, N, N) float32 -> (B, C, N, N) complex64; B may be 0. One stage, C = gridsize².
 
-    Input: s·A, amplitudes scaled to a mean square of 1. Output: O = a·exp(iφ), with a = softplus,
-    1 where the logit is 0, and φ = π·tanh. The last layers start near zero, so that an untrained
-    network answers O ≈ 1.
+    Input: s·A, amplitudes scaled to a mean square of 1. Output: O = a·exp(iφ), with a by
+    `amp_activation`, 1 where the logit is 0, and φ = π·tanh. The last layers start near zero, so
+    that an untrained network answers O ≈ 1.
 
     There is no batch normalisation: a rank's batch may be short or empty. Every parameter takes
     part in every forward pass.
@@ -40,8 +47,9 @@ class PtychoCNN(PatchNetwork):
         self.encoder = nn.Sequential(
             _Down(channels, width), _Down(width, 2 * width), _Down(2 * width, 4 * width)
         )
-        self.amplitude = _Decoder(width, channels)
-        self.phase = _Decoder(width, channels)
+        self.amplitude = _Decoder(width, channels, config)
+        self.phase = _Decoder(width, channels, config)
+        self._activation = _ACTIVATIONS[config.amp_activation]
         # torch's own start shrinks the signal layer by layer until all patterns look the same
         for parameter in self.parameters():
             if parameter.dim() == 4:
@@ -49,7 +57,7 @@ class PtychoCNN(PatchNetwork):
             else:
                 nn.init.zeros_(parameter)
         for decoder in (self.amplitude, self.phase):
-            for head in (decoder.centre, decoder.border):
+            for head in decoder.heads():
                 nn.init.normal_(head.weight, std=1e-3)
 
     def refine(self, stage: int, object_BCHW: torch.Tensor, views: Views) -> torch.Tensor:
@@ -76,7 +84,7 @@ class PtychoCNN(PatchNetwork):
         amplitude_BCHW = _at_least_single(self.amplitude(feature_BFhw))
         phase_BCHW = _at_least_single(self.phase(feature_BFhw))
         return torch.polar(
-            functional.softplus(amplitude_BCHW + _UNIT_SOFTPLUS),
+            self._activation(amplitude_BCHW),
             math.pi * torch.tanh(phase_BCHW),
         )
 
@@ -95,9 +103,9 @@ class _Down(nn.Sequential):
 
 
 class _Decoder(nn.Module):
-    """(B, 4w, N/8, N/8) features -> (B, C, N, N) logits."""
+    """(B, 4w, N/8, N/8) features -> (B, C, N, N) logits; 0 where no head draws."""
 
-    def __init__(self, width: int, channels: int) -> None:
+    def __init__(self, width: int, channels: int, config: ModelConfig) -> None:
         super().__init__()
         self.up = nn.Sequential(
             nn.Conv2d(4 * width, 4 * width, 3, padding=1),
@@ -112,13 +120,28 @@ class _Decoder(nn.Module):
             nn.GELU(),
         )
         self.border_width = min(width, _BORDER_WIDTH)
-        self.centre = nn.Conv2d(width, channels, 3, padding=1)
-        self.border = UpConv2d(self.border_width, channels)
+        self.pads = config.pad_object
+        self.centre = (
+            nn.Conv2d(width, channels, 3, padding=1) if self.pads else UpConv2d(width, channels)
+        )
+        """Draws the middle pixels, or the whole patch."""
+        self.border: UpConv2d | None = None
+        if self.pads and config.probe_big:
+            self.border = UpConv2d(self.border_width, channels)
+
+    def heads(self) -> list[nn.Conv2d]:
+        """The last layers."""
+        return [self.centre] if self.border is None else [self.centre, self.border]
 
     def forward(self, feature_BFhw: torch.Tensor) -> torch.Tensor:
         up_BFhw = self.up(feature_BFhw)
+        if not self.pads:
+            whole_BCHW: torch.Tensor = self.centre(up_BFhw)
+            return whole_BCHW
         quarter = up_BFhw.shape[-1] // 2
         centre_BCHW = functional.pad(self.centre(up_BFhw), (quarter,) * 4)
+        if self.border is None:
+            return centre_BCHW
         border_BCHW = self.border(up_BFhw[:, : self.border_width])
         inside_hw = up_BFhw.new_zeros(up_BFhw.shape[-2:])
         outside_HW = functional.pad(inside_hw, (quarter,) * 4, value=1.0)

@@ -7,25 +7,48 @@ import math
 import torch
 from torch import nn
 
+from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.models.views import Views
-from ptycho_dist.physics.forward import probe_scale
+from ptycho_dist.physics.forward import probe_scale, smoothing_envelope
 from ptycho_dist.physics.patches import moved_probe
+
+_PLAIN = ModelConfig()
 
 
 class ScanPhysics(nn.Module):
-    """What the network is told of a scan: its probe, which may be learned, and its brightness."""
+    """What the network is told of a scan: its probe and brightness, which may be learned."""
 
-    def __init__(self, probe_PHW: torch.Tensor, mean_total_counts: float, trainable: bool) -> None:
+    def __init__(
+        self,
+        probe_PHW: torch.Tensor,
+        mean_total_counts: float,
+        trainable: bool,
+        model: ModelConfig = _PLAIN,
+        *,
+        intensity_scale: float = 1.0,
+        intensity_trainable: bool = False,
+    ) -> None:
         """
         Args:
             probe_PHW: complex64 modes, any scale.
             mean_total_counts: mean over the patterns of ΣA², counts.
             trainable: the probe is a parameter.
+            model: whether the probe is masked, and how far the exit wave is smoothed.
+            intensity_scale: factor of the predicted amplitude, as it was learned or begins.
+            intensity_trainable: its logarithm is a parameter.
         """
         super().__init__()
         self.probe_parts: torch.Tensor
         self.input_scale: torch.Tensor
-        parts = torch.view_as_real(probe_scale(probe_PHW, mean_total_counts))
+        self.log_intensity_scale: torch.Tensor
+        self.mask_HW: torch.Tensor | None
+        self.envelope_HW: torch.Tensor | None
+        size = probe_PHW.shape[-1]
+        self.register_buffer("mask_HW", _disc(size) if model.probe_mask else None, persistent=False)
+        sigma_px = model.gaussian_smoothing_sigma
+        envelope_HW = smoothing_envelope(size, sigma_px) if sigma_px else None
+        self.register_buffer("envelope_HW", envelope_HW, persistent=False)
+        parts = torch.view_as_real(probe_scale(self._masked(probe_PHW), mean_total_counts))
         # relative to its brightest pixel, so that one step size serves probes of any brightness
         self._unit = float(parts.abs().max())
         self._counts = mean_total_counts
@@ -33,17 +56,24 @@ class ScanPhysics(nn.Module):
             self.probe_parts = nn.Parameter(parts / self._unit)
         else:
             self.register_buffer("probe_parts", parts / self._unit)
-        scale = probe_PHW.shape[-1] / math.sqrt(mean_total_counts)
+        log_scale = torch.tensor(math.log(intensity_scale), dtype=torch.float32)
+        if intensity_trainable:
+            self.log_intensity_scale = nn.Parameter(log_scale)
+        else:
+            self.register_buffer("log_intensity_scale", log_scale, persistent=False)
+        scale = size / math.sqrt(mean_total_counts)
         self.register_buffer("input_scale", torch.tensor(scale, dtype=torch.float32))
 
     @property
     def probe_PHW(self) -> torch.Tensor:
         """The probe, complex64, sqrt(counts).
 
-        Its energy is always the mean count of a pattern: only the product of probe and object is
-        measured, and without this the two would drift apart.
+        Its energy is the mean count of a pattern times the square of the intensity scale, which is
+        1 unless it is learned: only the product of probe and object is measured, and without this
+        the two would drift apart.
         """
-        return probe_scale(torch.view_as_complex(self.probe_parts * self._unit), self._counts)
+        parts = self._masked(torch.view_as_complex(self.probe_parts * self._unit))
+        return probe_scale(parts, self._counts) * torch.exp(self.log_intensity_scale)
 
     def views(self, amplitude_BCHW: torch.Tensor, rest_BC2: torch.Tensor) -> Views:
         """What a network is shown of these patterns; see `Views`."""
@@ -52,4 +82,14 @@ class ScanPhysics(nn.Module):
             probe_BCPHW=moved_probe(self.probe_PHW, rest_BC2),
             rest_BC2=rest_BC2,
             input_scale=self.input_scale,
+            envelope_HW=self.envelope_HW,
         )
+
+    def _masked(self, probe_PHW: torch.Tensor) -> torch.Tensor:
+        return probe_PHW if self.mask_HW is None else probe_PHW * self.mask_HW
+
+
+def _disc(size: int) -> torch.Tensor:
+    """1 inside a disc of diameter N/2 around pixel [N/2, N/2], 0 outside; (N, N) float32."""
+    axis = torch.arange(size) - size // 2
+    return (axis[:, None] ** 2 + axis**2 <= (size // 4) ** 2).float()

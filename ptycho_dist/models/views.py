@@ -18,12 +18,14 @@ class Views:
         probe_BCPHW: complex64 modes, sqrt(counts), moved by the rest of each position.
         rest_BC2: float32, (x, y), px, position minus nearest whole pixel.
         input_scale: s, 0-d float32; s·A has a mean square of 1 over the scan.
+        envelope_HW: float32, multiplies the far field where the exit wave is smoothed; else None.
     """
 
     amplitude_BCHW: torch.Tensor
     probe_BCPHW: torch.Tensor
     rest_BC2: torch.Tensor
     input_scale: torch.Tensor
+    envelope_HW: torch.Tensor | None = None
 
 
 class PatchNetwork(nn.Module, ABC):

@@ -20,7 +20,9 @@ _STEP_ALPHA = 0.05
 
 
 def diffraction_amplitude(
-    object_patches_BCHW: torch.Tensor, probe_BCPHW: torch.Tensor
+    object_patches_BCHW: torch.Tensor,
+    probe_BCPHW: torch.Tensor,
+    envelope_HW: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Amplitude on the detector, (B, C, H, W) real, in the unit of the probe; B may be 0.
 
@@ -30,6 +32,8 @@ def diffraction_amplitude(
     Args:
         object_patches_BCHW: complex transmission of each patch, complex64 (complex128 for tests).
         probe_BCPHW: complex modes of each patch, or (P, H, W) for all; same H and W, sqrt(counts).
+        envelope_HW: real, multiplies the far field, zero frequency at [0, 0]; see
+            `smoothing_envelope`.
 
     Raises ValueError when the detector axes disagree.
     """
@@ -43,8 +47,25 @@ def diffraction_amplitude(
         intensity_BCHW = (exit_wave_BCPHW.real**2 + exit_wave_BCPHW.imag**2).sum(dim=2)
     else:
         far_field_BCPHW = torch.fft.fft2(exit_wave_BCPHW, norm="ortho")
+        if envelope_HW is not None:
+            far_field_BCPHW = far_field_BCPHW * envelope_HW
         intensity_BCHW = (far_field_BCPHW.real**2 + far_field_BCPHW.imag**2).sum(dim=2)
     return torch.sqrt(torch.fft.fftshift(intensity_BCHW, dim=(-2, -1)) + _EPS_COUNTS)
+
+
+def smoothing_envelope(size: int, sigma_px: float) -> torch.Tensor:
+    """exp(-2π²σ²f²), (size, size) float32, zero frequency at [0, 0].
+
+    The Fourier transform of a Gaussian of width σ: an exit wave that is smoothed by the Gaussian
+    has a far field that is multiplied by this (convolution theorem).
+
+    Args:
+        size: rows and columns.
+        sigma_px: σ, px.
+    """
+    frequency = torch.fft.fftfreq(size, dtype=torch.float64)
+    squared_HW = frequency[:, None] ** 2 + frequency**2
+    return torch.exp(-2 * (torch.pi * sigma_px) ** 2 * squared_HW).float()
 
 
 def probe_scale(probe_PHW: torch.Tensor, mean_total_counts: float) -> torch.Tensor:

@@ -47,6 +47,26 @@ def amplitude_mae(predicted_amp: torch.Tensor, measured_amp: torch.Tensor) -> to
     return (predicted_amp - measured_amp).abs().mean(dim=(1, 2, 3))
 
 
+def realspace_errors(
+    object_BCHW: torch.Tensor, label_BCHW: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means over C·H·W of |O - L|² and of |O - L|: two (B,); B may be 0.
+
+    The root is taken of |O - L|² + 1e-12, so that its gradient is finite everywhere.
+
+    Args:
+        object_BCHW: O, complex.
+        label_BCHW: L, complex, the same patches on the same pixels.
+
+    Raises ValueError when the shapes differ.
+    """
+    _require_same_shape(object_BCHW, label_BCHW)
+    difference = object_BCHW - label_BCHW
+    squared_BCHW = difference.real**2 + difference.imag**2
+    absolute_BCHW = torch.sqrt(squared_BCHW + 1e-12)
+    return squared_BCHW.mean(dim=(1, 2, 3)), absolute_BCHW.mean(dim=(1, 2, 3))
+
+
 def _require_same_shape(predicted_amp: torch.Tensor, measured_amp: torch.Tensor) -> None:
     if predicted_amp.shape != measured_amp.shape or predicted_amp.dim() != 4:
         raise ValueError(

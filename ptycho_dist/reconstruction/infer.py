@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 
 from ptycho_dist.config.data import DataConfig
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.inference import InferenceConfig
+from ptycho_dist.config.run import RunConfig
 from ptycho_dist.errors import UserError
 from ptycho_dist.legacy import LegacyScope, require_same_on_all_ranks
 from ptycho_dist.reconstruction.deliver import Delivered
@@ -48,6 +49,7 @@ def infer(
     """
     run = RunDirectory(inference.model_path)
     trained = load_trained(run, device)
+    _require_expected(inference, trained.config)
     task = ScanTask(
         data_file=inference.test_data_file,
         data=_groups_asked_for(inference, trained.config.data),
@@ -58,17 +60,40 @@ def infer(
         n_groups=inference.n_groups,
         truth_file=inference.truth_file,
         show_positions=inference.show_positions,
+        n_subsample=inference.n_subsample,
+        intensity_scale=trained.intensity_scale,
     )
     agreement = Agreement(ranks)
-    worker = Worker(rank, ranks, device, agreement, groups_at_once(execution))
     canonical = dataclasses.replace(inference, model=trained.config.model)
     legacy = trained.config.legacy
     with LegacyScope(canonical, module=legacy.module, attribute=legacy.attribute) as scope:
         require_same_on_all_ranks(scope, agreement.texts)
+        worker = Worker(
+            rank,
+            ranks,
+            device,
+            agreement,
+            groups_at_once(execution),
+            execution.middle_trim,
+            execution.num_workers,
+            scope.worker_init,
+        )
         delivered = reconstruct_scan(
             trained.network, _probe_asked_for(inference, trained), task, worker
         )
     return Inferred(delivered, trained.passed_over)
+
+
+def _require_expected(inference: InferenceConfig, of_run: RunConfig) -> None:
+    """Refuse a network, or options, that are not those of the run."""
+    if inference.model is not None and inference.model != of_run.model:
+        expected, found = asdict(inference.model), asdict(of_run.model)
+        differing = [name for name in found if found[name] != expected[name]]
+        raise UserError(
+            f"{inference.model_path}: its network has "
+            f"{', '.join(f'{name} {found[name]!r}' for name in differing)}, and "
+            f"{', '.join(f'{expected[name]!r}' for name in differing)} was expected"
+        )
 
 
 def _groups_asked_for(inference: InferenceConfig, of_run: DataConfig) -> DataConfig:

@@ -12,7 +12,7 @@ import torch
 
 from ptycho_dist.config.data import DataConfig
 from ptycho_dist.config.model import ModelConfig
-from ptycho_dist.data.opening import read_scan_of_size, whole_scan_groups
+from ptycho_dist.data.opening import read_scan_of_size, subsampled, whole_scan_groups
 from ptycho_dist.errors import RunError
 from ptycho_dist.models.scan_physics import ScanPhysics
 from ptycho_dist.models.views import PatchNetwork
@@ -33,6 +33,8 @@ class ScanTask:
         n_groups: groups used; None: one for each pattern.
         truth_file: see `deliver`.
         show_positions: see `deliver`.
+        n_subsample: patterns used, drawn by `data.subsample_seed`; None: all.
+        intensity_scale: of the run, where it has learned one.
     """
 
     data_file: Path
@@ -44,6 +46,8 @@ class ScanTask:
     n_groups: int | None = None
     truth_file: Path | None = None
     show_positions: bool = False
+    n_subsample: int | None = None
+    intensity_scale: float = 1.0
 
 
 def reconstruct_scan(
@@ -67,10 +71,17 @@ def reconstruct_scan(
         UserError: the folder cannot be written.
         RunError: the object is not finite; or on the other ranks, where rank 0 fails.
     """
-    scan = read_scan_of_size(task.data_file, task.model.N)
+    whole = read_scan_of_size(task.data_file, task.model.N)
+    scan = subsampled(whole, task.n_subsample, task.data.subsample_seed)
     dataset = whole_scan_groups(scan, task.data, task.model, task.n_groups)
     probe_PHW = dataset.probe_PHW if learned_probe_PHW is None else learned_probe_PHW.detach().cpu()
-    physics = ScanPhysics(probe_PHW, dataset.mean_total_counts, trainable=False).to(worker.device)
+    physics = ScanPhysics(
+        probe_PHW,
+        dataset.mean_total_counts,
+        trainable=False,
+        model=task.model,
+        intensity_scale=task.intensity_scale,
+    ).to(worker.device)
     began = time.monotonic()
     stitched = stitch(network, physics, dataset, worker, between_stages)
     if not np.isfinite(stitched.object_YX).all():  # on all ranks alike

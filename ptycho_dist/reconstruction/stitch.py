@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.data.order import rank_share
@@ -52,6 +53,9 @@ class Worker:
         device: where it computes.
         agreement: how its sums meet those of the others.
         batch_size: groups at once.
+        middle_trim: only the middle n × n pixels of each patch are stitched; 0: all.
+        num_workers: processes that put batches together; 0: this one does.
+        worker_init: called in each of them first, with its number.
     """
 
     rank: int
@@ -59,18 +63,29 @@ class Worker:
     device: torch.device
     agreement: Agreement
     batch_size: int
+    middle_trim: int = 0
+    num_workers: int = 0
+    worker_init: Callable[[int], None] | None = None
 
     def batches(self, dataset: GroupDataset) -> Iterator[GroupBatch]:
         """Its share of the groups, in order, on its device; none where there are more ranks."""
         first, last = rank_share(len(dataset), rank=self.rank, ranks=self.ranks)
-        for start in range(first, last, self.batch_size):
-            chosen = range(start, min(start + self.batch_size, last))
-            batch = dataset.collate(dataset.__getitems__(chosen))
+        starts = range(first, last, self.batch_size)
+        loader = DataLoader(
+            dataset,
+            batch_sampler=[range(start, min(start + self.batch_size, last)) for start in starts],
+            collate_fn=dataset.collate,
+            num_workers=self.num_workers,
+            worker_init_fn=self.worker_init,
+            generator=torch.Generator(),  # its own: an iteration draws from the global one
+        )
+        for batch in loader:
             yield GroupBatch(
                 amplitude_BCHW=batch["amplitude_BCHW"].to(self.device),
                 corner_BC2=batch["corner_BC2"].to(self.device),
                 rest_BC2=batch["rest_BC2"].to(self.device),
                 index_B=batch["index_B"],
+                label_BCHW=batch["label_BCHW"],
             )
 
 
@@ -106,7 +121,8 @@ def stitch(
                 views = physics.views(batch["amplitude_BCHW"], batch["rest_BC2"])
                 seen_BCHW = _seen(canvas_YX, batch)
                 object_BCHW = network.refine(stage, seen_BCHW, views)
-                sums.add(*_as_one_group(object_BCHW, merge_weights(views.probe_BCPHW), batch))
+                weight_BCHW = merge_weights(views.probe_BCPHW)
+                sums.add(*_as_one_group(*_middle(object_BCHW, weight_BCHW, batch, worker)))
             sums.weighted = worker.agreement.sum_tensor(sums.weighted)
             sums.weights = worker.agreement.sum_tensor(sums.weights)
             canvas_YX = sums.object_BYX(elsewhere=1.0)[0].to(torch.complex64)
@@ -130,7 +146,9 @@ def object_consistency(
     with torch.inference_mode():
         for batch in worker.batches(dataset):
             views = physics.views(batch["amplitude_BCHW"], batch["rest_BC2"])
-            predicted_amp = diffraction_amplitude(_seen(canvas_YX, batch), views.probe_BCPHW)
+            predicted_amp = diffraction_amplitude(
+                _seen(canvas_YX, batch), views.probe_BCPHW, views.envelope_HW
+            )
             share_BC = dataset.share_BC(batch["index_B"]).to(worker.device)
             errors_BCHW = (predicted_amp - views.amplitude_BCHW) ** 2
             misfit += float((errors_BCHW.sum(dim=(-2, -1)) * share_BC).sum())
@@ -147,12 +165,26 @@ def _seen(canvas_YX: torch.Tensor, batch: GroupBatch) -> torch.Tensor:
     return patches.reshape(*corner_BC2.shape[:2], size, size)
 
 
+def _middle(
+    object_BCHW: torch.Tensor, weight_BCHW: torch.Tensor, batch: GroupBatch, worker: Worker
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Patches, weights and corners, cut to the pixels that are stitched."""
+    size = object_BCHW.shape[-1]
+    edge = (size - worker.middle_trim) // 2 if worker.middle_trim else 0
+    kept = slice(edge, size - edge)
+    return (
+        object_BCHW[..., kept, kept],
+        weight_BCHW[..., kept, kept],
+        batch["corner_BC2"] + edge,
+    )
+
+
 def _as_one_group(
-    object_BCHW: torch.Tensor, weight_BCHW: torch.Tensor, batch: GroupBatch
+    object_BCHW: torch.Tensor, weight_BCHW: torch.Tensor, corner_BC2: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Patches, weights and corners of a batch as those of one canvas, (1, B·C, …)."""
     return (
         object_BCHW.flatten(0, 1)[None],
         weight_BCHW.flatten(0, 1)[None],
-        batch["corner_BC2"].flatten(0, 1)[None],
+        corner_BC2.flatten(0, 1)[None],
     )

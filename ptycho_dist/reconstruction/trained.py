@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,7 @@ class TrainedNetwork:
         config: of its run.
         network: in evaluation mode, on the device asked for.
         learned_probe_PHW: complex64, sqrt(counts); None where the run kept the file's probe.
+        intensity_scale: factor of the predicted amplitude; 1 where it was not learned.
         checkpoint: its name.
         passed_over: newer checkpoints that were not used, with the reasons.
     """
@@ -32,6 +34,7 @@ class TrainedNetwork:
     config: RunConfig
     network: PatchNetwork
     learned_probe_PHW: torch.Tensor | None
+    intensity_scale: float
     checkpoint: str
     passed_over: tuple[str, ...]
 
@@ -47,15 +50,19 @@ def load_trained(run: RunDirectory, device: torch.device) -> TrainedNetwork:
     if found is None:
         raise UserError(f"{run.path}: the run has no checkpoint yet")
     network = build_model(config.model).to(device).eval()
-    learned = None
+    learned, scale = None, 1.0
     try:
         tensors = read_state(found, device)["state_dict"]
         network.load_state_dict(_part(tensors, _NETWORK))
         if config.training.probe_trainable:
             learned = _probe_of(_part(tensors, _PHYSICS))
+        if config.training.intensity_scale_trainable:
+            scale = math.exp(float(_part(tensors, _PHYSICS)["log_intensity_scale"]))
     except (KeyError, AttributeError, TypeError, RuntimeError) as error:
         raise _misfit(found, error) from None
-    return TrainedNetwork(config, network, learned, checkpoint_name(found.step), tuple(passed_over))
+    return TrainedNetwork(
+        config, network, learned, scale, checkpoint_name(found.step), tuple(passed_over)
+    )
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

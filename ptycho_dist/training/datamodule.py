@@ -34,10 +34,14 @@ class PtychoData(LightningDataModule):
         self._rank = rank
         self._world = world
         data = config.data
-        self.train = open_training_groups(data.train_data_file, data, config.model)
+        self.train = open_training_groups(
+            data.train_data_file, data, config.model, config.training.nphotons
+        )
         self.test = None
         if data.test_data_file is not None:
-            self.test = open_validation_groups(data.test_data_file, data, config.model)
+            self.test = open_validation_groups(
+                data.test_data_file, data, config.model, config.training.nphotons
+            )
         found = world_of(config, self.train.n_patterns)
         if found != world:
             raise DataError(

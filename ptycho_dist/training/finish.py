@@ -54,6 +54,7 @@ def reconstruct_at_end(
         run=run.run_id,
         checkpoint=checkpoint_name(step),
         folder=run.reconstruction,
+        intensity_scale=float(module.physics.log_intensity_scale.exp()),
     )
     worker = Worker(
         environment.rank,

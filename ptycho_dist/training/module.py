@@ -15,7 +15,7 @@ from ptycho_dist.data.store import GroupBatch
 from ptycho_dist.models.scan_physics import ScanPhysics
 from ptycho_dist.models.views import PatchNetwork, Views
 from ptycho_dist.physics.forward import diffraction_amplitude
-from ptycho_dist.physics.losses import amplitude_mae, poisson_nll
+from ptycho_dist.physics.losses import amplitude_mae, poisson_nll, realspace_errors
 from ptycho_dist.physics.patches import extract_patches, merge_patches, merge_weights
 from ptycho_dist.training.clipping import clip_adaptively
 from ptycho_dist.training.schedule import Plateau, step_factor
@@ -77,6 +77,7 @@ class PtychoModule(LightningModule):
         self._canvas_shape_YX = canvas_shape_YX
         self._weights = config.training
         self._execution = config.execution
+        self._model = config.model
         self._world = world
         self.plateau = Plateau(config.execution.scheduler, config.execution.checkpoint_mode)
         """What the schedule has seen of the loss."""
@@ -86,13 +87,16 @@ class PtychoModule(LightningModule):
     def forward(self, views: Views, corner_BC2: torch.Tensor) -> torch.Tensor:
         """The object of each group as its patches see it, (B, C, N, N) complex64.
 
-        After each stage the patches of a group are merged on one canvas and taken from it again.
+        After each stage the patches of a group are merged on one canvas and taken from it again,
+        unless `model.object_big` is off.
         """
         object_BCHW = torch.ones_like(views.probe_BCPHW[:, :, 0])
         size = object_BCHW.shape[-1]
         weight_BCHW = merge_weights(views.probe_BCPHW)
         for stage in range(self.network.stages):
             object_BCHW = self.network.refine(stage, object_BCHW, views)
+            if not self._model.object_big:
+                continue
             canvas_BYX = merge_patches(object_BCHW, weight_BCHW, corner_BC2, self._canvas_shape_YX)
             object_BCHW = extract_patches(canvas_BYX, corner_BC2, size)
         return object_BCHW
@@ -101,7 +105,7 @@ class PtychoModule(LightningModule):
         """The loss of each group of a batch, (B,); B may be 0."""
         views = self.physics.views(batch["amplitude_BCHW"], batch["rest_BC2"])
         object_BCHW = self(views, batch["corner_BC2"])
-        predicted_amp = diffraction_amplitude(object_BCHW, views.probe_BCPHW)
+        predicted_amp = diffraction_amplitude(object_BCHW, views.probe_BCPHW, views.envelope_HW)
         losses_B = predicted_amp.new_zeros(predicted_amp.shape[0])
         if self._weights.nll_weight:
             nll_B = poisson_nll(predicted_amp, views.amplitude_BCHW)
@@ -110,6 +114,11 @@ class PtychoModule(LightningModule):
             scale = views.input_scale  # 1 / rms A
             mae_B = amplitude_mae(scale * predicted_amp, scale * views.amplitude_BCHW)
             losses_B = losses_B + self._weights.mae_weight * mae_B
+        if self._model.model_type == "supervised":
+            weights = self._weights
+            square_B, absolute_B = realspace_errors(object_BCHW, batch["label_BCHW"])
+            losses_B = losses_B + weights.realspace_weight * square_B
+            losses_B = losses_B + weights.realspace_mae_weight * absolute_B
         return losses_B
 
     def training_step(self, batch: GroupBatch, batch_idx: int) -> torch.Tensor:
@@ -132,8 +141,9 @@ class PtychoModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam (Kingma & Ba, 2015) with torch's defaults but for the step size and its schedule."""
-        groups: list[dict[str, Any]] = [{"params": list(self.network.parameters())}]
-        probe = list(self.physics.parameters())
+        physics = dict(self.physics.named_parameters())
+        probe = [physics.pop("probe_parts")] if "probe_parts" in physics else []
+        groups: list[dict[str, Any]] = [{"params": [*self.network.parameters(), *physics.values()]}]
         if probe:  # far from its start at first, where the network begins near its answer
             groups.append({"params": probe, "lr": self._weights.probe_learning_rate})
         optimizer = torch.optim.Adam(groups, lr=self._execution.learning_rate)

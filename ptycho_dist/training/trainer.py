@@ -58,7 +58,11 @@ def build_module(config: RunConfig, world: World, data: PtychoData) -> PtychoMod
     return PtychoModule(
         build_model(config.model),
         ScanPhysics(
-            data.train.probe_PHW, data.train.mean_total_counts, config.training.probe_trainable
+            data.train.probe_PHW,
+            data.train.mean_total_counts,
+            config.training.probe_trainable,
+            config.model,
+            intensity_trainable=config.training.intensity_scale_trainable,
         ),
         (max(rows), max(columns)),
         config,

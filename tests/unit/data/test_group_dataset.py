@@ -22,7 +22,8 @@ def test_a_sample(dataset: GroupDataset, small_scan: ScanData) -> None:
     """DATA-050, DATA-051: corners lie on the smallest canvas of the group, (x, y)."""
     sample = dataset[2]
     assert len(dataset) == 3
-    assert set(sample) == {"amplitude_CHW", "corner_C2", "rest_C2", "index"}
+    assert set(sample) == {"amplitude_CHW", "corner_C2", "rest_C2", "index", "label_CHW"}
+    assert sample["label_CHW"].shape[1:] == (0, 0)
     np.testing.assert_array_equal(sample["amplitude_CHW"], small_scan.diffraction_amp_MHW[[7, 3]])
     position_C2 = np.stack([small_scan.x_px, small_scan.y_px], axis=1)[[7, 3]]
     nearest_C2 = np.rint(position_C2)

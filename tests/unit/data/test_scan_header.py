@@ -31,6 +31,7 @@ def test_the_header_of_a_file(scan_file: ScanFile, compressed: bool) -> None:
         unit="counts",
         dtype="float32",
         size_bytes=path.stat().st_size,
+        has_labels=False,
     )
 
 

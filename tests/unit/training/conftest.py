@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,7 +50,12 @@ def fit(
         run = resume
         if run is None:
             path = make_config("reconstruct: false\n" + text)
-            path.write_text(path.read_text().replace("npz}", f"npz, {data}}}"))
+            written = path.read_text()
+            if "train_data_file" in data:
+                written = re.sub(r"data: {.*}", f"data: {{{data}}}", written)
+            else:
+                written = written.replace("npz}", f"npz, {data}}}")
+            path.write_text(written)
             loaded = load_run_config(path)
             plan = {"world": world_of(loaded.config, 37).to_json()}
             place = tmp_path / "runs" / f"run-{secrets.token_hex(4)}"
