@@ -169,19 +169,20 @@ def _overrides(
         put(path, value, "--torch-loss-mode" if "torch_loss_mode" in given else OWN_DEFAULT)
     if options.test_data_file is not None:
         put("data.test_data_file", str(options.test_data_file), "--test_data_file")
-    if header is not None:
-        if options.size is None:
-            put("model.N", header.N, "data file")
-        if options.n_images is None:
-            used = min(header.n_patterns, options.n_subsample or header.n_patterns)
-            put("data.n_groups", min(N_IMAGES, used), OWN_DEFAULT)
     if options.threads is not None:
         put("resources.cpus_per_task", options.threads, "--threads")
     for text in options.overrides:
         path, equals, value = text.partition("=")
-        if not equals or not path.strip():
+        if not equals or not ("." in path or path.strip() in ("name", "reconstruct")):
             raise UserError(f"--set {text}: section.field=value is expected")
         put(path.strip(), parse_yaml(value, f"--set {path}"), "--set")
+    if header is not None:
+        if "model.N" not in overrides:
+            put("model.N", header.N, "data file")
+        if "data.n_groups" not in overrides:
+            used = overrides.get("data.n_subsample") or header.n_patterns
+            most = min(N_IMAGES, used) if isinstance(used, int) else N_IMAGES
+            put("data.n_groups", min(most, header.n_patterns), OWN_DEFAULT)
     return overrides, sources
 
 

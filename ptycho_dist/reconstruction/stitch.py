@@ -73,7 +73,9 @@ class Worker:
         starts = range(first, last, self.batch_size)
         loader = DataLoader(
             dataset,
-            batch_sampler=[range(start, min(start + self.batch_size, last)) for start in starts],
+            batch_sampler=[
+                list(range(start, min(start + self.batch_size, last))) for start in starts
+            ],
             collate_fn=dataset.collate,
             num_workers=self.num_workers,
             worker_init_fn=self.worker_init,

@@ -15,6 +15,7 @@ def errors_of(results):
     return [line for _, text in results for line in text.splitlines() if line.startswith("error:")]
 
 
+@pytest.mark.effect("execution.join_timeout_s")
 def test_a_rank_that_never_starts_is_named_by_all_others(make_run, start_ranks):
     ranks = start_ranks(make_run(THREE))
     ranks.start(0)

@@ -20,6 +20,7 @@ from ptycho_dist.data.formats import read_scan, write_scan
 from ptycho_dist.data.grouping import build_groups
 from ptycho_dist.data.simulate import SimulationSpec, simulate, truth_path, write_truth
 from ptycho_dist.data.store import GroupDataset
+from ptycho_dist.errors import UserError
 from ptycho_dist.models.registry import build_model
 from ptycho_dist.models.scan_physics import ScanPhysics
 from ptycho_dist.reconstruction.stitch import Worker, stitch
@@ -182,6 +183,7 @@ def learned_probe(scan_file):
     return np.stack([first, 0.2 * first * axis / 8]).astype(np.complex64)
 
 
+@pytest.mark.effect("inference.probe")
 @pytest.mark.parametrize("choice", ["auto", "learned", "file"])
 def test_a_learned_probe_is_used_unless_that_of_the_file_is_asked_for(
     make_run, scan_file, learned_probe, tmp_path, choice
@@ -207,6 +209,13 @@ def test_a_probe_that_was_not_learned_cannot_be_used(make_run, scan_file, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.effect(
+    "inference.n_groups",
+    "inference.neighbor_count",
+    "inference.model_path",
+    "inference.test_data_file",
+    "inference.output_dir",
+)
 def test_the_flags_choose_other_groups_than_the_run(make_run, scan_file, tmp_path):
     run, network = make_run(3)
     out = tmp_path / "out"
@@ -218,6 +227,7 @@ def test_the_flags_choose_other_groups_than_the_run(make_run, scan_file, tmp_pat
     assert (expected.weight_YX == 0).sum() > 0
 
 
+@pytest.mark.effect("inference.show_positions")
 def test_positions_are_drawn_if_asked_for(make_run, scan_file, tmp_path):
     """REC-031"""
     run, _ = make_run()
@@ -230,6 +240,7 @@ def test_positions_are_drawn_if_asked_for(make_run, scan_file, tmp_path):
     assert pictures[0] != pictures[1]
 
 
+@pytest.mark.effect("inference.truth_file")
 def test_a_truth_of_another_scan_is_refused_where_it_is_asked_for(
     make_run, scan_file, scan_with_truth, tmp_path, capsys
 ):
@@ -354,3 +365,123 @@ def test_a_run_without_a_checkpoint(make_run, scan_file, tmp_path, capsys):
         shutil.rmtree(path)
     assert infer(run, scan_file, tmp_path / "out") == 2
     assert "no checkpoint yet" in one_error(capsys)
+
+
+def weight_of(out):
+    with h5py.File(out / "object.h5") as file:
+        return file["weight"][:]
+
+
+@pytest.mark.effect("execution.middle_trim")
+def test_only_the_middle_of_each_patch_is_stitched(make_run, scan_file, tmp_path):
+    """REC-016: the rest of the canvas is lit by nobody; the merge is that of the cut patches."""
+    run, _ = make_run()
+    for name, trim in (("whole", 0), ("middle", 16)):
+        assert infer(run, scan_file, tmp_path / name, **words(middle_trim=trim)) == 0
+    whole, middle = weight_of(tmp_path / "whole"), weight_of(tmp_path / "middle")
+    assert whole.shape == middle.shape
+    scan = read_scan(scan_file)
+    covered = np.zeros(whole.shape, bool)
+    layout = GroupDataset(scan, np.arange(37)[:, None], one_canvas=True).layout
+    for x, y in layout.corner_M2:
+        covered[y + 24 : y + 40, x + 24 : x + 40] = True
+    assert np.array_equal(middle > 0, covered)
+    assert (whole > 0).sum() > covered.sum()
+    assert (middle <= whole * 1.0001).all()
+
+
+@pytest.mark.effect("execution.inference_batch_size", "execution.num_workers")
+def test_batches_and_workers_change_no_bit_that_matters(make_run, scan_file, tmp_path, monkeypatch):
+    """REC-023, LI-040: batches are put together by workers that have the legacy values."""
+    from ptycho_dist.reconstruction import stitch as room
+
+    run, _ = make_run()
+    sizes = []
+    seen = room.merge_weights
+    monkeypatch.setattr(
+        room, "merge_weights", lambda probe: sizes.append(len(probe)) or seen(probe)
+    )
+    weights = []
+    for number, options in enumerate(
+        ({}, {"inference_batch_size": 5}, {"num_workers": 2, "inference_batch_size": 5})
+    ):
+        out = tmp_path / str(number)
+        assert infer(run, scan_file, out, **words(**options)) == 0
+        weights.append(weight_of(out))
+    assert sizes == [32, 5] + [5] * 7 + [2] + [5] * 7 + [2]
+    np.testing.assert_allclose(weights[1], weights[0], rtol=1e-5)
+    np.testing.assert_array_equal(weights[2], weights[1])
+
+
+@pytest.mark.effect("inference.n_subsample", "inference.subsample_seed")
+def test_a_subsample_of_the_scan_is_reconstructed(make_run, scan_file, tmp_path):
+    """DATA-046"""
+    run, _ = make_run()
+    outs = []
+    for number, options in enumerate(({}, {"subsample_seed": 9})):
+        outs.append(tmp_path / str(number))
+        command = {"--n_subsample": 9, **{f"--{k}": v for k, v in options.items()}}
+        assert infer(run, scan_file, outs[-1], **command) == 0
+        assert metrics_in(outs[-1])["patterns"] == 9
+    with h5py.File(outs[0] / "object.h5") as one, h5py.File(outs[1] / "object.h5") as other:
+        assert set(one["x_px"][:]) != set(other["x_px"][:])
+
+
+@pytest.mark.effect("inference.model")
+def test_a_network_that_was_not_expected_is_refused(make_run, scan_file, tmp_path):
+    """REC-024"""
+    from ptycho_dist.config import ModelConfig
+    from ptycho_dist.config.factory import create_inference_payload
+    from ptycho_dist.reconstruction.infer import infer as reconstruct
+
+    run, _ = make_run()
+    expected = ModelConfig(n_filters_scale=0.125)
+    for model, words_of_it in ((expected, None), (ModelConfig(), "n_filters_scale 0.125")):
+        payload = create_inference_payload(
+            run.path, scan_file, tmp_path / "out", overrides={"model": model}
+        )
+        arguments = (payload.inference, payload.execution, torch.device("cpu"), 0, 1)
+        if words_of_it is None:
+            reconstruct(*arguments)
+        else:
+            with pytest.raises(UserError, match=f"{words_of_it}, and 2.0 was expected"):
+                reconstruct(*arguments)
+
+
+@pytest.mark.effect("inference.debug")
+def test_debug_shows_the_traceback(make_run, tmp_path):
+    """REC-022"""
+    run, _ = make_run()
+    with pytest.raises(UserError, match="no such file"):
+        main(["--model_path", str(run.path), "--test_data", "none.npz", "--output_dir", "o",
+              "--debug"])  # fmt: skip
+
+
+@pytest.mark.effect("execution.enable_progress_bar")
+def test_quiet_prints_the_files_alone(make_run, scan_file, tmp_path, capsys):
+    run, _ = make_run()
+    command = ["--model_path", run.path, "--test_data", scan_file, "--accelerator", "cpu"]
+    assert main([*map(str, command), "--output_dir", str(tmp_path / "out"), "--quiet"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_the_legacy_globals_are_those_of_the_inference(make_run, scan_file, tmp_path, monkeypatch):
+    """LI-075, CONFIG-001: filled from the run's network before the data is read, then put back."""
+    from ptycho_dist.legacy import params
+    from ptycho_dist.reconstruction import infer as room
+
+    seen = {}
+    real = room.reconstruct_scan
+
+    def look(*arguments):
+        seen.update(params.cfg, sealed=params.cfg.sealed)
+        return real(*arguments)
+
+    monkeypatch.setattr(room, "reconstruct_scan", look)
+    run, _ = make_run()
+    assert infer(run, scan_file, tmp_path / "out") == 0
+    assert seen["sealed"] is True
+    assert (seen["N"], seen["n_filters_scale"]) == (64, 0.125)
+    assert seen["output_prefix"] == str(tmp_path / "out")
+    assert not params.cfg.sealed
+    assert params.cfg["N"] == 128

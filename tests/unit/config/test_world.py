@@ -2,9 +2,11 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ptycho_dist.config.contradictions import DataFacts, contradictions
 from ptycho_dist.config.load import decode_run_config
 from ptycho_dist.config.world import World, world_of
 from ptycho_dist.data.order import micro_batches, samples_of_step
@@ -13,6 +15,29 @@ from ptycho_dist.data.order import micro_batches, samples_of_step
 def config(**sections):
     data = {"name": "a", "data": {"train_data_file": "x.npz"}, **sections}
     return decode_run_config(data, "test")
+
+
+@pytest.mark.effect("execution.devices", "execution.num_nodes")
+def test_devices_and_nodes_of_the_execution_config():
+    """LP-010, EC-011: they stand in where resources say nothing, and must agree where they do."""
+
+    def contradicting(execution, resources):
+        asked = config(execution=execution, resources=resources)
+        found = contradictions(asked, world_of(asked, 99), DataFacts(99, 64), None)
+        return {fault.path for fault in found}
+
+    execution = {"devices": 2, "num_nodes": 3}
+    world = world_of(config(execution=execution), 99)
+    assert (world.nodes, world.tasks_per_node, world.ranks) == (3, 2, 6)
+    assert contradicting(execution, {}) == set()
+    assert contradicting(execution, {"nodes": 3, "tasks_per_node": 2}) == set()
+    assert contradicting(execution, {"nodes": 4, "tasks_per_node": 1}) == {
+        "execution.devices",
+        "execution.num_nodes",
+    }
+    auto = {"devices": "auto", "num_nodes": "auto"}
+    assert world_of(config(execution=auto), 99).ranks == 1
+    assert contradicting(auto, {"nodes": 4, "tasks_per_node": 2}) == set()
 
 
 def test_tasks_per_node_default_to_gpus_else_one():

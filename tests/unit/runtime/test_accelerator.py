@@ -33,6 +33,7 @@ def resolve(accelerator, local_rank, tasks):
     return resolve_device(accelerator, local_rank=local_rank, tasks_per_node=tasks, ranks=tasks)
 
 
+@pytest.mark.effect("execution.accelerator")
 def test_auto_takes_the_gpu_of_its_local_rank(gpus):
     """EC-041: all GPUs of the node are visible to each rank."""
     gpus(4)

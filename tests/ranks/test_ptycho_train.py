@@ -1,0 +1,194 @@
+"""`ptycho-train` alone, with two ranks of its own, under torchrun, and as a submitted run."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats, read_ledger
+
+# As users of PtychoPINN's command type it.
+PEER = [
+    "--max_epochs", "2", "--n_images", "36", "--gridsize", "2", "--batch_size", "4",
+    "--torch-loss-mode", "poisson", "--no-probe-mask", "--deterministic", "--num-workers", "0",
+    "--learning-rate", "1e-3", "--logger", "csv", "--enable-checkpointing",
+    "--checkpoint-save-top-k", "1", "--checkpoint-monitor", "val_loss", "--checkpoint-mode", "min",
+    "--early-stop-patience", "100", "--scheduler", "Default", "--accumulate-grad-batches", "1",
+    "--quiet", "--n_filters_scale", "0.125",
+]  # fmt: skip
+SHORT = ["--set", "reconstruct=false"]
+
+
+@pytest.fixture
+def train(scan_file, tmp_path):
+    def run(name, *words, start=(sys.executable, "-m", "ptycho_dist.train"), timeout=120):
+        path = tmp_path / name
+        command = [*start, "--train_data_file", scan_file, "--output_dir", path, *PEER, *words]
+        done = subprocess.run(
+            [str(word) for word in command], capture_output=True, text=True, timeout=timeout
+        )
+        return done, RunDirectory(path)
+
+    return run
+
+
+def losses(run):
+    with (run.metrics / "metrics.csv").open() as file:
+        return [float(row["train_loss"]) for row in csv.DictReader(file)]
+
+
+def joined(run):
+    return [event for event in read_ledger(run) if event["event"] == "joined"]
+
+
+def test_one_rank_with_the_flags_of_the_peer(train):
+    """EC-032, EC-038: to a reconstruction, with the origin of each value in the run directory."""
+    done, run = train("one", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "warning: --device is deprecated; use --accelerator cpu" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(losses(run)) == 2
+    assert run.object_file.exists()
+    record = json.loads(run.run_json.read_text())
+    assert record["config"]["execution"]["accelerator"] == "cpu"
+    origins = record["origins"]
+    assert origins["data.n_groups"] == "--n_images"
+    assert origins["execution.learning_rate"] == "--learning-rate"
+    assert origins["execution.strategy"] == "ptycho-train default"
+    assert origins["model.N"] == "data file"
+    assert origins["training.seed"] == "ptycho-train default"
+    (event,) = joined(run)
+    assert (event["device"], event["strategy"]) == ("cpu", "single device")
+
+
+def test_two_ranks_give_one_result_however_they_are_started(train, launch, tmp_path):
+    """EC-038: by --devices, by torchrun, and by ptycho-launch from the run.yaml of the first."""
+    done, alone = train("alone", "--devices", "2", *SHORT)
+    assert done.returncode == 0, done.stderr
+    torchrun = (
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+        "--master-port", "29437", "-m", "ptycho_dist.train",
+    )  # fmt: skip
+    done, under_torchrun = train("torchrun", *SHORT, start=torchrun)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "recvValue failed" not in done.stderr  # rank 0's store leaves last
+    root = tmp_path / "runs"
+    done = launch(
+        "submit", alone.path / "run.yaml", "--cluster", "local", "--wait", "--runs-dir", root
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = root.iterdir()
+    runs = [alone, under_torchrun, RunDirectory(path)]
+    assert losses(runs[0]) == losses(runs[1]) == losses(runs[2])
+    for run, source in zip(runs, ("local", "torchrun", "local"), strict=True):
+        assert {(event["rank"], event["source"]) for event in joined(run)} == {
+            (0, source),
+            (1, source),
+        }
+        assert read_attempts(run)[0]["outcome"] == "finished"
+
+
+def test_ctrl_c_stops_the_ranks_of_ptycho_train_and_resume_goes_on(scan_file, tmp_path):
+    """EC-039"""
+    run = RunDirectory(tmp_path / "out")
+    start = [sys.executable, "-m", "ptycho_dist.train", "--output_dir", str(run.path)]
+    words = [*PEER, "--train_data_file", str(scan_file), "--devices", "2", "--max_epochs", "3000"]
+    steps = []
+    for further in (words, ["--resume"]):
+        process = subprocess.Popen(
+            [*start, *further], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            wait_for(lambda: trained_beyond(run, steps))
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=40)
+        finally:
+            process.kill()
+        assert process.returncode == 75, errors
+        assert "Traceback" not in errors
+        stopped = [e for e in read_ledger(run) if e["event"] == "stopped"]
+        steps.append(stopped[-1]["step"])
+    assert len(stopped) == 4  # two ranks, twice
+    assert steps[1] > steps[0]
+    starts = [e["step"] for e in read_ledger(run) if e["event"] == "training_started"]
+    assert starts == [0, 0, steps[0], steps[0]]
+
+
+def trained_beyond(run, steps):
+    heartbeat = read_heartbeats(run).get(0)
+    step = -1 if heartbeat is None else heartbeat.progress.get("step", -1)
+    attempts = read_attempts(run) if run.attempts.is_dir() else []
+    mine = heartbeat is not None and heartbeat.attempt == len(steps) + 1 == len(attempts)
+    return mine and step > (steps[-1] if steps else 3)
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.05)
+
+
+def test_ranks_of_another_number_than_devices_are_refused(train):
+    """EC-011: by every rank, in one line, and nothing is left behind."""
+    torchrun = (
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+        "--master-port", "29438", "-m", "ptycho_dist.train",
+    )  # fmt: skip
+    done, run = train("other", "--devices", "3", start=torchrun)
+    assert done.returncode != 0
+    assert "execution.devices: 3, but resources give 2 ranks per node" in done.stderr
+    assert not run.path.exists()
+
+
+def test_many_fields_off_their_defaults_train_together_on_two_ranks(tmp_path):
+    """DATA-091: DDP finds a gradient for each parameter, and the object is finite."""
+    data = tmp_path / "labelled.npz"
+    made = subprocess.run(
+        [
+            sys.executable, "-m", "ptycho_dist.cli.data", "simulate", str(data),
+            "--n-patterns", "40", "--labels",
+        ],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    run = RunDirectory(tmp_path / "out")
+    changed = {
+        "model.model_type": "supervised",
+        "model.amp_activation": "sigmoid",
+        "model.probe_mask": "true",
+        "model.object_big": "false",
+        "model.pad_object": "false",
+        "model.gaussian_smoothing_sigma": "0.5",
+        "training.realspace_mae_weight": "0.5",
+        "training.intensity_scale_trainable": "true",
+        "training.probe_trainable": "true",
+        "data.n_subsample": "30",
+        "execution.middle_trim": "32",
+        "execution.precision": "bf16-mixed",
+        "execution.gradient_clip_algorithm": "agc",
+        "execution.gradient_clip_val": "0.1",
+        "execution.recon_log_every_n_epochs": "1",
+        "execution.recon_log_stitch": "true",
+    }
+    words = [word for name, value in changed.items() for word in ("--set", f"{name}={value}")]
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "ptycho_dist.train", "--train_data_file", str(data),
+            "--output_dir", str(run.path), "--devices", "2", "--max_epochs", "1", "--gridsize", "1",
+            "--batch_size", "4", "--n_filters_scale", "0.125", "--quiet", *words,
+        ],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(run.result_json.read_text())["last_epoch"]["samples"] == 30
+    found = json.loads(run.reconstruction_metrics.read_text())
+    assert 0 < found["reconstruction"]["data_consistency"] < 10
+    assert sorted(p.name for p in (run.reconstruction / "epoch-0000").iterdir()) == [
+        "object.png",
+        "patches.png",
+    ]
