@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -16,11 +17,13 @@ from launcher.cli import build_parser as launch_parser
 from ptycho_dist.cli.data import build_parser as data_parser
 from ptycho_dist.cli.infer import build_parser as infer_parser
 from ptycho_dist.cli.train import build_parser as train_parser
+from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.load import FRONT_END_DEFAULTS
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.schema import run_config_schema
 
 HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
 NOTE = "<!-- Written by `make reference`; change the code, not this page. -->\n"
 
 
@@ -48,21 +51,16 @@ def _table(
     section: type, definition: dict[str, Any], prefix: str = "", skip_sections: bool = False
 ) -> str:
     lines = ["| field | allowed | default | meaning |", "| --- | --- | --- | --- |"]
-    hints = get_type_hints(section, include_extras=True)
     for field in dataclasses.fields(section):
-        hint = hints[field.name]
-        if skip_sections and dataclasses.is_dataclass(hint):
+        if skip_sections and dataclasses.is_dataclass(get_type_hints(section)[field.name]):
             continue
         shown = definition["properties"][field.name]
         required = field.name in definition.get("required", [])
         dotted = prefix + field.name
         default = FRONT_END_DEFAULTS.get(dotted, shown.get("default"))
-        meaning = next(
-            (a.description for a in get_args(hint)[1:] if getattr(a, "description", None)), ""
-        )
+        meaning = _meaning(section, field.name)
         default_text = "required" if required else f"`{json.dumps(default)}`"
-        cells = (f"`{dotted}`", _allowed(shown), default_text, meaning)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append(_row(f"`{dotted}`", _allowed(shown), default_text, meaning))
     return "\n".join(lines) + "\n"
 
 
@@ -110,8 +108,73 @@ def commands_page() -> str:
     return "\n".join(parts)
 
 
+def execution_fields() -> str:
+    """The field catalogue of the execution config; defaults of dataclass and front ends."""
+    schema = run_config_schema()
+    definition = schema["$defs"][PyTorchExecutionConfig.__name__]
+    lines = ["| field | allowed | default | meaning |", "| --- | --- | --- | --- |"]
+    for field in dataclasses.fields(PyTorchExecutionConfig):
+        default = f"`{json.dumps(field.default)}`"
+        front_end = FRONT_END_DEFAULTS.get(f"execution.{field.name}")
+        if front_end is not None:
+            default += f", front ends `{json.dumps(front_end)}`"
+        meaning = _meaning(PyTorchExecutionConfig, field.name)
+        allowed = _allowed(definition["properties"][field.name])
+        lines.append(_row(f"`{field.name}`", allowed, default, meaning))
+    return "\n".join(lines) + "\n"
+
+
+def flag_table(parser: argparse.ArgumentParser) -> str:
+    """Every flag of a command: what it sets, what is allowed, its default."""
+    lines = ["| flag | allowed | default | meaning |", "| --- | --- | --- | --- |"]
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        names = ", ".join(f"`{name}`" for name in action.option_strings)
+        if action.choices:
+            allowed = ", ".join(f"`{choice}`" for choice in action.choices)
+        else:
+            allowed = "" if action.nargs == 0 else (action.metavar or "TEXT")
+        default = "required" if action.required else f"`{json.dumps(action.default, default=str)}`"
+        meaning = (action.help or "").replace("%%", "%")
+        lines.append(_row(names, allowed, default, meaning))
+    return "\n".join(lines) + "\n"
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _meaning(section: type, name: str) -> str:
+    hint = get_type_hints(section, include_extras=True)[name]
+    return next((a.description for a in get_args(hint)[1:] if getattr(a, "description", None)), "")
+
+
+def with_inserts(path: Path) -> str:
+    """The text of a page with what stands between its `begin` and `end` comments written anew."""
+    text = path.read_text("utf-8")
+    for name, insert in INSERTS[str(path.relative_to(REPOSITORY))].items():
+        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+        before, _, rest = text.partition(begin)
+        _, found, after = rest.partition(end)
+        if not found:
+            raise ValueError(f"{path}: no {begin.strip()} … {end}")
+        text = f"{before}{begin}\n{insert()}\n{end}{after}"
+    return text
+
+
 PAGES = {"run_config.md": run_config_page, "commands.md": commands_page}
+INSERTS: dict[str, dict[str, Callable[[], str]]] = {
+    "specs/execution_config.md": {"execution fields": execution_fields},
+    "docs/workflows/pytorch.md": {
+        "training flags": lambda: flag_table(train_parser()),
+        "inference flags": lambda: flag_table(infer_parser()),
+    },
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
         (HERE / name).write_text(page(), encoding="utf-8")
+    for name in INSERTS:
+        path = REPOSITORY / name
+        path.write_text(with_inserts(path), encoding="utf-8")

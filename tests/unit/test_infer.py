@@ -374,7 +374,7 @@ def weight_of(out):
 
 @pytest.mark.effect("execution.middle_trim")
 def test_only_the_middle_of_each_patch_is_stitched(make_run, scan_file, tmp_path):
-    """REC-016: the rest of the canvas is lit by nobody; the merge is that of the cut patches."""
+    """REC-025: the rest of the canvas is lit by nobody; the merge is that of the cut patches."""
     run, _ = make_run()
     for name, trim in (("whole", 0), ("middle", 16)):
         assert infer(run, scan_file, tmp_path / name, **words(middle_trim=trim)) == 0
@@ -450,7 +450,7 @@ def test_a_network_that_was_not_expected_is_refused(make_run, scan_file, tmp_pat
 
 @pytest.mark.effect("inference.debug")
 def test_debug_shows_the_traceback(make_run, tmp_path):
-    """REC-022"""
+    """EC-037"""
     run, _ = make_run()
     with pytest.raises(UserError, match="no such file"):
         main(["--model_path", str(run.path), "--test_data", "none.npz", "--output_dir", "o",
