@@ -109,7 +109,10 @@ class ReconstructionLog(Callback):
 
 
 def _draw_patches(object_BHW: np.ndarray, chosen: Sequence[int]) -> bytes:
-    """Amplitude above, phase below, a column for each sample; one colour scale for each row."""
+    """Amplitude above, phase below, a column for each sample; one colour scale for each row.
+
+    It holds all but the outermost 0.5 % of the values at either end.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -122,7 +125,7 @@ def _draw_patches(object_BHW: np.ndarray, chosen: Sequence[int]) -> bytes:
         ("phase, rad", "viridis", np.angle(object_BHW)),
     )
     for row, (quantity, colours, values_BHW) in enumerate(parts):
-        low, high = float(values_BHW.min()), float(values_BHW.max())
+        low, high = np.percentile(values_BHW, (0.5, 99.5))
         for column, index in enumerate(chosen):
             axes = axes_RC[row, column]
             shown = axes.imshow(values_BHW[column], cmap=colours, vmin=low, vmax=high)

@@ -6,10 +6,12 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
+from ptycho_dist.rundir import RunDirectory
 
 SCRIPT = Path(__file__).parents[2] / "slurm" / "cluster" / "cluster.py"
 PACKAGES_MISSING = 3
@@ -71,3 +73,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def cluster_without_accounting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The same, as on a site that runs no slurmdbd."""
     yield from _running(tmp_path_factory.mktemp("cluster") / "c", "--no-accounting")
+
+
+@pytest.fixture
+def changed_script(tmp_path: Path) -> Callable[..., Path]:
+    """`changed_script(run, rank=…, instead=…)`: its script, with one rank that first does that."""
+
+    def change(run: RunDirectory, *, rank: int, instead: str) -> Path:
+        text = run.script.read_text()
+        started = '"$python" -u -m ptycho_dist.runtime "$run_dir"'
+        assert text.count(started) == 1
+        inner = f'if [ "$SLURM_PROCID" = {rank} ]; then {instead}; fi; exec "$@"'
+        path = tmp_path / "changed.sbatch"
+        path.write_text(text.replace(started, f"bash -c '{inner}' rank {started}"))
+        return path
+
+    return change

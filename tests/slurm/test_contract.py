@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 import time
 
@@ -69,16 +70,6 @@ def fails(cluster, script):
     return pytest.fail("the job hangs")
 
 
-def with_rank_3(run, path, instead):
-    """The run's script with a last rank that does something else first."""
-    text = run.script.read_text()
-    started = '"$python" -u -m ptycho_dist.runtime "$run_dir"'
-    assert text.count(started) == 1
-    inner = f'if [ "$SLURM_PROCID" = 3 ]; then {instead}; fi; exec "$@"'
-    path.write_text(text.replace(started, f"bash -c '{inner}' rank {started}"))
-    return path
-
-
 def prepared(launch, config, root, *more):
     done = launch("script", config, *FOUR_RANKS, *more, "--runs-dir", root)
     assert done.returncode == 0, done.stderr
@@ -87,11 +78,9 @@ def prepared(launch, config, root, *more):
 
 
 def test_a_rank_with_another_config_file_and_package_ends_the_job_and_is_named(
-    cluster, make_config, simulate, launch, tmp_path
+    cluster, make_config, simulate, launch, changed_script, tmp_path
 ):
     """RD-034, RD-038: within 60 s, with the fields and the rank, in status and in each log."""
-    import shutil
-
     run = prepared(launch, make_config(TEXT), tmp_path / "r")
     plan = json.loads(run.plan_json.read_text())
     del plan["data"]  # else the other file is found at once, by the rank itself (RD-036)
@@ -108,7 +97,7 @@ def test_a_rank_with_another_config_file_and_package_ends_the_job_and_is_named(
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: h5py\nVersion: 0.1.2\n")
     instead = f"export PYTHONPATH={info.parent}; exec {sys.executable} -u -m ptycho_dist.runtime "
-    script = with_rank_3(run, tmp_path / "changed.sbatch", instead + str(other.path))
+    script = changed_script(run, rank=3, instead=instead + str(other.path))
     assert fails(cluster, script) < 75  # 60 s from the first registration, and the start before
     status = json.loads(launch("status", run.path, "--json", env=cluster.env).stdout)
     assert status["state"] == "failed"
@@ -125,7 +114,7 @@ def test_a_rank_with_another_config_file_and_package_ends_the_job_and_is_named(
 
 
 def test_a_rank_with_another_legacy_value_ends_the_job_and_is_named(
-    cluster, make_config, launch, tmp_path
+    cluster, make_config, launch, changed_script, tmp_path
 ):
     """LI-053, LI-070"""
     for folder, label in (("site", "as installed"), ("odd", "another")):
@@ -137,7 +126,7 @@ def test_a_rank_with_another_legacy_value_ends_the_job_and_is_named(
     )
     run = prepared(launch, config, tmp_path / "r")
     instead = f"export PYTHONPATH={tmp_path / 'odd'}"
-    script = with_rank_3(run, tmp_path / "changed.sbatch", instead)
+    script = changed_script(run, rank=3, instead=instead)
     assert fails(cluster, script) < 75
     status = json.loads(launch("status", run.path, "--json", env=cluster.env).stdout)
     words = 'label: rank 3 has "another", ranks 0, 1, 2 have "as installed"'

@@ -154,17 +154,6 @@ def test_two_jobs_on_one_node_at_once_both_train(cluster, config, launch, tmp_pa
     assert first["port"] != second["port"]
 
 
-def changed_script(run, tmp_path, *, rank, instead):
-    """The run's script with one rank that does something else."""
-    text = run.script.read_text()
-    started = '"$python" -u -m ptycho_dist.runtime "$run_dir"'
-    assert text.count(started) == 1
-    inner = f'if [ "$SLURM_PROCID" = {rank} ]; then {instead}; fi; exec "$@"'
-    path = tmp_path / "changed.sbatch"
-    path.write_text(text.replace(started, f"bash -c '{inner}' rank {started}"))
-    return path
-
-
 @pytest.mark.parametrize(
     ("instead", "words"),
     [
@@ -176,12 +165,12 @@ def changed_script(run, tmp_path, *, rank, instead):
     ],
 )
 def test_a_rank_that_cannot_come_is_named_and_the_job_ends(
-    cluster, config, launch, tmp_path, instead, words
+    cluster, config, launch, tmp_path, changed_script, instead, words
 ):
     """RD-032, RD-033, guarantee G7."""
     launch("script", config, *FOUR_RANKS, "--runs-dir", tmp_path / "r")
     run = only_run(tmp_path / "r")
-    script = changed_script(run, tmp_path, rank=3, instead=instead)
+    script = changed_script(run, rank=3, instead=instead)
     began = time.monotonic()
     state, exit_code = sbatch_by_hand(cluster, script)
     assert state == "FAILED"

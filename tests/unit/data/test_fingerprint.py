@@ -1,4 +1,4 @@
-"""The fingerprint of a data file: the same for the same content, another for any other (RD-036). (RD-037)"""
+"""The same fingerprint for the same content, another for any other (RD-036, RD-037)."""
 
 import random
 import zipfile
