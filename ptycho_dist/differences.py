@@ -46,8 +46,21 @@ def in_words(
     for ranks, value in groups:
         where = f" on {node_of(ranks[0])}" if node_of is not None and len(ranks) == 1 else ""
         has = "rank {} has" if len(ranks) == 1 else "ranks {} have"
-        parts.append(f"{has.format(', '.join(map(str, ranks)) + where)} {shown(value)}")
+        parts.append(f"{has.format(numbers(ranks) + where)} {shown(value)}")
     return f"{key}: {', '.join(parts)}"
+
+
+def numbers(ranks: Sequence[int]) -> str:
+    """`0, 2, 5-999`: ascending ranks, four and more in a row as a range."""
+    parts: list[str] = []
+    start = 0
+    for place in range(1, len(ranks) + 1):
+        if place < len(ranks) and ranks[place] == ranks[place - 1] + 1:
+            continue
+        row = ranks[start:place]
+        parts += map(str, row) if len(row) < 4 else [f"{row[0]}-{row[-1]}"]
+        start = place
+    return ", ".join(parts)
 
 
 def as_table(
@@ -61,7 +74,7 @@ def as_table(
         for number, (ranks, value) in enumerate(groups):
             nodes = ", ".join(dict.fromkeys(node_of(rank) for rank in ranks))
             name = "" if number else key
-            table.add_row(name, shown(value), ", ".join(map(str, ranks)), nodes)
+            table.add_row(name, shown(value), numbers(ranks), nodes)
     text = io.StringIO()
     Console(file=text, width=110, color_system=None, markup=False).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

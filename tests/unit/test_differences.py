@@ -1,6 +1,6 @@
 """Who differs from whom, as a line and as a table."""
 
-from ptycho_dist.differences import as_table, differing, in_words
+from ptycho_dist.differences import as_table, differing, in_words, numbers
 
 OF_RANKS = [{"torch": "2.13", "N": "64"}, {"torch": "2.12", "N": "64"}, {"torch": "2.13"}]
 FOUND = {"N": [([2], None), ([0, 1], "64")], "torch": [([1], "2.12"), ([0, 2], "2.13")]}
@@ -21,6 +21,13 @@ def test_a_key_in_one_line_with_the_node_of_a_rank_that_is_alone():
     )
     named = in_words("N", FOUND["N"], shown, lambda rank: f"node{rank}")
     assert named == "N: rank 2 on node2 has nothing, ranks 0, 1 have 64"
+
+
+def test_many_ranks_in_a_row_are_a_range():
+    assert numbers([3]) == "3"
+    assert numbers([0, 1, 2]) == "0, 1, 2"
+    assert numbers([0, 2, 5, 6, 7, 8, 10]) == "0, 2, 5-8, 10"
+    assert numbers(range(1000)) == "0-999"
 
 
 def test_all_of_it_in_a_table():

@@ -111,6 +111,7 @@ def test_where_the_probe_comes_from_is_not_the_probe():
     values = dataclass_to_legacy_dict(inference)
     assert not COMPUTED_KEYS & set(values)
     assert values["output_prefix"] == "o"
+    assert "model" not in values  # nor is which network is expected, where none is
 
 
 def test_of_a_run_config_the_canonical_sections_count_and_nothing_else(config):
