@@ -16,7 +16,7 @@ def test_clauses_and_tests_agree() -> None:
     assert len(clauses) == len(set(clauses)) > 40
     cited = {
         clause
-        for room in ("data", "physics", "models")
+        for room in ("data", "physics", "models", "training")
         for path in (ROOT / "tests/unit" / room).glob("test_*.py")
         for clause in CLAUSE.findall(path.read_text())
     }

@@ -214,7 +214,7 @@ SUPERVISED = "model_type: supervised"
     "model.model_type", "training.realspace_weight", "training.realspace_mae_weight"
 )
 def test_supervised_training_learns_from_labels(fit, labelled):
-    """DATA-SUP-001, DATA-110 to DATA-112: the loss is the distance to the labels."""
+    """DATA-SUP-001, DATA-111, DATA-112: the loss is the distance to the labels."""
 
     def train(training):
         file = f"train_data_file: {labelled}"
