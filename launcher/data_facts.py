@@ -41,7 +41,12 @@ def read_data_facts(path: Path) -> DataFacts:
 
 
 def _facts(header: dict[str, Any]) -> DataFacts:
-    return DataFacts(int(header["n_patterns"]), int(header["N"]), bool(header["has_labels"]))
+    return DataFacts(
+        int(header["n_patterns"]),
+        int(header["N"]),
+        bool(header["has_labels"]),
+        counts_known=header["unit"] != "unverified",
+    )
 
 
 def _read_header(path: Path) -> dict[str, Any]:

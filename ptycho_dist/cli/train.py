@@ -208,7 +208,9 @@ def _world_of_processes(
 
 
 def _facts(header: DataHeader) -> DataFacts:
-    return DataFacts(header.n_patterns, header.N, header.has_labels)
+    return DataFacts(
+        header.n_patterns, header.N, header.has_labels, counts_known=header.unit != "unverified"
+    )
 
 
 def _prepare(run: RunDirectory, loaded: LoadedConfig, world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from ptycho_dist.config.faults import Fault
 from ptycho_dist.config.monitor import unknown_metric
@@ -19,6 +20,8 @@ class DataFacts:
     n_patterns: int
     N: int
     has_labels: bool = False
+    counts_known: bool = False
+    """The amplitudes are known to be sqrt(counts): by a tag, or as their squares are whole."""
 
 
 def contradictions(
@@ -52,6 +55,22 @@ def contradictions(
     training = config.training
     if training.nll_weight == 0 and training.mae_weight == 0 and config.model.model_type == "pinn":
         yield Fault("training.nll_weight", "both loss weights are 0: there is nothing to learn")
+    if training.nll_weight == 0 and training.mae_weight == 0:
+        for field in ("probe_trainable", "intensity_scale_trainable"):
+            if getattr(training, field) and config.model.model_type == "supervised":
+                yield Fault(
+                    f"training.{field}",
+                    "true, but labels say nothing of the illumination, and nll_weight and "
+                    "mae_weight are both 0; raise one of them, or set it false",
+                )
+
+
+def needless_nphotons(nphotons: float, path: Path) -> str:
+    """Why amplitudes that are sqrt(counts) are not scaled: their noise would be another."""
+    return (
+        f"{nphotons:g}, but the amplitudes of {path} are known to be sqrt(counts): they are "
+        "photons already; leave nphotons out"
+    )
 
 
 def _of_the_world(config: RunConfig, world: World) -> Iterator[Fault]:
@@ -139,8 +158,12 @@ def _of_the_data(
             yield Fault(
                 "model.model_type",
                 f"supervised needs labels (DATA-SUP-001), but {getattr(data, field)} has no key "
-                "`label`; add the object patches, or set pinn",
+                "`label` with a complex patch for each pattern; add the object patches, or set "
+                "pinn",
             )
+        nphotons = config.training.nphotons
+        if nphotons is not None and facts.counts_known:
+            yield Fault("training.nphotons", needless_nphotons(nphotons, getattr(data, field)))
         if facts.N != config.model.N:
             yield Fault(
                 "model.N",

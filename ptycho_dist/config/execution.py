@@ -199,3 +199,10 @@ class PyTorchExecutionConfig:
         if value and info.data.get("num_workers") == 0:
             raise ValueError("needs num_workers > 0, found num_workers 0")
         return value
+
+
+def trim_misfit(middle_trim: int, N: int) -> str | None:
+    """Why so many middle pixels cannot be cut from patches of N × N; None: they can."""
+    if middle_trim <= N and middle_trim % 2 == 0:
+        return None
+    return f"{middle_trim}, allowed is an even number up to model.N {N}"

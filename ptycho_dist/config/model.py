@@ -59,15 +59,15 @@ class ModelConfig:
     amp_activation: Annotated[
         Literal["softplus", "sigmoid", "swish", "relu"],
         Field(
-            description="How the cnn makes an amplitude of a logit, each 1 at 0: softplus and relu "
-            "are unbounded, sigmoid stays below 2."
+            description="How the cnn makes an amplitude of a logit, each 1 at 0 and none negative: "
+            "softplus, swish (raised) and relu are unbounded, sigmoid stays below 2."
         ),
     ] = "softplus"
     object_big: Annotated[
         bool,
         Field(
-            description="The patches of a group are merged on one canvas; false: each predicts its "
-            "pattern alone."
+            description="In training the patches of a group are merged on one canvas; false: each "
+            "predicts its pattern alone. A reconstruction merges all."
         ),
     ] = True
     probe_big: Annotated[

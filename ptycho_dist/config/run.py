@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from ptycho_dist.config.data import DataConfig
 from ptycho_dist.config.environment import EnvironmentConfig
-from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.execution import PyTorchExecutionConfig, trim_misfit
 from ptycho_dist.config.legacy import LegacyConfig
 from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.config.resources import RequeueConfig, ResourcesConfig
@@ -66,9 +66,7 @@ class RunConfig:
                 "model.model_type: supervised (DATA-SUP-001) learns from labels, but "
                 "training.realspace_weight and realspace_mae_weight are both 0; raise one of them"
             )
-        trim = self.execution.middle_trim
-        if trim > model.N or trim % 2:
-            raise ValueError(
-                f"execution.middle_trim: {trim}, allowed is an even number up to model.N {model.N}"
-            )
+        misfit = trim_misfit(self.execution.middle_trim, model.N)
+        if misfit:
+            raise ValueError(f"execution.middle_trim: {misfit}")
         return self

@@ -32,7 +32,7 @@ from ptycho_dist.errors import DataError
 _PATTERN_KEYS = ("diff3d", "diffraction")
 _INTENSITY_KEY = "diffraction_patterns"
 _METADATA_KEY = "_metadata"
-LABEL_KEY = "label"
+_LABEL_KEY = "label"
 _UNIT_TAG = "diffraction_unit"
 
 
@@ -124,7 +124,7 @@ def write_scan(path: str | Path, scan: ScanData, metadata: Mapping[str, Any]) ->
         _METADATA_KEY: np.array(text, dtype=np.str_),
     }
     if scan.label_MHW is not None:
-        arrays[LABEL_KEY] = scan.label_MHW
+        arrays[_LABEL_KEY] = scan.label_MHW
     with replacing(Path(path)) as stream:
         np.savez(stream, **arrays)
 
@@ -207,23 +207,42 @@ def read_probe(npz: NpzReader, N: int) -> np.ndarray:
     return probe_PHW
 
 
+def has_labels(npz: NpzReader, layout: Layout) -> bool:
+    """Whether there is a complex object patch for each pattern, by the header of the array."""
+    if _LABEL_KEY not in npz.keys:
+        return False
+    try:
+        return _fits(npz.member(_LABEL_KEY), layout)
+    except DataError:  # damaged: whoever learns from labels is told, the others do not care
+        return False
+
+
+def _fits(label: Member, layout: Layout) -> bool:
+    return label.shape == (layout.n_patterns, layout.N, layout.N) and label.dtype.kind == "c"
+
+
 def read_labels(npz: NpzReader, layout: Layout) -> np.ndarray:
-    """The object patches, (M, N, N) complex64. Raises DataError when absent or misshapen."""
-    if LABEL_KEY not in npz.keys:
+    """The object patches, (M, N, N) complex64.
+
+    Raises DataError when they are absent, misshapen, not finite, or zero everywhere.
+    """
+    if _LABEL_KEY not in npz.keys:
         raise DataError(
-            f"{npz.path}: {LABEL_KEY} is missing: model_type supervised learns from labels "
+            f"{npz.path}: {_LABEL_KEY} is missing: model_type supervised learns from labels "
             "(DATA-SUP-001): add the object patches, or set model.model_type: pinn"
         )
-    member, what = npz.member(LABEL_KEY), f"{npz.path}: {LABEL_KEY}"
-    expected = (layout.n_patterns, layout.N, layout.N)
-    if member.shape != expected or member.dtype.kind != "c":
+    member, what = npz.member(_LABEL_KEY), f"{npz.path}: {_LABEL_KEY}"
+    if not _fits(member, layout):
         raise DataError(
-            f"{what} has shape {member.shape} and dtype {member.dtype}: {expected} complex64 is "
-            "needed, an object patch for each pattern"
+            f"{what} has shape {member.shape} and dtype {member.dtype}: "
+            f"{(layout.n_patterns, layout.N, layout.N)} complex64 is needed, an object patch for "
+            "each pattern"
         )
     with np.errstate(over="ignore"):
-        label_MHW = np.ascontiguousarray(npz.read(LABEL_KEY), dtype=np.complex64)
+        label_MHW = np.ascontiguousarray(npz.read(_LABEL_KEY), dtype=np.complex64)
     require_finite(label_MHW, what)
+    if not label_MHW.any():
+        raise DataError(f"{what} is zero everywhere: give the transmission of the object")
     return label_MHW
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ptycho_dist.data.checks import LEADING_FRAMES, Unit
 from ptycho_dist.data.formats import (
-    LABEL_KEY,
     check_leading_frames,
+    has_labels,
     positions_and_layout,
     read_probe,
     read_unit_tag,
@@ -40,7 +40,7 @@ class DataHeader:
         unit: how the amplitude unit is established (see `ptycho_dist.data.checks.Unit`).
         dtype: of the patterns as stored.
         size_bytes: of the file.
-        has_labels: whether it has object patches to learn from.
+        has_labels: whether it has an object patch for each pattern, to learn from.
     """
 
     path: str
@@ -78,7 +78,7 @@ def read_header(path: str | Path) -> DataHeader:
             unit=unit,
             dtype=str(layout.member.dtype),
             size_bytes=path.stat().st_size,
-            has_labels=LABEL_KEY in npz.keys,
+            has_labels=has_labels(npz, layout),
         )
 
 

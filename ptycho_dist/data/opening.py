@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ptycho_dist.config.contradictions import needless_nphotons
 from ptycho_dist.config.data import DataConfig
 from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.data.formats import ScanData, read_scan
@@ -32,8 +33,8 @@ def open_training_groups(
         DataError: the file is not what the data contract promises, has another detector size
             than `model.N`, or lacks what the config asks for.
     """
-    scan = read_scan_of_size(path, model.N, with_labels=model.model_type == "supervised")
-    scan = _of_brightness(path, subsampled(scan, data.n_subsample, data.subsample_seed), nphotons)
+    scan = _scan_to_learn_from(path, model, nphotons)
+    scan = subsampled(scan, data.n_subsample, data.subsample_seed)
     return GroupDataset(scan, _coupled_groups(scan, data, model, data.n_groups))
 
 
@@ -44,8 +45,7 @@ def open_validation_groups(
 
     Raises as `open_training_groups`.
     """
-    scan = read_scan_of_size(path, model.N, with_labels=model.model_type == "supervised")
-    scan = _of_brightness(path, scan, nphotons)
+    scan = _scan_to_learn_from(path, model, nphotons)
     blocks = None if data.block_size is None else -(-scan.n_patterns // data.block_size)
     return GroupDataset(scan, _coupled_groups(scan, data, model, blocks))
 
@@ -82,18 +82,24 @@ def subsampled(scan: ScanData, count: int | None, seed: int) -> ScanData:
     )
 
 
-def _of_brightness(path: Path, scan: ScanData, nphotons: float | None) -> ScanData:
-    if nphotons is None:
+def of_brightness(scan: ScanData, nphotons: float | None) -> ScanData:
+    """A scan whose mean pattern holds `nphotons` (DATA-098).
+
+    Amplitudes that are known to be sqrt(counts) stay, as they do where `nphotons` is None.
+    """
+    if nphotons is None or scan.unit != "unverified":
         return scan
-    if scan.unit != "unverified":
-        raise DataError(
-            f"training.nphotons: {nphotons:g}, but {path} says that its amplitudes are "
-            "sqrt(counts), which are photons already; leave nphotons out"
-        )
     amp_MHW = scan.diffraction_amp_MHW
-    mean_total = float(np.mean(np.sum(amp_MHW.astype(np.float64) ** 2, axis=(1, 2))))
+    mean_total = np.mean([np.sum(amp_HW.astype(np.float64) ** 2) for amp_HW in amp_MHW])
     factor = np.float32(np.sqrt(nphotons / mean_total))
     return dataclasses.replace(scan, diffraction_amp_MHW=amp_MHW * factor)
+
+
+def _scan_to_learn_from(path: Path, model: ModelConfig, nphotons: float | None) -> ScanData:
+    scan = read_scan_of_size(path, model.N, with_labels=model.model_type == "supervised")
+    if nphotons is not None and scan.unit != "unverified":
+        raise DataError(f"training.nphotons: {needless_nphotons(nphotons, path)}")
+    return of_brightness(scan, nphotons)
 
 
 def read_scan_of_size(path: Path, size: int, with_labels: bool = False) -> ScanData:

@@ -180,14 +180,16 @@ def write_truth(path: Path, truth: SimulationTruth, scan: ScanData) -> None:
 def read_truth(path: Path, scan: ScanData) -> np.ndarray:
     """The object of a truth file, (Y, X) complex64, on the canvas that the positions count in.
 
-    Nothing is unpickled. Raises DataError when the file is damaged, or belongs to another scan.
+    The scan may be a part of the one that was simulated. Nothing is unpickled. Raises DataError
+    when the file is damaged, or belongs to another scan.
     """
     with open_npz(path) as npz:
         for key in ("object_YX", "x_px", "y_px"):
             if key not in npz.keys:
                 raise DataError(f"{path}: {key} is missing: not a truth file of `simulate`")
         object_YX, x_px, y_px = (npz.read(key) for key in ("object_YX", "x_px", "y_px"))
-    if not (np.array_equal(x_px, scan.x_px) and np.array_equal(y_px, scan.y_px)):
+    of_truth = set(zip(x_px.ravel().tolist(), y_px.ravel().tolist(), strict=False))
+    if not of_truth.issuperset(zip(scan.x_px.tolist(), scan.y_px.tolist(), strict=True)):
         raise DataError(f"{path}: belongs to another scan: its positions differ")
     if object_YX.ndim != 2 or object_YX.dtype.kind != "c" or not np.isfinite(object_YX).all():
         raise DataError(f"{path}: object_YX must be a finite complex image")

@@ -183,5 +183,4 @@ def _relative_labels(scan: ScanData) -> np.ndarray:
     seen = np.mean([np.sum(lit_HW * np.abs(label_HW) ** 2) for label_HW in scan.label_MHW])
     if not seen > 0:
         raise ValueError("the labels are zero wherever the probe lights them")
-    scale = np.sqrt(lit_HW.sum() / seen)
-    return np.asarray(scan.label_MHW * scale, dtype=np.complex64)
+    return scan.label_MHW * np.float32(np.sqrt(lit_HW.sum() / seen))

@@ -20,13 +20,16 @@ from ptycho_dist.physics.patches import moved_patches
 
 _BASE_WIDTH = 32
 _BORDER_WIDTH = 16  # channels of a decoder that reach the border branch, at most
+_LEAST_SILU = 0.2784645427610738  # W(1/e), Lambert's: x·sigmoid(x) never lies below minus this
+_UNIT_SILU = 0.9897170785072369  # silu of this is 1 minus the number above
 _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "softplus": lambda logit: functional.softplus(logit + math.log(math.e - 1)),
     "sigmoid": lambda logit: 2 * torch.sigmoid(logit),
     "relu": lambda logit: torch.relu(logit + 1),
-    "swish": lambda logit: functional.silu(logit + 1.2784645),
+    # raised, as a negative amplitude would be a phase of π; rounding must not bring it below 0
+    "swish": lambda logit: (functional.silu(logit + _UNIT_SILU) + _LEAST_SILU).clamp_min(0),
 }
-"""Amplitude of a logit by `amp_activation`; each is 1 at 0."""
+"""Amplitude of a logit by `amp_activation`; each is 1 at 0, and none is negative."""
 
 
 class PtychoCNN(PatchNetwork):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ptycho_dist.config.model import ModelConfig
+from ptycho_dist.errors import UserError
 from ptycho_dist.models.views import Views
 from ptycho_dist.physics.forward import probe_scale, smoothing_envelope
 from ptycho_dist.physics.patches import moved_probe
@@ -36,6 +37,8 @@ class ScanPhysics(nn.Module):
             model: whether the probe is masked, and how far the exit wave is smoothed.
             intensity_scale: factor of the predicted amplitude, as it was learned or begins.
             intensity_trainable: its logarithm is a parameter.
+
+        Raises UserError where a masked probe has no light left.
         """
         super().__init__()
         self.probe_parts: torch.Tensor
@@ -48,7 +51,13 @@ class ScanPhysics(nn.Module):
         sigma_px = model.gaussian_smoothing_sigma
         envelope_HW = smoothing_envelope(size, sigma_px) if sigma_px else None
         self.register_buffer("envelope_HW", envelope_HW, persistent=False)
-        parts = torch.view_as_real(probe_scale(self._masked(probe_PHW), mean_total_counts))
+        masked_PHW = self._masked(probe_PHW)
+        if probe_PHW.any() and not masked_PHW.any():
+            raise UserError(
+                "model.probe_mask: true, but the probe has no light inside the disc of N/2 pixels "
+                "around its middle; centre the probe, or set it false"
+            )
+        parts = torch.view_as_real(probe_scale(masked_PHW, mean_total_counts))
         # relative to its brightest pixel, so that one step size serves probes of any brightness
         self._unit = float(parts.abs().max())
         self._counts = mean_total_counts

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from ptycho_dist.config.data import DataConfig
-from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.execution import PyTorchExecutionConfig, trim_misfit
 from ptycho_dist.config.inference import InferenceConfig
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.errors import UserError
@@ -43,13 +43,13 @@ def infer(
     than one rank the process group is open.
 
     Raises:
-        UserError: no whole checkpoint, no learned probe where one is asked for, or the output
-            folder cannot be written.
+        UserError: no whole checkpoint, another network than the one expected, no learned probe
+            where one is asked for, or the output folder cannot be written.
         DataError: the data file is not what the contract promises, or of another size.
     """
     run = RunDirectory(inference.model_path)
     trained = load_trained(run, device)
-    _require_expected(inference, trained.config)
+    _require_expected(inference, execution, trained.config)
     task = ScanTask(
         data_file=inference.test_data_file,
         data=_groups_asked_for(inference, trained.config.data),
@@ -62,6 +62,7 @@ def infer(
         show_positions=inference.show_positions,
         n_subsample=inference.n_subsample,
         intensity_scale=trained.intensity_scale,
+        nphotons=trained.config.training.nphotons,
     )
     agreement = Agreement(ranks)
     canonical = dataclasses.replace(inference, model=trained.config.model)
@@ -84,8 +85,13 @@ def infer(
     return Inferred(delivered, trained.passed_over)
 
 
-def _require_expected(inference: InferenceConfig, of_run: RunConfig) -> None:
-    """Refuse a network, or options, that are not those of the run."""
+def _require_expected(
+    inference: InferenceConfig, execution: PyTorchExecutionConfig, of_run: RunConfig
+) -> None:
+    """Refuse a network that is not that of the run, and options that do not go with it."""
+    misfit = trim_misfit(execution.middle_trim, of_run.model.N)
+    if misfit:
+        raise UserError(f"execution.middle_trim: {misfit}")
     if inference.model is not None and inference.model != of_run.model:
         expected, found = asdict(inference.model), asdict(of_run.model)
         differing = [name for name in found if found[name] != expected[name]]

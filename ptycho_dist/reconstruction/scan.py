@@ -12,7 +12,12 @@ import torch
 
 from ptycho_dist.config.data import DataConfig
 from ptycho_dist.config.model import ModelConfig
-from ptycho_dist.data.opening import read_scan_of_size, subsampled, whole_scan_groups
+from ptycho_dist.data.opening import (
+    of_brightness,
+    read_scan_of_size,
+    subsampled,
+    whole_scan_groups,
+)
 from ptycho_dist.errors import RunError
 from ptycho_dist.models.scan_physics import ScanPhysics
 from ptycho_dist.models.views import PatchNetwork
@@ -35,6 +40,7 @@ class ScanTask:
         show_positions: see `deliver`.
         n_subsample: patterns used, drawn by `data.subsample_seed`; None: all.
         intensity_scale: of the run, where it has learned one.
+        nphotons: of the run; see `of_brightness`.
     """
 
     data_file: Path
@@ -48,6 +54,7 @@ class ScanTask:
     show_positions: bool = False
     n_subsample: int | None = None
     intensity_scale: float = 1.0
+    nphotons: float | None = None
 
 
 def reconstruct_scan(
@@ -71,7 +78,7 @@ def reconstruct_scan(
         UserError: the folder cannot be written.
         RunError: the object is not finite; or on the other ranks, where rank 0 fails.
     """
-    whole = read_scan_of_size(task.data_file, task.model.N)
+    whole = of_brightness(read_scan_of_size(task.data_file, task.model.N), task.nphotons)
     scan = subsampled(whole, task.n_subsample, task.data.subsample_seed)
     dataset = whole_scan_groups(scan, task.data, task.model, task.n_groups)
     probe_PHW = dataset.probe_PHW if learned_probe_PHW is None else learned_probe_PHW.detach().cpu()

@@ -55,6 +55,7 @@ def reconstruct_at_end(
         checkpoint=checkpoint_name(step),
         folder=run.reconstruction,
         intensity_scale=float(module.physics.log_intensity_scale.exp()),
+        nphotons=config.training.nphotons,
     )
     worker = Worker(
         environment.rank,
@@ -62,6 +63,7 @@ def reconstruct_at_end(
         device.torch,
         agreement,
         groups_at_once(config.execution),
+        config.execution.middle_trim,
     )
     delivered = reconstruct_scan(module.network, learned, task, worker, stop_if_agreed)
     return {} if delivered is None else {"reconstruction": delivered.metrics["reconstruction"]}

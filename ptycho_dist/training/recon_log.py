@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ptycho_dist.config.run import RunConfig
-from ptycho_dist.data.opening import read_scan_of_size, whole_scan_groups
+from ptycho_dist.data.opening import of_brightness, read_scan_of_size, whole_scan_groups
 from ptycho_dist.data.store import GroupDataset
 from ptycho_dist.reconstruction.picture import PictureSpec, draw_png
 from ptycho_dist.reconstruction.stitch import Worker, groups_at_once, stitch
@@ -82,7 +82,10 @@ class ReconstructionLog(Callback):
     def _stitch(self, module: PtychoModule, folder: Path, epoch: int) -> None:
         config = self._config
         if self._whole_scan is None:
-            scan = read_scan_of_size(config.data.train_data_file, config.model.N)
+            scan = of_brightness(
+                read_scan_of_size(config.data.train_data_file, config.model.N),
+                config.training.nphotons,
+            )
             most = config.execution.recon_log_max_stitch_samples
             n_groups = None if most is None else min(most, scan.n_patterns)
             self._whole_scan = whole_scan_groups(scan, config.data, config.model, n_groups)
@@ -92,6 +95,7 @@ class ReconstructionLog(Callback):
             module.device,
             self._agreement,
             groups_at_once(config.execution),
+            config.execution.middle_trim,
         )
         stitched = stitch(module.network, module.physics, self._whole_scan, worker)
         if self._rank > 0:

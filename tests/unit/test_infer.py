@@ -373,11 +373,12 @@ def weight_of(out):
 
 
 @pytest.mark.effect("execution.middle_trim")
-def test_only_the_middle_of_each_patch_is_stitched(make_run, scan_file, tmp_path):
+def test_only_the_middle_of_each_patch_is_stitched(make_run, scan_file, tmp_path, capsys):
     """REC-025: the rest of the canvas is lit by nobody; the merge is that of the cut patches."""
     run, _ = make_run()
     for name, trim in (("whole", 0), ("middle", 16)):
         assert infer(run, scan_file, tmp_path / name, **words(middle_trim=trim)) == 0
+    capsys.readouterr()
     whole, middle = weight_of(tmp_path / "whole"), weight_of(tmp_path / "middle")
     assert whole.shape == middle.shape
     scan = read_scan(scan_file)
@@ -388,6 +389,9 @@ def test_only_the_middle_of_each_patch_is_stitched(make_run, scan_file, tmp_path
     assert np.array_equal(middle > 0, covered)
     assert (whole > 0).sum() > covered.sum()
     assert (middle <= whole * 1.0001).all()
+    for trim in (15, 66):
+        assert infer(run, scan_file, tmp_path / "odd", **words(middle_trim=trim)) == 2
+        assert f"execution.middle_trim: {trim}, allowed is an even number" in one_error(capsys)
 
 
 @pytest.mark.effect("execution.inference_batch_size", "execution.num_workers")
@@ -414,8 +418,9 @@ def test_batches_and_workers_change_no_bit_that_matters(make_run, scan_file, tmp
 
 
 @pytest.mark.effect("inference.n_subsample", "inference.subsample_seed")
-def test_a_subsample_of_the_scan_is_reconstructed(make_run, scan_file, tmp_path):
-    """DATA-046"""
+def test_a_subsample_of_the_scan_is_reconstructed(make_run, scan_with_truth, tmp_path):
+    """DATA-046; REC-034: the truth of the scan is that of its parts."""
+    scan_file = scan_with_truth
     run, _ = make_run()
     outs = []
     for number, options in enumerate(({}, {"subsample_seed": 9})):
@@ -423,6 +428,8 @@ def test_a_subsample_of_the_scan_is_reconstructed(make_run, scan_file, tmp_path)
         command = {"--n_subsample": 9, **{f"--{k}": v for k, v in options.items()}}
         assert infer(run, scan_file, outs[-1], **command) == 0
         assert metrics_in(outs[-1])["patterns"] == 9
+        assert metrics_in(outs[-1])["truth"] == str(truth_path(scan_file))
+        assert "ssim_amplitude" in metrics_in(outs[-1])["reconstruction"]
     with h5py.File(outs[0] / "object.h5") as one, h5py.File(outs[1] / "object.h5") as other:
         assert set(one["x_px"][:]) != set(other["x_px"][:])
 

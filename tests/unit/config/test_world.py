@@ -86,3 +86,20 @@ def test_the_numbers_are_those_that_the_sample_order_gives(
 def test_n_groups_are_the_samples():
     sections = {"data": {"train_data_file": "x", "n_groups": 7}}
     assert world_of(decode_run_config({"name": "a", **sections}, "t"), 100).samples == 7
+
+
+@pytest.mark.parametrize("field", ["probe_trainable", "intensity_scale_trainable"])
+def test_labels_alone_teach_nothing_of_the_illumination(field):
+    """DATA-097: DDP would wait for a parameter that has no gradient."""
+
+    def faults(**training):
+        asked = config(
+            model={"model_type": "supervised"},
+            training={"realspace_weight": 1.0, field: True, **training},
+        )
+        facts = DataFacts(99, 64, has_labels=True)
+        return {fault.path for fault in contradictions(asked, world_of(asked, 99), facts, None)}
+
+    assert faults(nll_weight=0.0) == {f"training.{field}"}
+    assert faults(nll_weight=0.5) == set()
+    assert faults(nll_weight=0.0, mae_weight=0.5) == set()

@@ -35,6 +35,33 @@ def test_the_header_of_a_file(scan_file: ScanFile, compressed: bool) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        (np.ones((40, 64, 64), np.complex64), None),
+        (None, "label is missing"),
+        (np.ones((40, 64, 64), np.float32), "dtype float32"),
+        (np.ones((39, 64, 64), np.complex64), r"shape \(39, 64, 64\)"),
+        (np.array([{"a": 1}], dtype=object), "dtype object"),
+        (np.full((40, 64, 64), np.nan, np.complex64), "not finite"),
+        (np.zeros((40, 64, 64), np.complex64), "zero everywhere"),
+    ],
+)
+def test_labels_are_announced_and_judged(
+    scan_file: ScanFile, label: np.ndarray | None, words: str | None
+) -> None:
+    """DATA-110: by shape and dtype in the header, by their values when they are read."""
+    path = scan_file(label=label)
+    by_value = words in ("not finite", "zero everywhere")
+    assert read_header(path).has_labels == (words is None or by_value)
+    read_scan(path)  # whoever does not learn from them does not care (DATA-002)
+    if words is None:
+        np.testing.assert_array_equal(read_scan(path, with_labels=True).label_MHW, label)
+    else:
+        with pytest.raises(DataError, match=words):
+            read_scan(path, with_labels=True)
+
+
 @pytest.mark.parametrize("fortran", [False, True])
 @pytest.mark.parametrize("frame_axis", [0, 2])
 @pytest.mark.parametrize("compressed", [False, True])

@@ -39,10 +39,11 @@ def test_amplitudes_in_and_complex_patches_out(N: int, gridsize: int, scale: flo
 
 
 @pytest.mark.parametrize("gridsize", [1, 2])
+@pytest.mark.parametrize("heads", [{}, {"probe_big": False}, {"pad_object": False}])
 @pytest.mark.parametrize("groups", [0, 2])
-def test_every_parameter_has_a_gradient(gridsize: int, groups: int) -> None:
-    """DATA-091: DDP waits for each; for no groups they are zeros, not None."""
-    model = small_model(gridsize)
+def test_every_parameter_has_a_gradient(gridsize: int, heads: dict[str, bool], groups: int) -> None:
+    """DATA-091, DATA-093: DDP waits for each; for no groups they are zeros, not None."""
+    model = build_model(ModelConfig(gridsize=gridsize, n_filters_scale=0.125, **heads))
     amplitude = torch.rand(groups, gridsize**2, 64, 64)
     probe = torch.ones(1, 64, 64, dtype=torch.complex64)
     poisson_nll(diffraction_amplitude(model(amplitude), probe), amplitude).sum().backward()

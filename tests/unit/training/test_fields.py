@@ -20,10 +20,11 @@ from ptycho_dist.config import (
 )
 from ptycho_dist.data.formats import read_scan, write_scan
 from ptycho_dist.data.simulate import SimulationSpec, labels_of, simulate
-from ptycho_dist.errors import DataError
+from ptycho_dist.errors import DataError, UserError
 from ptycho_dist.models.cnn import PtychoCNN
 from ptycho_dist.models.scan_physics import ScanPhysics
 from ptycho_dist.physics.forward import diffraction_amplitude, smoothing_envelope
+from ptycho_dist.reconstruction.trained import load_trained
 
 
 def text(model="", training="", execution=""):
@@ -53,11 +54,11 @@ def samples(fitted):
         ("softplus", 0, math.inf),
         ("sigmoid", 0, 2),
         ("relu", 0, math.inf),
-        ("swish", -0.3, math.inf),
+        ("swish", 0, math.inf),
     ],
 )
 def test_each_activation_is_one_where_the_logit_is_zero(name, least, most):
-    """DATA-090"""
+    """DATA-090: and none is negative, which would be a phase of π."""
     from ptycho_dist.models.cnn import _ACTIVATIONS
 
     activation = _ACTIVATIONS[name]
@@ -118,6 +119,8 @@ def test_the_mask_cuts_the_probe_to_a_disc_of_half_the_window(scan_file):
     assert float((physics.probe_PHW.detach().abs() ** 2).sum()) == pytest.approx(1e4, rel=1e-4)
     plain = ScanPhysics(probe, 1e4, trainable=False)
     assert plain.probe_PHW[:, outside].abs().min() > 0
+    with pytest.raises(UserError, match=r"model\.probe_mask: true, but the probe has no light"):
+        ScanPhysics(probe * outside, 1e4, False, ModelConfig(probe_mask=True))
 
 
 @pytest.mark.effect("model.gaussian_smoothing_sigma")
@@ -196,6 +199,9 @@ def test_the_brightness_is_learned(fit):
     energy = float((physics.probe_PHW.abs() ** 2).sum().detach())
     assert energy == pytest.approx(scale**2 * learned.data.train.mean_total_counts, rel=1e-4)
     assert len(learned.trainer.optimizers[0].param_groups) == 1
+    kept = load_trained(learned.run, torch.device("cpu"))
+    assert kept.intensity_scale == pytest.approx(scale, rel=1e-6)
+    assert load_trained(fixed.run, torch.device("cpu")).intensity_scale == 1
 
 
 @pytest.fixture
@@ -252,18 +258,27 @@ def test_supervised_without_labels_is_refused(fit, launch, tmp_path, labelled):
 
 
 @pytest.mark.effect("training.nphotons")
-def test_amplitudes_of_an_unverified_unit_are_scaled_to_nphotons(fit, scan_file, tmp_path):
-    """DATA-098: a file whose amplitudes are photons already is refused."""
+def test_amplitudes_of_an_unverified_unit_are_scaled_to_nphotons(fit, scan_file, tmp_path, launch):
+    """DATA-098: a file whose amplitudes are photons already is refused, also in the plan."""
     scan = read_scan(scan_file)
     path = tmp_path / "arbitrary.npz"
     unverified = dataclasses.replace(
         scan, diffraction_amp_MHW=scan.diffraction_amp_MHW * np.float32(0.3137), unit="unverified"
     )
     write_scan(path, unverified, {})
-    fitted = fit(text(training="nphotons: 2.0e+4"), data=f"train_data_file: {path}")
-    assert fitted.data.train.mean_total_counts == pytest.approx(2e4, rel=1e-4)
-    with pytest.raises(DataError, match=r"training\.nphotons: 20000, but .* are photons already"):
+    file = f"train_data_file: {path}, test_data_file: {path}"
+    fitted = fit(text(training="nphotons: 2.0e+4"), data=f"{file}, n_subsample: 20")
+    assert fitted.data.test.mean_total_counts == pytest.approx(2e4, rel=1e-4)
+    amp_MHW = fitted.data.train._amp_MHW.numpy()
+    same = (np.abs(amp_MHW[0] - fitted.data.test._amp_MHW.numpy()) < 1e-6).all(axis=(1, 2))
+    assert same.any(), "the factor is that of the file, whichever patterns are used"
+    with pytest.raises(DataError, match=r"training\.nphotons: 20000, but .* photons already"):
         fit(text(training="nphotons: 2.0e+4"))
+    done = launch("validate", tmp_path / "run.yaml")
+    assert done.returncode == 2
+    assert "training.nphotons: 20000, but the amplitudes of" in done.stderr
+    done = launch("validate", tmp_path / "run.yaml", "--set", f"data.train_data_file={path}")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.effect(
