@@ -16,7 +16,9 @@ from typing import Any
 from ptycho_dist.config.contradictions import DataFacts, contradictions
 from ptycho_dist.config.faults import ConfigError, Fault
 from ptycho_dist.config.load import LoadedConfig
+from ptycho_dist.config.logger_package import missing_logger_package
 from ptycho_dist.config.resources import ResourcesConfig, walltime_seconds
+from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World, world_of
 
 _UNKNOWN_PATTERNS = 10**12
@@ -80,6 +82,8 @@ def make_plan(
     faults = list(data_faults)
     world = world_of(config, _UNKNOWN_PATTERNS if train is None else train.n_patterns)
     faults += contradictions(config, world, train, test)
+    if missing := _missing_logger_package(config):
+        faults.append(Fault("execution.logger_backend", missing))
     if faults or train is None:
         raise ConfigError(loaded.source, faults)
     venv = config.environment.venv
@@ -96,3 +100,11 @@ def make_plan(
         setup=config.environment.setup,
         origins=loaded.origins,
     )
+
+
+def _missing_logger_package(config: RunConfig) -> str:
+    """Empty, too, where the ranks have another Python or may find more: there each rank looks."""
+    place = config.environment
+    if place.venv is not None or place.modules or place.setup or place.env:
+        return ""
+    return missing_logger_package(config.execution.logger_backend)

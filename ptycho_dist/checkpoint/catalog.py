@@ -7,6 +7,7 @@ checksums of its files (specs/run_directory.md, RD-040 to RD-044).
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import shutil
 from collections.abc import Iterable
@@ -52,7 +53,9 @@ class Checkpoint:
             value = self.manifest().get("value")
         except (UserError, AttributeError):
             return None
-        return float(value) if isinstance(value, (int, float)) else None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return None
+        return float(value) if math.isfinite(value) else None
 
     def fault(self) -> str | None:
         """Why this checkpoint cannot be used, all its bytes read; None: it is whole."""
@@ -137,12 +140,22 @@ def newest_whole(run: RunDirectory) -> tuple[Checkpoint | None, list[str]]:
 def best_first(checkpoints: Iterable[Checkpoint], mode: Literal["min", "max"]) -> list[Checkpoint]:
     """Those of epochs' ends that are not hurt as far as sizes tell, by their monitored values."""
     valued = [
-        (checkpoint.value, checkpoint)
+        (value, checkpoint)
         for checkpoint in checkpoints
-        if checkpoint.value is not None and checkpoint.size_fault() is None
+        if (value := checkpoint.value) is not None and checkpoint.size_fault() is None
     ]
     sign = 1 if mode == "min" else -1
     return [found for value, found in sorted(valued, key=lambda p: (sign * p[0], p[1].step))]
+
+
+def best_whole(run: RunDirectory, mode: Literal["min", "max"]) -> Checkpoint | None:
+    """The best checkpoint whose checksums hold; None: no epoch's end is committed and whole.
+
+    Raises:
+        UserError: the folder of checkpoints cannot be read.
+    """
+    candidates = best_first(committed(run), mode)
+    return next((found for found in candidates if found.fault() is None), None)
 
 
 def sweep(run: RunDirectory) -> None:

@@ -26,8 +26,9 @@ from ptycho_dist.cli.shared import (
 )
 from ptycho_dist.config.contradictions import DataFacts, contradictions
 from ptycho_dist.config.factory import create_training_payload
-from ptycho_dist.config.faults import ConfigError, faults_of
+from ptycho_dist.config.faults import ConfigError, Fault, faults_of
 from ptycho_dist.config.load import LoadedConfig
+from ptycho_dist.config.logger_package import missing_logger_package
 from ptycho_dist.config.world import World, world_of
 from ptycho_dist.config.yaml_text import parse_yaml
 from ptycho_dist.data.header import DataHeader, read_header
@@ -142,6 +143,8 @@ def _resolve(
     train = facts["data.train_data_file"]
     world = world_of(config, train.n_patterns)
     faults = list(contradictions(config, world, train, facts.get("data.test_data_file")))
+    if missing := missing_logger_package(config.execution.logger_backend):
+        faults.append(Fault("execution.logger_backend", missing))
     if faults:
         raise ConfigError(PROGRAM, faults)
     return payload.loaded, world

@@ -74,13 +74,13 @@ class PyTorchExecutionConfig:
         int, Field(ge=1, le=_COUNT, description="Micro-batches accumulated in one optimizer step.")
     ] = 1
     gradient_clip_val: Annotated[
-        float | None, Field(ge=0, description="Bound of the gradient; none: not clipped.")
+        float | None, Field(ge=0, description="Bound of the gradient; none or 0: not clipped.")
     ] = None
     gradient_clip_algorithm: Annotated[
         Literal["norm", "value", "agc"],
         Field(
             description="norm: the global norm is bounded; value: each element; agc: the norm of "
-            "each unit's gradient, relative to that of its weights."
+            "the gradient of each unit of the network, relative to that of its weights."
         ),
     ] = "norm"
     num_workers: Annotated[
@@ -152,7 +152,8 @@ class PyTorchExecutionConfig:
         int, Field(ge=1, le=256, description="Patches that are drawn, spread over the samples.")
     ] = 4
     recon_log_fixed_indices: Annotated[
-        tuple[Annotated[int, Field(ge=0)], ...] | None,
+        Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=256)]
+        | None,
         Field(strict=False, description="Which samples are drawn, in place of spread ones."),
     ] = None
     recon_log_stitch: Annotated[
@@ -192,6 +193,20 @@ class PyTorchExecutionConfig:
     @classmethod
     def _no_logger(cls, value: Any) -> Any:
         return "none" if value is None else value
+
+    @field_validator("recon_log_fixed_indices", "recon_log_stitch")
+    @classmethod
+    def _needs_pictures(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and info.data.get("recon_log_every_n_epochs", 1) is None:
+            raise ValueError("needs recon_log_every_n_epochs, found none")
+        return value
+
+    @field_validator("recon_log_max_stitch_samples")
+    @classmethod
+    def _needs_stitching(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("recon_log_stitch") is False:
+            raise ValueError("needs recon_log_stitch: true, found false")
+        return value
 
     @field_validator("persistent_workers", "prefetch_factor")
     @classmethod

@@ -22,10 +22,6 @@ class Monitor:
         """The metric by its own name: `poisson_val_loss`."""
         return f"{self.loss}_{self.split}_loss"
 
-    def better(self, one: float, other: float) -> bool:
-        """Whether `one` is better than `other`."""
-        return one < other if self.mode == "min" else one > other
-
 
 def loss_of(config: RunConfig) -> str:
     """The name of the loss that the weights make."""

@@ -23,7 +23,8 @@ class PictureSpec:
         weight_YX: real, how brightly each pixel is lit.
         origin_px: (x, y) of pixel [0, 0] in the frame of the positions.
         title: one line or two.
-        region: rows and columns inside which truth and object are aligned and colours chosen.
+        region: rows and columns inside which truth and object are aligned; its lit pixels set the
+            colours.
         truth_YX: complex, the same pixels, or None.
         positions_px: (M, 2) (x, y), drawn as dots, or None.
     """
@@ -57,16 +58,18 @@ def draw_png(spec: PictureSpec) -> bytes:
     figure = Figure(figsize=(10.5, 4.6 * len(rows) + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes_RC = figure.subplots(len(rows), 2, squeeze=False)
-    unlit_YX = spec.weight_YX < _DARK * spec.weight_YX.max()
+    lit_YX = is_lit(spec.weight_YX)
+    lit_region = lit_YX[spec.region]
     for column, (quantity, colours) in enumerate(
         (("amplitude", "gray"), ("phase, rad", "viridis"))
     ):
         of = np.abs if column == 0 else np.angle
-        low, high = _range_of(of(rows[-1][1][spec.region]))  # the truth sets it, where there is one
+        sets_YX = of(rows[-1][1][spec.region])  # the truth sets it, where there is one
+        low, high = colour_range(sets_YX[lit_region] if lit_region.any() else sets_YX)
         for row, (name, image_YX) in enumerate(rows):
             axes = axes_RC[row, column]
             shown = axes.imshow(
-                np.ma.masked_where(unlit_YX, of(image_YX)),
+                np.ma.masked_where(~lit_YX, of(image_YX)),
                 cmap=colours,
                 vmin=low,
                 vmax=high,
@@ -110,6 +113,12 @@ def _turned_like(object_YX: np.ndarray, wanted_YX: np.ndarray, weight_YX: np.nda
     return np.asarray(turned * scale)
 
 
-def _range_of(values: np.ndarray) -> tuple[float, float]:
+def is_lit(weight: np.ndarray) -> np.ndarray:
+    """Which pixels the probe lights brightly enough to be shown; any shape, bool."""
+    return np.asarray(weight >= _DARK * weight.max())
+
+
+def colour_range(values: np.ndarray) -> tuple[float, float]:
+    """Least and largest colour for some values, a few outliers at either end left out."""
     low, high = np.percentile(values, [_CUT_PERCENT, 100 - _CUT_PERCENT])
     return (float(low), float(high)) if high > low else (float(low) - 0.5, float(high) + 0.5)

@@ -24,6 +24,7 @@ from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.loggers import Logger, open_logger
 from ptycho_dist.training.metrics import Row
 from ptycho_dist.training.module import LossSums, PtychoModule
+from ptycho_dist.training.recon_log import ReconstructionLog
 from ptycho_dist.training.schedule import Patience
 
 
@@ -50,6 +51,7 @@ class RunCallback(Callback):
         monitor: Monitor,
         execution: PyTorchExecutionConfig,
         require_same_globals: Callable[[str], None],
+        pictures: ReconstructionLog,
     ) -> None:
         self._run = run
         self._world = world
@@ -59,6 +61,7 @@ class RunCallback(Callback):
         self._ledger = ledger
         self._report = report
         self._require_same_globals = require_same_globals
+        self._pictures = pictures
         self._rows: list[Row] = []
         self._epoch_sums = [0.0, 0.0]  # loss and samples of this epoch, all ranks, as committed
         self._consumed: dict[int, list[list[int]]] = {}  # epoch → ranges since the last commit
@@ -105,9 +108,7 @@ class RunCallback(Callback):
             micro_batch=position.micro_batch,
         )
         if self._rank == 0:
-            backend = self._execution.logger_backend
-            self._logger = open_logger(backend, self._run.metrics, self._rows)
-            self._logger(self._rows)
+            self._write_rows()
         self._epoch_began = time.monotonic()
         self._report.start_counting()
         trainer.should_stop = self._patience.exhausted
@@ -181,6 +182,8 @@ class RunCallback(Callback):
             self._ledger.append("epoch_finished", **row)
             self._write_rows()
         self._say(trainer, "training", now=True)
+        # after the commit, which nothing may delay, and before a stop: the epoch is not done again
+        self._pictures.draw(module, int(row["epoch"] or 0))
         if self._patience.exhausted:
             trainer.should_stop = True
         elif data.position.epoch < self._world.epochs:
@@ -196,15 +199,12 @@ class RunCallback(Callback):
 
     def finish_rows(self) -> None:
         """Write the last rows, for an attempt that was killed before it could; on rank 0."""
-        if self._logger is None:
-            self._logger = open_logger(
-                self._execution.logger_backend, self._run.metrics, self._rows
-            )
         self._write_rows()
 
     def _write_rows(self) -> None:
-        if self._logger is not None:
-            self._logger(self._rows)
+        if self._logger is None:
+            self._logger = open_logger(self._execution.logger_backend, self._run.metrics)
+        self._logger(self._rows)
 
     def _watch(self, trainer: Trainer, value: float) -> None:
         """The value is that of all ranks, so all lower the step size, or end, alike."""

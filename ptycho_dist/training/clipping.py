@@ -13,12 +13,13 @@ def clip_adaptively(parameters: Iterable[torch.nn.Parameter], clipping: float) -
     """Scale the gradient of each unit so that |g| <= clipping · max(|w|, 1e-3), in place.
 
     A unit is what makes one output: a slice along the first axis of a weight; of a tensor with one
-    axis (biases, scales), the whole. All parameters are clipped, the last layer's too. Source:
+    axis (biases, scales), the whole. The last layer is clipped like the others; the paper leaves
+    that of a classifier alone. Source:
     Brock, De, Smith & Simonyan, arXiv:2102.06171, eq. 3.
 
     Args:
         parameters: those without a gradient are passed over.
-        clipping: λ, above 0; 0: gradients become zero.
+        clipping: λ, above 0.
     """
     for parameter in parameters:
         if parameter.grad is None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch.distributed as dist
 
-from ptycho_dist.checkpoint.catalog import best_first, committed, newest_whole, sweep
+from ptycho_dist.checkpoint.catalog import best_whole, newest_whole, sweep
 from ptycho_dist.checkpoint.io import RunCheckpointIO
 from ptycho_dist.config.monitor import monitor_of
 from ptycho_dist.config.run import RunConfig
@@ -57,7 +57,11 @@ def train(
     rank = environment.rank
     require_same_globals = partial(_require_same_globals, scope, agreement)
     execution, monitor = config.execution, monitor_of(config)
-    log.info("watched: %s (%s)", monitor.name, monitor.mode)
+    if rank == 0:
+        stands_in = ""
+        if execution.checkpoint_monitor_metric.endswith("val_loss") and monitor.split == "train":
+            stands_in = ", in place of the validation loss: there is no data.test_data_file"
+        log.info("watched: %s (%s)%s", monitor.name, monitor.mode, stands_in)
     data = PtychoData(config, world, rank, scope.worker_init)
     callback = RunCallback(
         run,
@@ -70,8 +74,8 @@ def train(
         monitor,
         execution,
         require_same_globals,
+        ReconstructionLog(run, config, data, agreement, rank),
     )
-    pictures = ReconstructionLog(run, config, data, agreement, rank)
     trainer = build_trainer(
         config,
         world,
@@ -83,7 +87,7 @@ def train(
             save_top_k=execution.checkpoint_save_top_k,
             mode=execution.checkpoint_mode,
         ),
-        [callback, pictures],
+        [callback],
         run,
     )
     module = build_module(config, world, data)
@@ -131,7 +135,7 @@ def train(
     require_same_globals("at the end")
     if rank == 0:
         callback.finish_rows()
-        best = best_first(committed(run), monitor.mode)
+        best = best_whole(run, monitor.mode)
         result: dict[str, Any] = {
             "format": 1,
             "attempt": joined.attempt.number,
@@ -141,8 +145,8 @@ def train(
             "last_epoch": callback.rows[-1],
             "best": {
                 "metric": monitor.name,
-                "value": best[0].value if best else None,
-                "checkpoint": best[0].path.name if best else None,
+                "value": best.value if best else None,
+                "checkpoint": best.path.name if best else None,
             },
             **pictured,
         }

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ptycho_dist.config.logger_package import missing_logger_package
 from ptycho_dist.errors import UserError
-from ptycho_dist.training.metrics import Row, write_metrics
+from ptycho_dist.training.metrics import COLUMNS, Row, write_metrics
 
 Logger = Callable[[Sequence[Row]], None]
-"""Takes the rows of all finished epochs, and writes what it has not written yet."""
+"""Takes the rows of all finished epochs of the run, and writes what it has not written yet."""
 
-_PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
-_NO_FIGURE = ("epoch", "step")
+_FIGURES = tuple(name for name in COLUMNS if name not in ("epoch", "step"))
 
 
 def require_logger(backend: str) -> None:
@@ -23,30 +22,30 @@ def require_logger(backend: str) -> None:
     Raises:
         UserError: it is not.
     """
-    package = _PACKAGES.get(backend)
-    if package is not None and importlib.util.find_spec(package) is None:
-        raise UserError(
-            f"execution.logger_backend: {backend} needs the package {package}, which is not "
-            f"installed in the ranks' environment: pip install {package}, or use csv"
-        )
+    missing = missing_logger_package(backend)
+    if missing:
+        raise UserError(f"execution.logger_backend: {missing}")
 
 
-def open_logger(backend: str, folder: Path, committed: Sequence[Row]) -> Logger:
-    """The logger of a run, for rank 0.
+def open_logger(backend: str, folder: Path) -> Logger:
+    """The logger of a run, for rank 0; each attempt opens it anew and gives it all rows again.
+
+    What a killed attempt wrote and did not commit is taken back where the backend can; what it
+    committed and did not write is made good.
 
     Args:
         backend: `csv`, `tensorboard`, `mlflow` or `none`.
         folder: `metrics/` of the run directory; nothing is written elsewhere, or sent anywhere.
-        committed: rows of the lineage that is resumed. What a killed attempt wrote beyond them
-            is taken back where the backend can.
     """
     if backend == "none":
         return lambda rows: None
-    table: Logger = lambda rows: write_metrics(folder / "metrics.csv", list(rows))  # noqa: E731
+
+    def table(rows: Sequence[Row]) -> None:
+        write_metrics(folder / "metrics.csv", list(rows))
+
     if backend == "csv":
         return table
-    opened = _tensorboard if backend == "tensorboard" else _mlflow
-    also = opened(folder, committed)
+    also = (_tensorboard if backend == "tensorboard" else _mlflow)(folder)
 
     def both(rows: Sequence[Row]) -> None:
         table(rows)
@@ -55,18 +54,19 @@ def open_logger(backend: str, folder: Path, committed: Sequence[Row]) -> Logger:
     return both
 
 
-def _tensorboard(folder: Path, committed: Sequence[Row]) -> Logger:
+def _tensorboard(folder: Path) -> Logger:
     from torch.utils.tensorboard import SummaryWriter
 
-    next_step = int(committed[-1]["step"] or 0) + 1 if committed else 0
-    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=next_step)
-    written = len(committed)
+    # readers forget all points of earlier attempts: the rows hold those that count
+    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=0)
+    written = 0
 
     def write(rows: Sequence[Row]) -> None:
         nonlocal written
         for row in rows[written:]:
-            for name, value in row.items():
-                if name not in _NO_FIGURE and value is not None:
+            for name in _FIGURES:
+                value = row.get(name)
+                if value is not None:
                     writer.add_scalar(name, value, int(row["step"] or 0))
         written = len(rows)
         writer.flush()
@@ -74,7 +74,7 @@ def _tensorboard(folder: Path, committed: Sequence[Row]) -> Logger:
     return write
 
 
-def _mlflow(folder: Path, committed: Sequence[Row]) -> Logger:
+def _mlflow(folder: Path) -> Logger:
     # newer versions ask for a database, which takes SQL packages; the files serve one run well
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -86,14 +86,17 @@ def _mlflow(folder: Path, committed: Sequence[Row]) -> Logger:
     experiment = found.experiment_id if found else client.create_experiment("ptycho-dist")
     known = client.search_runs([experiment])
     run_id = (known[0] if known else client.create_run(experiment, run_name=run_name)).info.run_id
-    written = len(client.get_metric_history(run_id, "train_loss"))  # a point is never taken back
+    written = {  # a point is never taken back, and a kill may have come between two of one epoch
+        name: {point.step for point in client.get_metric_history(run_id, name)} for name in _FIGURES
+    }
 
     def write(rows: Sequence[Row]) -> None:
-        nonlocal written
-        for row in rows[written:]:
-            for name, value in row.items():
-                if name not in _NO_FIGURE and value is not None:
-                    client.log_metric(run_id, name, float(value), step=int(row["step"] or 0))
-        written = max(written, len(rows))
+        for row in rows:
+            step = int(row["step"] or 0)
+            for name in _FIGURES:
+                value = row.get(name)
+                if value is not None and step not in written[name]:
+                    client.log_metric(run_id, name, float(value), step=step)
+                    written[name].add(step)
 
     return write

@@ -166,11 +166,15 @@ class PtychoModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Once per optimizer step, on the mean gradient of all ranks and micro-batches."""
+        """Once per optimizer step, on the mean gradient of all ranks and micro-batches.
+
+        Lightning has unscaled the gradients of 16-mixed by then. Adaptive clipping is for layers:
+        the learned probe and brightness are none. A bound of 0 clips nothing, as in Lightning.
+        """
         execution = self._execution
         if execution.gradient_clip_algorithm != "agc":
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        elif execution.gradient_clip_val is not None:
+        elif execution.gradient_clip_val:
             clip_adaptively(self.network.parameters(), execution.gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

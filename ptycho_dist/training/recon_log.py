@@ -5,16 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.data.opening import of_brightness, read_scan_of_size, whole_scan_groups
 from ptycho_dist.data.store import GroupDataset
-from ptycho_dist.reconstruction.picture import PictureSpec, draw_png
+from ptycho_dist.physics.patches import merge_weights
+from ptycho_dist.reconstruction.picture import PictureSpec, colour_range, draw_png, is_lit
 from ptycho_dist.reconstruction.stitch import Worker, groups_at_once, stitch
 from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.files import write_bytes_atomic
@@ -25,7 +24,7 @@ from ptycho_dist.training.module import PtychoModule
 _DPI = 100
 
 
-class ReconstructionLog(Callback):
+class ReconstructionLog:
     """`reconstruction/epoch-NNNN/patches.png` and `object.png`, by `execution.recon_log_*`.
 
     The training is not touched: no gradient, no random number, the module's mode as it was.
@@ -47,10 +46,10 @@ class ReconstructionLog(Callback):
         self._rank = rank
         self._whole_scan: GroupDataset | None = None
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def draw(self, module: PtychoModule, epoch: int) -> None:
+        """Draw what is due at the end of an epoch, counted from 0; every rank calls it."""
         execution = self._config.execution
         every = execution.recon_log_every_n_epochs
-        epoch, module = trainer.current_epoch, cast(PtychoModule, pl_module)
         if every is None or (epoch + 1) % every:
             return
         folder = self._run.reconstruction / f"epoch-{epoch:04d}"
@@ -77,7 +76,10 @@ class ReconstructionLog(Callback):
                 batch["amplitude_BCHW"].to(module.device), batch["rest_BC2"].to(module.device)
             )
             object_BCHW = module(views, batch["corner_BC2"].to(module.device))
-        return _draw_patches(object_BCHW[:, 0].cpu().numpy(), chosen)
+            weight_BCHW = merge_weights(views.probe_BCPHW)
+        return _draw_patches(
+            object_BCHW[:, 0].cpu().numpy(), weight_BCHW[:, 0].cpu().numpy(), chosen
+        )
 
     def _stitch(self, module: PtychoModule, folder: Path, epoch: int) -> None:
         config = self._config
@@ -112,10 +114,10 @@ class ReconstructionLog(Callback):
         write_bytes_atomic(folder / "object.png", draw_png(picture))
 
 
-def _draw_patches(object_BHW: np.ndarray, chosen: Sequence[int]) -> bytes:
+def _draw_patches(object_BHW: np.ndarray, weight_BHW: np.ndarray, chosen: Sequence[int]) -> bytes:
     """Amplitude above, phase below, a column for each sample; one colour scale for each row.
 
-    It holds all but the outermost 0.5 % of the values at either end.
+    The lit pixels set the colours: nothing tells the network what the dark ones are.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -129,7 +131,7 @@ def _draw_patches(object_BHW: np.ndarray, chosen: Sequence[int]) -> bytes:
         ("phase, rad", "viridis", np.angle(object_BHW)),
     )
     for row, (quantity, colours, values_BHW) in enumerate(parts):
-        low, high = np.percentile(values_BHW, (0.5, 99.5))
+        low, high = colour_range(values_BHW[is_lit(weight_BHW)])
         for column, index in enumerate(chosen):
             axes = axes_RC[row, column]
             shown = axes.imshow(values_BHW[column], cmap=colours, vmin=low, vmax=high)

@@ -58,7 +58,10 @@ class Patience:
     without: int = 0
 
     def watch(self, value: float) -> None:
-        """Take the value of an epoch; less than 1e-4 of the best is no improvement."""
+        """Take the value of an epoch; less than 1e-4 of the best is no improvement, NaN is none."""
+        if math.isnan(value):  # as the first value it would stay the best for ever
+            self.without += 1
+            return
         gain = self.best - value if self.mode == "min" else value - self.best
         if math.isinf(self.best) or gain > _LEAST_CHANGE * abs(self.best):
             self.best, self.without = value, 0

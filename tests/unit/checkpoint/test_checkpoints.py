@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ptycho_dist.checkpoint.catalog import Checkpoint, checkpoint_name, committed, newest_whole
+from ptycho_dist.checkpoint.catalog import (
+    Checkpoint,
+    best_whole,
+    checkpoint_name,
+    committed,
+    newest_whole,
+)
 from ptycho_dist.checkpoint.io import RunCheckpointIO, SupersededAttempt
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
@@ -134,6 +140,23 @@ def test_two_are_kept_and_the_newest_whole_one_always(run):
     assert newest_whole(run)[0].step == 4
     save(run, attempt, 5, 5.0)
     assert value(run, attempt) == 5.0
+
+
+def test_the_best_whole_one_is_found(run):
+    """RD-047, EC-052: damaged ones and those without a value are passed over."""
+    io = RunCheckpointIO(run, begin(run), save_top_k=-1)
+    values = {10: 3.0, 20: 1.0, 30: 2.0, 40: None, 50: -1.0, 60: True}
+    assert best_whole(run, "min") is None
+    for step, value in values.items():
+        io.save_checkpoint(
+            {**state(step), "monitored": value}, run.checkpoints / checkpoint_name(step)
+        )
+    manifest = run.checkpoints / checkpoint_name(50) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("-1.0", "NaN"))
+    assert best_whole(run, "min").step == 20
+    assert best_whole(run, "max").step == 10
+    damage(best_whole(run, "min"))
+    assert best_whole(run, "min").step == 30
 
 
 def test_all_damaged_is_an_error_and_none_is_not(run):

@@ -122,7 +122,9 @@ def test_n_images_is_deprecated_everywhere(scan_file):
 
 def test_the_text_that_is_kept_is_a_run_yaml_of_the_same_config(scan_file, tmp_path):
     """EC-024: what a command started can be submitted."""
-    execution = PyTorchExecutionConfig(accelerator="auto", recon_log_fixed_indices=(1, 2))
+    execution = PyTorchExecutionConfig(
+        accelerator="auto", recon_log_fixed_indices=(1, 2), recon_log_every_n_epochs=5
+    )
     payload = create_training_payload(
         scan_file, "out", execution_config=execution, overrides={"nepochs": 3}
     )

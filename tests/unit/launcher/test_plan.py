@@ -1,8 +1,11 @@
 """Contradictions are refused before anything is submitted (LP-020 to LP-030)."""
 
+import sys
+
 import pytest
 
 from launcher.plan import DataFacts, make_plan
+from ptycho_dist.config import logger_package
 from ptycho_dist.config.load import ConfigError, load_run_config
 
 FACTS = DataFacts(n_patterns=37, N=64)
@@ -34,6 +37,21 @@ def plan(make_config, text, facts=FACTS, test=None):
         ("model: {gridsize: 3}", "data.neighbor_count", "at least 9"),
         ("model: {N: 128}", "model.N", "64 × 64"),
         ("training: {nll_weight: 0}", "training.nll_weight", "nothing to learn"),
+        (
+            "execution: {checkpoint_monitor_metric: mae_val_loss}",
+            "execution.checkpoint_monitor_metric",
+            "mae_val_loss, but this run has val_loss, train_loss, poisson_val_loss and",
+        ),
+        (
+            "execution: {recon_log_every_n_epochs: 1, recon_log_fixed_indices: [3, 37]}",
+            "execution.recon_log_fixed_indices",
+            "37, but there are 37 samples, counted from 0",
+        ),
+        (
+            "execution: {precision: 16-mixed, accelerator: cpu}",
+            "execution.precision",
+            "use bf16-mixed or 32-true",
+        ),
     ],
 )
 def test_contradictions(make_config, text, path, words):
@@ -77,3 +95,16 @@ def test_the_validation_file_must_fit_too(make_config):
 def test_auto_stays_symbolic(make_config):
     assert plan(make_config, "resources: {gpus_per_node: 2}").accelerator == "auto"
     assert plan(make_config, "resources: {gpus_per_node: 2}").world.tasks_per_node == 2
+
+
+@pytest.mark.effect("execution.logger_backend")
+def test_a_logger_whose_package_is_absent_is_found_before_submission(make_config, monkeypatch):
+    """EC-060: where the ranks have the launcher's own Python; elsewhere each rank looks itself."""
+    monkeypatch.setattr(logger_package.importlib.util, "find_spec", lambda name: None)
+    asked = "execution: {logger_backend: tensorboard}\n"
+    with pytest.raises(ConfigError, match="tensorboard needs the package") as caught:
+        plan(make_config, asked)
+    assert [fault.path for fault in caught.value.faults] == ["execution.logger_backend"]
+    venv = f"venv: {sys.prefix}"
+    for elsewhere in (venv, "modules: [python]", "env: {PYTHONPATH: /opt/tb}"):
+        plan(make_config, f"{asked}environment: {{{elsewhere}}}")

@@ -178,3 +178,12 @@ def test_any_name_of_a_file_may_be_in_the_title(title):
 def test_a_flat_object_can_be_drawn():
     image_of(quarters(np.ones((60, 80), complex)))
     image_of(quarters(np.zeros((60, 80), complex)))
+
+
+def test_what_is_not_shown_does_not_set_the_colours():
+    weight_YX = np.ones((60, 80))
+    weight_YX[:, 60:] = 0
+    dark = quarters().object_YX.copy()
+    dark[:, 60:] = 50 * np.exp(-2.5j)
+    shown = [image_of(quarters(object_YX, weight_YX=weight_YX)) for object_YX in (None, dark)]
+    assert changed(*shown) == 0

@@ -44,7 +44,10 @@ class Fitted:
 def fit(
     make_config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Fitted]:
-    """`fit(text of run.yaml, callback, …)`: train; `resume=fit.last_run` goes on with a run."""
+    """`fit(text of run.yaml, callback, …)`: train; `resume=fit.last_run` goes on with a run.
+
+    `fit.stop` is the stop request of the training at work.
+    """
 
     def train(text: str, *watch: Any, resume: RunDirectory | None = None, data: str = "") -> Fitted:
         run = resume
@@ -61,6 +64,7 @@ def fit(
             place = tmp_path / "runs" / f"run-{secrets.token_hex(4)}"
             run = prepare_run(place, loaded, plan, None)
         train.last_run = run  # type: ignore[attr-defined]
+        train.stop = StopRequest()  # type: ignore[attr-defined]
         config = run.config()
         made: dict[str, Any] = {}
         build_trainer, build_module = fit_room.build_trainer, fit_room.build_module
@@ -95,7 +99,7 @@ def fit(
                     Device("cpu", "cpu", 0),
                     Agreement(1),
                     scope,
-                    StopRequest(),
+                    train.stop,  # type: ignore[attr-defined]
                     ledger,
                     RankReport(run, 0, "here"),
                 )

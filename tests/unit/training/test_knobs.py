@@ -8,8 +8,9 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from ptycho_dist.checkpoint.catalog import best_first, committed, newest_whole
+from ptycho_dist.checkpoint.catalog import best_first, best_whole, committed, newest_whole
 from ptycho_dist.checkpoint.state import read_state
+from ptycho_dist.config import logger_package
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import read_ledger
 from ptycho_dist.training import loggers
@@ -163,6 +164,9 @@ def test_clipping_bounds_the_gradient_of_each_step(fit):
         assert total == pytest.approx(0.5, rel=1e-4)
     for step in steps(gradient_clip_val=1e-3, gradient_clip_algorithm="value"):
         assert max(float(g.abs().max()) for g in step) == pytest.approx(1e-3)
+    for algorithm in ("norm", "agc"):
+        unclipped = steps(gradient_clip_val=0.0, gradient_clip_algorithm=algorithm)[0]
+        assert all(map(torch.equal, free, unclipped))
     adaptive = steps(gradient_clip_val=0.01, gradient_clip_algorithm="agc")[0]
     pairs = list(zip(free, adaptive, strict=True))
     for before, after in pairs:
@@ -388,9 +392,52 @@ def test_tensorboard_has_each_epoch_once_across_attempts(fit):
     assert losses == {int(r["step"]): pytest.approx(float(r["train_loss"])) for r in table}
 
 
+ROWS = [
+    {"epoch": n, "step": 3 * n + 3, "train_loss": 9.0 - n, "val_loss": None, "learning_rate": 0.1}
+    for n in range(4)
+]
+
+
+@pytest.mark.effect("execution.logger_backend")
+def test_tensorboard_gets_the_epoch_that_was_committed_and_not_written(tmp_path):
+    """EC-060: a kill just after the commit, and one just before it."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    given_up = {**ROWS[3], "train_loss": 77.0}
+    loggers.open_logger("tensorboard", tmp_path)([*ROWS[:2], given_up])
+    again = loggers.open_logger("tensorboard", tmp_path)
+    again(ROWS[:3])
+    again(ROWS)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    for figure in ("train_loss", "learning_rate"):
+        found = [(event.step, event.value) for event in events.Scalars(figure)]
+        assert found == [(row["step"], pytest.approx(row[figure])) for row in ROWS]
+    assert "val_loss" not in events.Tags()["scalars"]
+
+
+@pytest.mark.effect("execution.logger_backend")
+def test_mlflow_has_each_figure_once_across_attempts(tmp_path):
+    """EC-060: a file store in the run directory; a kill may come between two figures."""
+    mlflow = pytest.importorskip("mlflow")
+    folder = tmp_path / "run-1" / "metrics"
+    folder.mkdir(parents=True)
+    loggers.open_logger("mlflow", folder)(ROWS[:2])
+    client = mlflow.MlflowClient(tracking_uri=(folder / "mlflow").as_uri())
+    experiment = client.get_experiment_by_name("ptycho-dist").experiment_id
+    (kept,) = client.search_runs([experiment])
+    client.log_metric(kept.info.run_id, "train_loss", ROWS[2]["train_loss"], step=9)
+    again = loggers.open_logger("mlflow", folder)
+    again(ROWS[:3])
+    again(ROWS)
+    assert len(client.search_runs([experiment])) == 1
+    for figure in ("train_loss", "learning_rate"):
+        found = [(m.step, m.value) for m in client.get_metric_history(kept.info.run_id, figure)]
+        assert found == [(row["step"], row[figure]) for row in ROWS]
+
+
 def test_a_logger_whose_package_is_absent_is_one_clear_line(monkeypatch):
     """EC-060"""
-    monkeypatch.setattr(loggers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(logger_package.importlib.util, "find_spec", lambda name: None)
     loggers.require_logger("csv")
     loggers.require_logger("none")
     with pytest.raises(UserError, match=r"mlflow needs the package mlflow.*pip install mlflow"):
@@ -413,9 +460,13 @@ def test_pictures_come_every_n_epochs_and_change_nothing(fit, monkeypatch):
 
     drawn, stitched = [], []
     draw, stitch = recon_log._draw_patches, recon_log.stitch
-    monkeypatch.setattr(recon_log, "_draw_patches", lambda *a: drawn.append(list(a[1])) or draw(*a))
+
+    def keep(*arguments):
+        drawn.append(list(arguments[-1]))
+        return draw(*arguments)
+
+    monkeypatch.setattr(recon_log, "_draw_patches", keep)
     plain = fit(text(4))
-    monkeypatch.setattr(recon_log, "_draw_patches", lambda *a: drawn.append(list(a[1])) or draw(*a))
     monkeypatch.setattr(recon_log, "stitch", lambda *a: stitched.append(len(a[2])) or stitch(*a))
     logged = fit(
         text(
@@ -437,10 +488,41 @@ def test_pictures_come_every_n_epochs_and_change_nothing(fit, monkeypatch):
     assert stitched == [9, 9]
     for name, tensor in plain.weights().items():
         assert torch.equal(tensor, logged.weights()[name]), name
-    monkeypatch.setattr(recon_log, "_draw_patches", lambda *a: drawn.append(list(a[1])) or draw(*a))
     fixed = fit(text(1, recon_log_every_n_epochs=1, recon_log_fixed_indices=[5, 30]))
     assert drawn[-1] == [5, 30]
     assert [p.name for p in fixed.run.reconstruction.rglob("*.png")] == ["patches.png"]
+
+
+class StopAt(Callback):
+    """Asks for a stop after some micro-batches, as a signal would."""
+
+    def __init__(self, fit, batch):
+        self.fit, self.batch = fit, batch
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if batch_idx == self.batch:
+            self.fit.stop.signal_name = "SIGTERM"
+
+
+def test_a_stop_in_mid_epoch_has_no_value_and_one_at_an_epochs_end_keeps_its_picture(fit):
+    """RD-047, EC-052, EC-061: an epoch that is done is not done again for its picture."""
+    fit(text(2, recon_log_every_n_epochs=1), StopAt(fit, 1))
+    run = fit.last_run
+    (stopped,) = committed(run)
+    assert (stopped.step, stopped.value, best_whole(run, "min")) == (2, None, None)
+    assert list(run.reconstruction.rglob("*.png")) == []
+    fit("", StopAt(fit, 2), resume=run)
+    assert not run.result_json.exists()
+    assert [checkpoint.step for checkpoint in committed(run)] == [2, 3]
+    assert [p.parent.name for p in run.reconstruction.rglob("*.png")] == ["epoch-0000"]
+    fit("", resume=run)
+    assert sorted(p.parent.name for p in run.reconstruction.rglob("*.png")) == [
+        "epoch-0000",
+        "epoch-0001",
+    ]
+    values = {checkpoint.step: checkpoint.value for checkpoint in committed(run)}
+    best = min(values, key=values.get)
+    assert json.loads(run.result_json.read_text())["best"]["checkpoint"] == f"step-{best:08d}"
 
 
 def test_the_state_of_a_checkpoint_names_the_monitored_value(fit):

@@ -36,6 +36,20 @@ def test_warm_up_cosine_rises_then_falls_to_zero():
     assert step_factor("WarmupCosine", 200, 50, 4) == 0
 
 
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_value_that_is_no_number_is_never_the_best(mode):
+    """EC-054: a validation loss may be NaN; as the first value too."""
+    patience = Patience(2, mode)
+    sign = 1 if mode == "min" else -1
+    for value in (math.nan, sign * 5.0, math.nan, sign * 4.0):
+        patience.watch(value)
+        assert not patience.exhausted
+    assert patience.best == sign * 4.0
+    patience.watch(math.nan)
+    patience.watch(math.nan)
+    assert patience.exhausted
+
+
 @pytest.mark.parametrize(
     ("scheduler", "times", "patience"), [("Adaptive", 0.5, 3), ("ReduceLROnPlateau", 0.1, 10)]
 )
