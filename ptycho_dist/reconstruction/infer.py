@@ -46,6 +46,7 @@ def infer(
         UserError: no whole checkpoint, another network than the one expected, no learned probe
             where one is asked for, or the output folder cannot be written.
         DataError: the data file is not what the contract promises, or of another size.
+        LegacyError: the legacy globals are not, or do not stay, what network and options say.
     """
     run = RunDirectory(inference.model_path)
     trained = load_trained(run, device)
@@ -65,7 +66,12 @@ def infer(
         nphotons=trained.config.training.nphotons,
     )
     agreement = Agreement(ranks)
-    canonical = dataclasses.replace(inference, model=trained.config.model)
+    canonical = dataclasses.replace(
+        inference,
+        model=trained.config.model,
+        neighbor_count=task.data.neighbor_count,
+        subsample_seed=task.data.subsample_seed,
+    )
     legacy = trained.config.legacy
     with LegacyScope(canonical, module=legacy.module, attribute=legacy.attribute) as scope:
         require_same_on_all_ranks(scope, agreement.texts)

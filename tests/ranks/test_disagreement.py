@@ -1,7 +1,10 @@
 """Ranks that differ, in config, data, packages or legacy values: all end, and say who and what."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -43,7 +46,7 @@ def test_config_data_file_and_package_version_are_named(make_run, start_ranks, t
     ranks = start_ranks(run)
     ranks.start(0)
     ranks.run = other
-    ranks.start(1, PYTHONPATH=str(with_version(tmp_path / "site", "scipy", "0.1.2")))
+    ranks.start(1, PYTHONPATH=with_path(with_version(tmp_path / "site", "scipy", "0.1.2")))
     results = ranks.finish()
     assert [code for code, _ in results] == [1, 1]
     for _, text in results:
@@ -59,9 +62,15 @@ def test_config_data_file_and_package_version_are_named(make_run, start_ranks, t
     assert "\n" not in reason
 
 
+def with_path(folder):
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+
+
 FOREIGN_MODULE = """
 import os
 settings = {"label": "as installed", "N": 128}
+if os.environ.get("ODD_RANK", "none") == os.environ.get("RANK"):
+    settings["label"] = "another"
 odd = os.environ.get("ODD")
 if odd == "start":
     settings["label"] = "another"
@@ -111,7 +120,7 @@ def test_a_legacy_value_that_one_rank_changes_ends_all(
     ranks = start_ranks(make_run(FOREIGN))
     for number in (0, 1):
         extra = {"ODD": odd} if number == rank else {}
-        ranks.start(number, PYTHONPATH=str(tmp_path), **extra)
+        ranks.start(number, PYTHONPATH=with_path(tmp_path), **extra)
     results = ranks.finish(60)  # the bound of LI-053
     assert [code for code, _ in results] == [1, 1]
     for _, text in results:
@@ -142,8 +151,33 @@ def test_workers_have_the_legacy_values_of_their_rank(make_run, start_ranks, tmp
     )
     run = make_run(FOREIGN.replace("tasks_per_node: 2", "tasks_per_node: 1"))
     ranks = start_ranks(another_copy(run, tmp_path / "with-workers", execution__num_workers=1))
-    ranks.start(0, PYTHONPATH=str(tmp_path))
+    ranks.start(0, PYTHONPATH=with_path(tmp_path))
     ((code, text),) = ranks.finish(60)
     assert code == 1
     assert "DataLoader worker 0: foreign_params.settings was changed" in text
     assert "N: 32 in place of 64" in text
+
+
+def test_ranks_of_ptycho_infer_compare_their_legacy_values(
+    make_run, start_ranks, tmp_path, scan_file
+):
+    """LI-075"""
+    (tmp_path / "foreign_params.py").write_text(FOREIGN_MODULE)
+    run = make_run(FOREIGN.replace("tasks_per_node: 2", "tasks_per_node: 1"))
+    ranks = start_ranks(run)
+    ranks.start(0, PYTHONPATH=with_path(tmp_path))
+    ((code, text),) = ranks.finish()
+    assert code == 0, text
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+            "--master-port", "29437", "-m", "ptycho_dist.cli.infer", "--model_path", str(run.path),
+            "--test_data", str(scan_file), "--output_dir", str(tmp_path / "out"),
+            "--accelerator", "cpu",
+        ],
+        env={**os.environ, "PYTHONPATH": with_path(tmp_path), "ODD_RANK": "1"},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert 'differ at the start: label: rank 0 has "as installed", rank 1 has "ano' in done.stderr
+    assert not (tmp_path / "out" / "object.h5").exists()

@@ -122,7 +122,7 @@ def run_loader(method, case):
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers_have_the_sealed_values_of_the_rank(method):
-    """LI-040"""
+    """LI-040, LI-074"""
     answer = run_loader(method, "sealed")
     assert {sample["worker"] for sample in answer["seen"]} == {0, 1}
     for sample in answer["seen"]:
@@ -133,7 +133,7 @@ def test_workers_have_the_sealed_values_of_the_rank(method):
 
 
 def test_spawned_workers_have_the_foreign_values_of_the_rank():
-    """LI-040: also what was in the foreign dict before, which a fresh process does not have."""
+    """LI-040, LI-074: also what a fresh process does not have: what was in the dict before."""
     answer = run_loader("spawn", "watched")
     for sample in answer["seen"]:
         assert (sample["N"], sample["label"]) == (64, "changed before")

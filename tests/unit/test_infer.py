@@ -1,5 +1,6 @@
 """`ptycho-infer` on a real checkpoint: what it writes is what the network makes of the scan."""
 
+import importlib
 import json
 import os
 import shutil
@@ -16,11 +17,13 @@ from ptycho_dist.checkpoint.io import RunCheckpointIO
 from ptycho_dist.cli.infer import main
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
+from ptycho_dist.data import opening
 from ptycho_dist.data.formats import read_scan, write_scan
 from ptycho_dist.data.grouping import build_groups
 from ptycho_dist.data.simulate import SimulationSpec, simulate, truth_path, write_truth
 from ptycho_dist.data.store import GroupDataset
 from ptycho_dist.errors import UserError
+from ptycho_dist.legacy import params
 from ptycho_dist.models.registry import build_model
 from ptycho_dist.models.scan_physics import ScanPhysics
 from ptycho_dist.reconstruction.stitch import Worker, stitch
@@ -34,7 +37,7 @@ FILES = ["metrics.json", "object.h5", "object.png"]
 def make_run(make_config, tmp_path):
     """A run with one checkpoint, of step 5, and its network; `probe` is one that it has learned."""
 
-    def make(gridsize=1, architecture="cnn", probe=None, change=lambda network: None):
+    def make(gridsize=1, architecture="cnn", probe=None, change=lambda network: None, sections=""):
         stages = ", stages: 3" if architecture == "unrolled" else ""
         text = (
             f"model: {{n_filters_scale: 0.125, gridsize: {gridsize}, "
@@ -42,7 +45,7 @@ def make_run(make_config, tmp_path):
         )
         if probe is not None:
             text += "training: {probe_trainable: true}\n"
-        config = make_config(text)
+        config = make_config(text + sections)
         groups = "neighbor_count: 9, subsample_seed: 4"
         config.write_text(config.read_text().replace("npz}", f"npz, {groups}}}"))
         loaded = load_run_config(config)
@@ -472,23 +475,31 @@ def test_quiet_prints_the_files_alone(make_run, scan_file, tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
-def test_the_legacy_globals_are_those_of_the_inference(make_run, scan_file, tmp_path, monkeypatch):
-    """LI-075, CONFIG-001: filled from the run's network before the data is read, then put back."""
-    from ptycho_dist.legacy import params
-    from ptycho_dist.reconstruction import infer as room
+@pytest.mark.parametrize("foreign", [False, True])
+def test_the_data_is_read_with_the_legacy_globals_of_network_and_options(
+    make_run, scan_file, tmp_path, monkeypatch, foreign
+):
+    """LI-075: what is left open is that of the run; afterwards they are as before."""
+    (tmp_path / "peer_params.py").write_text("settings = {'N': 128, 'label': 'its own'}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(sys.modules, "peer_params", None)  # taken out again at the end
+    del sys.modules["peer_params"]
+    peer = importlib.import_module("peer_params")
+    there = peer.settings if foreign else params.cfg
+    before, seen = dict(there), []
 
-    seen = {}
-    real = room.reconstruct_scan
+    def reading(*arguments):
+        seen.append((dict(there), params.cfg.sealed))
+        return opening.read_scan_of_size(*arguments)
 
-    def look(*arguments):
-        seen.update(params.cfg, sealed=params.cfg.sealed)
-        return real(*arguments)
-
-    monkeypatch.setattr(room, "reconstruct_scan", look)
-    run, _ = make_run()
-    assert infer(run, scan_file, tmp_path / "out") == 0
-    assert seen["sealed"] is True
-    assert (seen["N"], seen["n_filters_scale"]) == (64, 0.125)
-    assert seen["output_prefix"] == str(tmp_path / "out")
-    assert not params.cfg.sealed
-    assert params.cfg["N"] == 128
+    monkeypatch.setattr("ptycho_dist.reconstruction.scan.read_scan_of_size", reading)
+    sections = "legacy: {module: peer_params, attribute: settings}\n" if foreign else ""
+    run, _ = make_run(gridsize=2, sections=sections)
+    assert infer(run, scan_file, tmp_path / "out", **{"--subsample_seed": 6}) == 0
+    ((values, sealed),) = seen
+    expected = {"N": 64, "gridsize": 2, "n_filters_scale": 0.125, "neighbor_count": 9}
+    expected |= {"subsample_seed": 6, "output_prefix": str(tmp_path / "out")}
+    assert expected.items() <= values.items()
+    assert sealed is not foreign
+    assert ("label" in values) is foreign
+    assert there == before
