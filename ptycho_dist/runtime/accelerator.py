@@ -23,7 +23,8 @@ class Device:
     """The model, as the driver names it; `cpu` on a CPU."""
     index: int
     identity: str = ""
-    """Of the physical GPU: no two ranks may have the same. Empty: ranks may share it."""
+    """Of the physical GPU: no two ranks may have the same. Empty: ranks may share the device, or
+    torch does not tell (the oldest versions allowed have no uuid)."""
 
     @property
     def backend(self) -> str:
@@ -67,7 +68,14 @@ def resolve_device(accelerator: str, *, local_rank: int, tasks_per_node: int, ra
                 f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'unset')!r}); set "
                 "resources.gpus_per_node to the tasks per node, or use accelerator: cpu"
             )
-        return _cuda(index, ranks)
+        device = _cuda(index, ranks)
+        if alone and not device.identity and not _slurm_binds_one_each(tasks_per_node):
+            raise UserError(
+                f"execution.accelerator: {accelerator}: the {tasks_per_node} ranks of this node "
+                f"see one GPU each, and torch {torch.__version__} does not tell whether it is the "
+                "same one; let each rank see all GPUs of its node, or install a newer torch"
+            )
+        return device
     mps = torch.backends.mps.is_available()
     if accelerator == "mps" and not mps:
         raise UserError(
@@ -90,9 +98,13 @@ def _one_for_each(visible: int, tasks_per_node: int) -> bool:
     """Whether each rank of this node has a GPU of its own, by what any of them can tell."""
     if visible >= tasks_per_node:
         return True
+    return visible == 1 and _slurm_binds_one_each(tasks_per_node)
+
+
+def _slurm_binds_one_each(tasks_per_node: int) -> bool:
     on_node = os.environ.get("SLURM_GPUS_ON_NODE", "0")
-    each_its_own = on_node.isdecimal() and int(on_node) >= tasks_per_node
-    return visible == 1 and (each_its_own or os.environ.get("SLURM_GPUS_PER_TASK") == "1")
+    enough = on_node.isdecimal() and int(on_node) >= tasks_per_node
+    return enough or os.environ.get("SLURM_GPUS_PER_TASK") == "1"
 
 
 def _cuda(index: int, ranks: int) -> Device:

@@ -23,6 +23,8 @@ from ptycho_dist.runtime.environment import RankEnvironment
 POLL_S = 0.2
 VERDICT_GRACE_S = 15
 """How much longer than rank 0 the others wait for its verdict."""
+LINES_SHOWN = 8
+"""Differences that the one line names; the table has them all."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,9 @@ def _disagreement(hellos: list[Hello], store: dist.Store) -> tuple[str, str]:
         return hellos[rank].node
 
     lines = [in_words(key, groups, _shown, node_of) for key, groups in found.items()]
-    return f"the ranks differ: {'; '.join(lines[:8])}", as_table(found, _shown, node_of)
+    more = f"; and {len(lines) - LINES_SHOWN} more" if len(lines) > LINES_SHOWN else ""
+    line = f"the ranks differ: {'; '.join(lines[:LINES_SHOWN])}{more}"
+    return line, as_table(found, _shown, node_of)
 
 
 def _shared_gpu(hellos: list[Hello]) -> str:

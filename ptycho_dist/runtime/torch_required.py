@@ -25,9 +25,12 @@ def require_torch() -> None:
     except (ImportError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise _missing(f"cannot be imported by {sys.executable}: {reason}") from None
-    numbers = re.findall(r"\d+", str(torch.__version__))[:2]
+    version = getattr(torch, "__version__", None)
+    if version is None:  # a folder of that name, without a package in it, imports too
+        raise _missing(f"as {sys.executable} finds it is no package: {list(torch.__path__)}")
+    numbers = re.findall(r"\d+", str(version))[:2]
     if tuple(map(int, numbers)) < LEAST:
-        raise _missing(f"is {torch.__version__}, which is too old")
+        raise _missing(f"is {version}, which is too old")
 
 
 def _missing(what: str) -> MissingTorch:

@@ -55,6 +55,19 @@ def test_each_rank_that_sees_one_gpu_alone_takes_it(gpus, monkeypatch, accelerat
         assert (device.kind, device.index, device.identity) == ("cuda", 0, f"uuid-{rank}")
 
 
+def test_one_gpu_that_may_be_the_same_for_all_ranks_is_refused(gpus, monkeypatch):
+    """EC-042: a torch without uuids cannot tell, and nobody else says that each has its own."""
+    gpus(1)
+    assert resolve("cuda", 1, 2).identity == "uuid-0"  # compared when the ranks join
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace())
+    for rank in range(2):
+        with pytest.raises(UserError, match=r"2 ranks of this node see one GPU each.*newer torch"):
+            resolve("cuda", rank, 2)
+    assert resolve("cuda", 0, 1).kind == "cuda"
+    monkeypatch.setenv("SLURM_GPUS_PER_TASK", "1")
+    assert resolve("cuda", 1, 2).kind == "cuda"
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_auto_falls_back_for_all_ranks_of_a_node_alike(gpus, count):
     """EC-045"""

@@ -28,6 +28,15 @@ def test_a_torch_that_is_too_old_is_refused(monkeypatch):
     require_torch()
 
 
+def test_a_folder_named_torch_is_no_torch(tmp_path, monkeypatch):
+    """EC-047: Python imports it, as a namespace."""
+    (tmp_path / "torch").mkdir()
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(MissingTorch, match=f"is no package: .*{tmp_path.name}.*pip install"):
+        require_torch()
+
+
 @pytest.mark.parametrize("module", ["ptycho_dist.training", "ptycho_dist.training.fit"])
 def test_the_training_room_says_so_when_it_is_imported(module):
     """EC-047"""
