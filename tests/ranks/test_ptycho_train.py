@@ -66,9 +66,14 @@ def test_one_rank_with_the_flags_of_the_peer(train):
 
 
 def test_two_ranks_give_one_result_however_they_are_started(train, launch, tmp_path):
-    """EC-038: by --devices, by torchrun, and by ptycho-launch from the run.yaml of the first."""
-    done, alone = train("alone", "--devices", "2", *SHORT)
+    """EC-038: by --devices, by torchrun, and by ptycho-launch from the run.yaml of the first.
+
+    EC-059: the progress bar is rank 0's alone, and plain text where no terminal is.
+    """
+    bar = ("--set", "execution.enable_progress_bar=true")
+    done, alone = train("alone", "--devices", "2", *SHORT, *bar)
     assert done.returncode == 0, done.stderr
+    shown = done.stdout + done.stderr
     torchrun = (
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
         "--master-port", "29437", "-m", "ptycho_dist.train",
@@ -82,6 +87,8 @@ def test_two_ranks_give_one_result_however_they_are_started(train, launch, tmp_p
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = root.iterdir()
+    own = alone.rank_log(1, 1).read_text()
+    assert ("Epoch 1" in shown, "Epoch 1" in own, "\x1b" in shown + own) == (True, False, False)
     runs = [alone, under_torchrun, RunDirectory(path)]
     assert losses(runs[0]) == losses(runs[1]) == losses(runs[2])
     for run, source in zip(runs, ("local", "torchrun", "local"), strict=True):

@@ -153,6 +153,7 @@ def test_the_best_whole_one_is_found(run):
         )
     manifest = run.checkpoints / checkpoint_name(50) / "manifest.json"
     manifest.write_text(manifest.read_text().replace("-1.0", "NaN"))
+    assert [found.value for found in committed(run)] == [3.0, 1.0, 2.0, None, None, None]
     assert best_whole(run, "min").step == 20
     assert best_whole(run, "max").step == 10
     damage(best_whole(run, "min"))

@@ -494,35 +494,36 @@ def test_pictures_come_every_n_epochs_and_change_nothing(fit, monkeypatch):
 
 
 class StopAt(Callback):
-    """Asks for a stop after some micro-batches, as a signal would."""
+    """Asks for a stop within a micro-batch, as a signal would."""
 
-    def __init__(self, fit, batch):
-        self.fit, self.batch = fit, batch
+    def __init__(self, fit, epoch, batch):
+        self.fit, self.when = fit, (epoch, batch)
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        if batch_idx == self.batch:
+        if (trainer.current_epoch, batch_idx) == self.when:
             self.fit.stop.signal_name = "SIGTERM"
 
 
 def test_a_stop_in_mid_epoch_has_no_value_and_one_at_an_epochs_end_keeps_its_picture(fit):
     """RD-047, EC-052, EC-061: an epoch that is done is not done again for its picture."""
-    fit(text(2, recon_log_every_n_epochs=1), StopAt(fit, 1))
+
+    def pictured():
+        return sorted(p.parent.name for p in run.reconstruction.rglob("patches.png"))
+
+    fit(text(3, recon_log_every_n_epochs=1), StopAt(fit, 1, 1))
     run = fit.last_run
-    (stopped,) = committed(run)
-    assert (stopped.step, stopped.value, best_whole(run, "min")) == (2, None, None)
-    assert list(run.reconstruction.rglob("*.png")) == []
-    fit("", StopAt(fit, 2), resume=run)
+    whole, stopped = committed(run)
+    assert (whole.step, stopped.step, stopped.value) == (3, 5, None)
+    assert best_whole(run, "max") == whole
+    assert pictured() == ["epoch-0000"]
+    fit("", StopAt(fit, 1, 2), resume=run)
     assert not run.result_json.exists()
-    assert [checkpoint.step for checkpoint in committed(run)] == [2, 3]
-    assert [p.parent.name for p in run.reconstruction.rglob("*.png")] == ["epoch-0000"]
+    assert [checkpoint.step for checkpoint in committed(run)][-1] == 6
+    assert pictured() == ["epoch-0000", "epoch-0001"]
     fit("", resume=run)
-    assert sorted(p.parent.name for p in run.reconstruction.rglob("*.png")) == [
-        "epoch-0000",
-        "epoch-0001",
-    ]
-    values = {checkpoint.step: checkpoint.value for checkpoint in committed(run)}
-    best = min(values, key=values.get)
-    assert json.loads(run.result_json.read_text())["best"]["checkpoint"] == f"step-{best:08d}"
+    assert pictured() == ["epoch-0000", "epoch-0001", "epoch-0002"]
+    values = {checkpoint.value: checkpoint.path.name for checkpoint in committed(run)}
+    assert json.loads(run.result_json.read_text())["best"]["checkpoint"] == values[min(values)]
 
 
 def test_the_state_of_a_checkpoint_names_the_monitored_value(fit):
