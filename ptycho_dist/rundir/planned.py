@@ -41,4 +41,4 @@ def require_planned_data(run: RunDirectory, config: RunConfig) -> dict[str, str]
                 f"data.{field}: {getattr(config.data, field)} is not the file that the run was "
                 "planned with; restore it, or submit a new run"
             )
-    return {f"data.{field}": fingerprint[:16] for field, fingerprint in found.items()}
+    return {f"data.{field} (contents)": fingerprint[:16] for field, fingerprint in found.items()}

@@ -54,7 +54,13 @@ def test_config_data_file_and_package_version_are_named(make_run, start_ranks, t
         assert "execution.learning_rate: rank 0 on" in text
         assert "has 0.001, rank 1 on" in text
         assert "has 0.5" in text
-        for what in ("what", "data.train_data_file", "scipy", "0.1.2", "execution.learning_rate"):
+        for what in (
+            "what",
+            "data.train_data_file (contents)",
+            "scipy",
+            "0.1.2",
+            "execution.learning_rate",
+        ):
             assert any(line.startswith(what) or what in line for line in text.splitlines()[1:])
         assert "Traceback" not in text
     reason = read_heartbeats(run)[0].reason

@@ -104,6 +104,7 @@ def test_a_rank_with_another_config_file_and_package_ends_the_job_and_is_named(
     for words in (
         "execution.learning_rate: rank 3 on node2 has 0.5, ranks 0, 1, 2 have 0.001",
         "data.train_data_file: rank 3 on node2 has",
+        "data.train_data_file (contents): rank 3 on node2 has",
         "h5py: rank 3 on node2 has 0.1.2, ranks 0, 1, 2 have",
     ):
         assert words in status["cause"]
