@@ -27,7 +27,7 @@ from ptycho_dist.cli.shared import (
 from ptycho_dist.config.contradictions import DataFacts, contradictions
 from ptycho_dist.config.factory import create_training_payload
 from ptycho_dist.config.faults import ConfigError, Fault, faults_of
-from ptycho_dist.config.load import LoadedConfig
+from ptycho_dist.config.load import LoadedConfig, config_values
 from ptycho_dist.config.logger_package import missing_logger_package
 from ptycho_dist.config.world import World, world_of
 from ptycho_dist.config.yaml_text import parse_yaml
@@ -63,6 +63,7 @@ CANONICAL_FLAGS = (
     Flag("--sequential_sampling", "training.sequential_sampling"),
     Flag("--seed", "training.seed"),
 )
+_OF_THE_LAUNCHER = ("resources.", "environment.", "requeue.")
 LOSS_WEIGHTS = {
     "poisson": {"training.nll_weight": 1.0, "training.mae_weight": 0.0},
     "mae": {"training.nll_weight": 0.0, "training.mae_weight": 1.0},
@@ -97,6 +98,8 @@ def _train(options: argparse.Namespace, given: set[str], stop: StopRequest) -> i
             loaded, world = _resolve(options, given, place)
         if place.rank == 0:
             _prepare(run, loaded, world)
+            if not options.quiet:
+                _say_what_was_asked(loaded)
         ranks = world.ranks
     if place.rank == 0:
         print(f"run directory: {run.path}", flush=True)
@@ -178,6 +181,11 @@ def _overrides(
         path, equals, value = text.partition("=")
         if not equals or not ("." in path or path.strip() in ("name", "reconstruct")):
             raise UserError(f"--set {text}: section.field=value is expected")
+        if path.strip().startswith(_OF_THE_LAUNCHER):
+            raise UserError(
+                f"--set {path.strip()}: nothing here would follow it; ptycho-launch asks for "
+                "resources, sets the environment and keeps the walltime"
+            )
         put(path.strip(), parse_yaml(value, f"--set {path}"), "--set")
     if header is not None:
         if "model.N" not in overrides:
@@ -217,6 +225,11 @@ def _facts(header: DataHeader) -> DataFacts:
 
 
 def _prepare(run: RunDirectory, loaded: LoadedConfig, world: World) -> None:
+    if run.run_json.exists():
+        raise UserError(
+            f"{run.path}: holds a run already; go on with it by --resume, or give another "
+            "--output_dir"
+        )
     data = loaded.config.data
     validate_paths(data.train_data_file, data.test_data_file, run.path.parent)
     plan: dict[str, Any] = {
@@ -230,6 +243,14 @@ def _prepare(run: RunDirectory, loaded: LoadedConfig, world: World) -> None:
         "signal_lead_s": None,
     }
     prepare_run(run.path, loaded, plan, None)
+
+
+def _say_what_was_asked(loaded: LoadedConfig) -> None:
+    """Each value that a flag has set; run.json has the others, with where they came from."""
+    values = config_values(loaded.config)
+    for path, origin in sorted(loaded.origins.items()):
+        if origin.startswith("--"):
+            print(f"{path} = {values[path]} ({origin})")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -108,7 +108,7 @@ class RunCallback(Callback):
             micro_batch=position.micro_batch,
         )
         if self._rank == 0:
-            self._write_rows()
+            self.write_rows()
         self._epoch_began = time.monotonic()
         self._report.start_counting()
         trainer.should_stop = self._patience.exhausted
@@ -180,7 +180,7 @@ class RunCallback(Callback):
         self._last_loss = train_loss
         if self._rank == 0:
             self._ledger.append("epoch_finished", **row)
-            self._write_rows()
+            self.write_rows()
         self._say(trainer, "training", now=True)
         # after the commit, which nothing may delay, and before a stop: the epoch is not done again
         self._pictures.draw(module, int(row["epoch"] or 0))
@@ -197,11 +197,8 @@ class RunCallback(Callback):
         """One row per finished epoch."""
         return self._rows
 
-    def finish_rows(self) -> None:
-        """Write the last rows, for an attempt that was killed before it could; on rank 0."""
-        self._write_rows()
-
-    def _write_rows(self) -> None:
+    def write_rows(self) -> None:
+        """Keep the rows of all finished epochs; on rank 0, and as often as one likes."""
         if self._logger is None:
             self._logger = open_logger(self._execution.logger_backend, self._run.metrics)
         self._logger(self._rows)

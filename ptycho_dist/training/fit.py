@@ -134,7 +134,7 @@ def train(
             return "stopped"
     require_same_globals("at the end")
     if rank == 0:
-        callback.finish_rows()
+        callback.write_rows()  # an attempt may have been killed before it could
         best = best_whole(run, monitor.mode)
         result: dict[str, Any] = {
             "format": 1,
