@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -135,8 +136,12 @@ def flag_table(parser: argparse.ArgumentParser) -> str:
             allowed = ", ".join(f"`{choice}`" for choice in action.choices)
         else:
             allowed = "" if action.nargs == 0 else (action.metavar or "TEXT")
-        default = "required" if action.required else f"`{json.dumps(action.default, default=str)}`"
         meaning = (action.help or "").replace("%%", "%")
+        said = re.search(r" \(default: (.*)\)$", meaning)
+        default = "required" if action.required else ""
+        if said:
+            meaning = meaning[: said.start()]
+            default = said[1] if action.default is None else f"`{action.default}`"
         lines.append(_row(names, allowed, default, meaning))
     return "\n".join(lines) + "\n"
 
