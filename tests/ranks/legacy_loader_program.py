@@ -1,4 +1,4 @@
-"""What workers of a run's loader see of a LegacyScope; arguments: START_METHOD CASE. Prints JSON.
+"""What DataLoader workers see of a LegacyScope; arguments: START_METHOD CASE. Prints JSON.
 
 A program of its own, because spawned workers import the main module.
 """
@@ -13,8 +13,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from ptycho_dist.config import ModelConfig, PyTorchExecutionConfig
-from ptycho_dist.data.loader import RankBatchSampler, make_loader
+from ptycho_dist.config import ModelConfig
 from ptycho_dist.legacy import LegacyError, LegacyScope, params
 from ptycho_dist.legacy.digest import digest, fingerprints
 from ptycho_dist.legacy.scope import COMPUTED_KEYS
@@ -50,9 +49,9 @@ class Legacy(Dataset[dict[str, Any]]):
                 seen["refused"] = str(error)
         return seen
 
-    def collate(self, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """As they come."""
-        return samples
+
+def as_they_come(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return batch
 
 
 def tampered(worker: int, scope: LegacyScope) -> None:
@@ -71,15 +70,13 @@ def main(method: str, case: str) -> None:
     worker_init = functools.partial(tampered, scope=scope)
 
     def loader() -> DataLoader[dict[str, Any]]:
-        made = make_loader(
+        return DataLoader(
             Legacy(cfg_of),
-            RankBatchSampler(4, batch_size=1, rank=0, ranks=1, seed=0, sequential=True),
-            PyTorchExecutionConfig(num_workers=2),
-            0,
-            worker_init if case == "tampered" else scope.worker_init,
+            num_workers=2,
+            collate_fn=as_they_come,
+            worker_init_fn=worker_init if case == "tampered" else scope.worker_init,
+            multiprocessing_context=method,
         )
-        made.multiprocessing_context = method  # the platform chooses in a run
-        return made
 
     try:
         if case == "closed":

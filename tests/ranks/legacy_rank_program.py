@@ -81,7 +81,8 @@ def run_spawned(rank: int, scope: LegacyScope, store: str, ranks: int, case: str
         if case == "spawn-epoch" and rank == 1:
             dict.update(params.cfg, N=128)
         require_same_on_all_ranks(scope, gather, "in spawned ranks")
-        print(f"rank {rank} N {params.get('N')}", flush=True)
+        # one write: the ranks share the pipe, and print writes the end of the line by itself
+        os.write(1, f"rank {rank} N {params.get('N')}\n".encode())
     dist.destroy_process_group()
 
 
