@@ -102,6 +102,16 @@ if odd == "end":  # after the last checkpoint
         def on_train_end(self, *_):
             settings["N"] = 32
     callback.RunCallback = Late
+if odd == "leaving":  # after the last comparison
+    import ptycho_dist.runtime.report as report
+    whole = report.RankReport.say
+    def say(self, state, **words):
+        whole(self, state, **words)
+        if state == "finished":
+            settings["N"] = 32
+    report.RankReport.say = say
+if odd == "import":
+    raise OSError("no licence")
 """
 
 
@@ -137,6 +147,37 @@ def test_a_legacy_value_that_one_rank_changes_ends_all(
     assert [(e["mode"], e["address"]) for e in scopes] == [
         ("watched", "foreign_params.settings")
     ] * 2
+
+
+def test_a_legacy_value_that_changes_after_the_last_comparison_ends_its_rank(
+    make_run, start_ranks, tmp_path
+):
+    """LI-073"""
+    (tmp_path / "foreign_params.py").write_text(FOREIGN_MODULE)
+    ranks = start_ranks(make_run(FOREIGN))
+    ranks.start(0, PYTHONPATH=with_path(tmp_path))
+    ranks.start(1, PYTHONPATH=with_path(tmp_path), ODD="leaving")
+    (first, _), (second, text) = ranks.finish(60)
+    assert (first, second) == (0, 1)
+    assert "error: foreign_params.settings was changed in a LegacyScope: N: 32 in place of" in text
+    heartbeat = read_heartbeats(ranks.run)[1]
+    assert heartbeat.state == "failed"
+    assert "N: 32 in place of 64" in heartbeat.reason
+
+
+def test_a_rank_that_cannot_open_its_scope_is_named_by_the_others(make_run, start_ranks, tmp_path):
+    """LI-070, LI-033, RD-033: it is opened before the rank joins."""
+    (tmp_path / "foreign_params.py").write_text(FOREIGN_MODULE)
+    ranks = start_ranks(make_run(FOREIGN))
+    ranks.start(0, PYTHONPATH=with_path(tmp_path))
+    ranks.start(1, PYTHONPATH=with_path(tmp_path), ODD="import")
+    (first, named), (second, text) = ranks.finish(60)
+    assert (first, second) == (1, 2)
+    words = "legacy.module foreign_params: cannot be imported: no licence"
+    assert f"error: {words}" in text
+    assert "error: rank 1: on" in named
+    assert words in named
+    assert "Traceback" not in text + named
 
 
 def test_workers_have_the_legacy_values_of_their_rank(make_run, start_ranks, tmp_path):

@@ -1,5 +1,6 @@
 """`ptycho-infer` on a real checkpoint: what it writes is what the network makes of the scan."""
 
+import functools
 import importlib
 import json
 import os
@@ -11,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from ptycho_dist.checkpoint.catalog import checkpoint_name
 from ptycho_dist.checkpoint.io import RunCheckpointIO
@@ -475,16 +477,24 @@ def test_quiet_prints_the_files_alone(make_run, scan_file, tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
-@pytest.mark.parametrize("foreign", [False, True])
-def test_the_data_is_read_with_the_legacy_globals_of_network_and_options(
-    make_run, scan_file, tmp_path, monkeypatch, foreign
-):
-    """LI-075: what is left open is that of the run; afterwards they are as before."""
+PEER = "legacy: {module: peer_params, attribute: settings}\n"
+
+
+@pytest.fixture
+def peer(tmp_path, monkeypatch):
+    """A foreign parameter module; gone again at the end."""
     (tmp_path / "peer_params.py").write_text("settings = {'N': 128, 'label': 'its own'}")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setitem(sys.modules, "peer_params", None)  # taken out again at the end
+    monkeypatch.setitem(sys.modules, "peer_params", None)
     del sys.modules["peer_params"]
-    peer = importlib.import_module("peer_params")
+    return importlib.import_module("peer_params")
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_the_data_is_read_with_the_legacy_globals_of_network_and_options(
+    make_run, scan_file, tmp_path, monkeypatch, peer, foreign
+):
+    """LI-075: what is left open is that of the run; afterwards they are as before."""
     there = peer.settings if foreign else params.cfg
     before, seen = dict(there), []
 
@@ -493,8 +503,7 @@ def test_the_data_is_read_with_the_legacy_globals_of_network_and_options(
         return opening.read_scan_of_size(*arguments)
 
     monkeypatch.setattr("ptycho_dist.reconstruction.scan.read_scan_of_size", reading)
-    sections = "legacy: {module: peer_params, attribute: settings}\n" if foreign else ""
-    run, _ = make_run(gridsize=2, sections=sections)
+    run, _ = make_run(gridsize=2, sections=PEER if foreign else "")
     assert infer(run, scan_file, tmp_path / "out", **{"--subsample_seed": 6}) == 0
     ((values, sealed),) = seen
     expected = {"N": 64, "gridsize": 2, "n_filters_scale": 0.125, "neighbor_count": 9}
@@ -503,3 +512,24 @@ def test_the_data_is_read_with_the_legacy_globals_of_network_and_options(
     assert sealed is not foreign
     assert ("label" in values) is foreign
     assert there == before
+
+
+def test_a_worker_with_another_legacy_value_ends_it(
+    make_run, scan_file, tmp_path, monkeypatch, peer, capsys
+):
+    """LI-074, LI-075: changed after the ranks have compared, before the workers start."""
+
+    def reading(*arguments):
+        peer.settings["N"] = 32
+        return opening.read_scan_of_size(*arguments)
+
+    monkeypatch.setattr("ptycho_dist.reconstruction.scan.read_scan_of_size", reading)
+    forking = functools.partial(DataLoader, multiprocessing_context="fork")  # inherits the change
+    monkeypatch.setattr("ptycho_dist.reconstruction.stitch.DataLoader", forking)
+    run, _ = make_run(sections=PEER)
+    out = tmp_path / "out"
+    assert infer(run, scan_file, out, **words(num_workers=1)) == 1
+    said = capsys.readouterr().err
+    assert "DataLoader worker 0: peer_params.settings was changed" in said
+    assert "N: 32 in place of 64" in said
+    assert not (out / "object.h5").exists()
