@@ -9,13 +9,14 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 os.environ["COLUMNS"] = "90"  # argparse wraps its help to the terminal
 os.environ.pop("PTYCHO_DIST_RUNS_DIR", None)
 
 from launcher.cli import build_parser as launch_parser
 from ptycho_dist.cli.data import build_parser as data_parser
+from ptycho_dist.cli.flags import meaning_of
 from ptycho_dist.cli.infer import build_parser as infer_parser
 from ptycho_dist.cli.train import build_parser as train_parser
 from ptycho_dist.config.execution import PyTorchExecutionConfig
@@ -59,7 +60,7 @@ def _table(
         required = field.name in definition.get("required", [])
         dotted = prefix + field.name
         default = FRONT_END_DEFAULTS.get(dotted, shown.get("default"))
-        meaning = _meaning(section, field.name)
+        meaning = meaning_of(section, field.name)
         default_text = "required" if required else f"`{json.dumps(default)}`"
         lines.append(_row(f"`{dotted}`", _allowed(shown), default_text, meaning))
     return "\n".join(lines) + "\n"
@@ -119,7 +120,7 @@ def execution_fields() -> str:
         front_end = FRONT_END_DEFAULTS.get(f"execution.{field.name}")
         if front_end is not None:
             default += f", front ends `{json.dumps(front_end)}`"
-        meaning = _meaning(PyTorchExecutionConfig, field.name)
+        meaning = meaning_of(PyTorchExecutionConfig, field.name)
         allowed = _allowed(definition["properties"][field.name])
         lines.append(_row(f"`{field.name}`", allowed, default, meaning))
     return "\n".join(lines) + "\n"
@@ -148,11 +149,6 @@ def flag_table(parser: argparse.ArgumentParser) -> str:
 
 def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _meaning(section: type, name: str) -> str:
-    hint = get_type_hints(section, include_extras=True)[name]
-    return next((a.description for a in get_args(hint)[1:] if getattr(a, "description", None)), "")
 
 
 def with_inserts(path: Path) -> str:

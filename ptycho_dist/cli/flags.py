@@ -23,8 +23,7 @@ class Flag:
 
     Attributes:
         name: `--learning-rate`.
-        path: `execution.learning_rate`; the dest of the flag is its last part, unless `dest` says
-            otherwise.
+        path: `execution.learning_rate`.
         default: where the command has one of its own; else the front end's, else the field's.
         note: what the command's own default means, for its help.
     """
@@ -33,12 +32,11 @@ class Flag:
     path: str
     default: Any = _OF_THE_FIELD
     note: str = ""
-    dest: str = ""
 
     @property
     def key(self) -> str:
         """Name of the parsed value."""
-        return self.dest or self.name.lstrip("-").replace("-", "_")
+        return self.name.lstrip("-").replace("-", "_")
 
     @property
     def resolved_default(self) -> Any:
@@ -65,7 +63,7 @@ def add_flags(parser: argparse._ActionsContainer, flags: Sequence[Flag]) -> None
             options["type"] = _Reader(kinds, choices)
             options["metavar"] = {int: "N", float: "X"}.get(kinds[0], "TEXT")
         shown = flag.note or ("none" if default is None else str(default))
-        meaning = _description(flag.path).rstrip(".").replace("%", "%%")
+        meaning = meaning_of(*_owner(flag.path)).rstrip(".").replace("%", "%%")
         help_text = f"{meaning} [{flag.path}] (default: {shown})"
         parser.add_argument(flag.name, help=help_text, **options)
 
@@ -85,20 +83,15 @@ def field_of(path: str) -> dataclasses.Field[Any]:
     return next(field for field in dataclasses.fields(owner) if field.name == name)
 
 
+def meaning_of(owner: type, name: str) -> str:
+    """The description of a field of a config class."""
+    hint = get_type_hints(owner, include_extras=True)[name]
+    return next((d for a in get_args(hint)[1:] if (d := getattr(a, "description", None))), "")
+
+
 def _owner(path: str) -> tuple[type, str]:
     section, _, name = path.rpartition(".")
     return (InferenceConfig if section == "inference" else sections()[section]), name
-
-
-def _annotation(path: str) -> Any:
-    owner, name = _owner(path)
-    return get_type_hints(owner, include_extras=True)[name]
-
-
-def _description(path: str) -> str:
-    return next(
-        (d for a in get_args(_annotation(path))[1:] if (d := getattr(a, "description", None))), ""
-    )
 
 
 def _kinds(path: str) -> tuple[list[type], list[Any]]:
@@ -117,7 +110,8 @@ def _kinds(path: str) -> tuple[list[type], list[Any]]:
             for inner in get_args(hint):
                 walk(inner)
 
-    walk(_annotation(path))
+    owner, name = _owner(path)
+    walk(get_type_hints(owner, include_extras=True)[name])
     return kinds, choices
 
 

@@ -11,18 +11,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from ptycho_dist.cli.flags import Flag, add_flags
 from ptycho_dist.cli.shared import (
     INFERENCE_FLAGS,
     add_common_flags,
-    build_execution_config_from_args,
+    execution_config_of,
     warnings_in_one_line,
 )
 from ptycho_dist.config.factory import InferencePayload, create_inference_payload
-from ptycho_dist.config.faults import ConfigError, faults_of
 from ptycho_dist.errors import EXIT_RUN_FAILED, RunError, UserError, one_line_errors
+from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.torch_required import require_torch
 
 if TYPE_CHECKING:  # torch takes seconds, and --help needs none
@@ -49,8 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _infer(options: argparse.Namespace) -> int:
-    from ptycho_dist.runtime.environment import RankEnvironment
-
     place = RankEnvironment.detect()
     with warnings_in_one_line(audible=place.rank == 0):
         payload = _payload(options)
@@ -87,10 +83,7 @@ def _infer(options: argparse.Namespace) -> int:
 
 
 def _payload(options: argparse.Namespace) -> InferencePayload:
-    try:
-        execution = build_execution_config_from_args(options, "inference")
-    except ValidationError as error:
-        raise ConfigError(PROGRAM, list(faults_of(error, ("execution",)))) from None
+    execution = execution_config_of(options, "inference", PROGRAM)
     overrides = {
         flag.path.rpartition(".")[2]: getattr(options, flag.key) for flag in CANONICAL_FLAGS
     }

@@ -15,8 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from ptycho_dist.cli.flags import Flag
 from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.faults import ConfigError, faults_of
 from ptycho_dist.errors import UserError
 
 TRAINING_FLAGS = (
@@ -161,6 +164,20 @@ def build_execution_config_from_args(
     else:
         values |= {"devices": "auto", "num_nodes": "auto"}
     return PyTorchExecutionConfig(**values, enable_progress_bar=not quiet)
+
+
+def execution_config_of(
+    options: argparse.Namespace, mode: str, program: str
+) -> PyTorchExecutionConfig:
+    """`build_execution_config_from_args` for a command: what is wrong is said in its words.
+
+    Raises:
+        ConfigError: with every value that is not allowed.
+    """
+    try:
+        return build_execution_config_from_args(options, mode)
+    except ValidationError as error:
+        raise ConfigError(program, list(faults_of(error, ("execution",)))) from None
 
 
 def validate_paths(train_file: Path | None, test_file: Path | None, output_dir: Path) -> None:

@@ -14,19 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from ptycho_dist.cli.flags import Flag, add_flags, given_flags
 from ptycho_dist.cli.shared import (
     TRAINING_FLAGS,
     add_common_flags,
-    build_execution_config_from_args,
+    execution_config_of,
     validate_paths,
     warnings_in_one_line,
 )
 from ptycho_dist.config.contradictions import DataFacts, contradictions
 from ptycho_dist.config.factory import create_training_payload
-from ptycho_dist.config.faults import ConfigError, Fault, faults_of
+from ptycho_dist.config.faults import ConfigError, Fault
 from ptycho_dist.config.load import LoadedConfig, config_values
 from ptycho_dist.config.logger_package import missing_logger_package
 from ptycho_dist.config.world import World, world_of
@@ -116,10 +114,7 @@ def _resolve(
     options: argparse.Namespace, given: set[str], place: RankEnvironment
 ) -> tuple[LoadedConfig, World]:
     """The same on every rank: what is wrong is wrong for all, and all end at once."""
-    try:
-        execution = build_execution_config_from_args(options, "training")
-    except ValidationError as error:
-        raise ConfigError(PROGRAM, list(faults_of(error, ("execution",)))) from None
+    execution = execution_config_of(options, "training", PROGRAM)
     if options.train_data_file is None:
         raise UserError(f"{PROGRAM}: --train_data_file is missing (or --resume)")
     files = {"data.train_data_file": options.train_data_file}

@@ -154,7 +154,8 @@ def truth_path(path: Path) -> Path:
 
 def labels_of(truth: SimulationTruth, scan: ScanData) -> np.ndarray:
     """The object patch of each pattern, (M, N, N) complex64, on whole pixels (DATA-062)."""
-    corner_M2 = np.floor(np.stack([scan.x_px, scan.y_px], axis=-1) + 0.5).astype(int) - scan.N // 2
+    layout = canvas_layout(scan.x_px, scan.y_px, scan.N)
+    corner_M2 = layout.corner_M2 + layout.origin_px
     return np.stack([truth.object_YX[y : y + scan.N, x : x + scan.N] for x, y in corner_M2]).astype(
         np.complex64
     )
