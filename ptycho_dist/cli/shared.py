@@ -13,13 +13,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
 from ptycho_dist.cli.flags import Flag
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.faults import ConfigError, faults_of
+from ptycho_dist.config.load import front_end_execution
 from ptycho_dist.errors import UserError
 
 TRAINING_FLAGS = (
@@ -137,7 +138,7 @@ def build_execution_config_from_args(
     """
     if mode not in MODES:
         raise ValueError(f"mode: {mode!r}, allowed are {', '.join(MODES)}")
-    values: dict[str, Any] = {
+    values = front_end_execution() | {
         flag.path.rpartition(".")[2]: getattr(args, flag.key, flag.resolved_default)
         for flag in MODES[mode]
     }
@@ -161,8 +162,6 @@ def build_execution_config_from_args(
                 UserWarning,
                 stacklevel=2,
             )
-    else:
-        values |= {"devices": "auto", "num_nodes": "auto"}
     return PyTorchExecutionConfig(**values, enable_progress_bar=not quiet)
 
 

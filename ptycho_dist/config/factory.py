@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.faults import ConfigError, Fault, faults_of, sections
 from ptycho_dist.config.inference import InferenceConfig
-from ptycho_dist.config.load import LoadedConfig, load_run_data
+from ptycho_dist.config.load import LoadedConfig, front_end_execution, load_run_data
 from ptycho_dist.config.training import TrainingConfig
 
 log = logging.getLogger(__name__)
@@ -133,9 +133,7 @@ def create_inference_payload(
         f"execution.{field.name}" for field in dataclasses.fields(PyTorchExecutionConfig)
     ]
     applied = _known(overrides or {}, [*own, *of_execution], source)
-    execution = execution_config or PyTorchExecutionConfig(
-        accelerator="auto", devices="auto", num_nodes="auto"
-    )
+    execution = execution_config or PyTorchExecutionConfig(**front_end_execution())
     faults: list[Fault] = []
     changes = {
         path.rpartition(".")[2]: value for path, value in applied.items() if path in of_execution

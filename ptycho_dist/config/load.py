@@ -27,6 +27,7 @@ FRONT_END_DEFAULTS = {
     "execution.devices": "auto",
     "execution.num_nodes": "auto",
 }
+"""Field path → what holds in run.yaml and in the commands where nobody says otherwise."""
 _PATH_FIELDS = (
     ("data", "train_data_file"),
     ("data", "test_data_file"),
@@ -171,6 +172,16 @@ def run_config_to_json(config: RunConfig) -> dict[str, Any]:
 def config_digest(config: RunConfig) -> str:
     """SHA-256 of the canonical JSON of a config: what all ranks must share."""
     return json_digest(run_config_to_json(config))
+
+
+def front_end_execution() -> dict[str, Any]:
+    """The front end's defaults among the fields of the execution config, by their names."""
+    section = "execution."
+    return {
+        path.removeprefix(section): value
+        for path, value in FRONT_END_DEFAULTS.items()
+        if path.startswith(section)
+    }
 
 
 def config_values(config: RunConfig) -> dict[str, str]:
