@@ -15,8 +15,11 @@ from rich.console import Console
 
 from launcher import present
 from launcher.data_facts import read_data_facts
+from launcher.earlier import measured_before
+from launcher.parser import build_parser
 from launcher.plan import LaunchPlan, make_plan
 from launcher.render import render
+from launcher.site_notes import site_notes
 from ptycho_dist.config.load import ConfigError, Fault, LoadedConfig, read_run_config
 from ptycho_dist.errors import (
     EXIT_INTERRUPTED,
@@ -30,17 +33,6 @@ from ptycho_dist.rundir.layout import find_run, list_runs
 if TYPE_CHECKING:  # submitit takes a fifth of a second, and most commands do without
     from launcher.submit import Submission
 
-EXAMPLES = {
-    "validate": "ptycho-launch validate run.yaml",
-    "plan": "ptycho-launch plan run.yaml --set resources.nodes=4 --json",
-    "script": "ptycho-launch script run.yaml > job.sbatch && sbatch job.sbatch",
-    "submit": "ptycho-launch submit run.yaml --cluster local --wait",
-    "status": "ptycho-launch status fly64-20260714-101500-3f9a",
-    "list": "ptycho-launch list --json",
-    "logs": "ptycho-launch logs fly64-20260714-101500-3f9a --rank 0 -f",
-    "cancel": "ptycho-launch cancel fly64-20260714-101500-3f9a",
-    "resume": "ptycho-launch resume fly64-20260714-101500-3f9a --wait",
-}
 RUN_ID_PLACEHOLDER = "RUN-ID"
 
 
@@ -52,100 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         130 interrupted by Ctrl-C.
     """
     options = build_parser().parse_args(arguments)
-    return one_line_errors(options.debug, lambda: int(options.command(options)))
+    return one_line_errors(options.debug, lambda: COMMANDS[options.command](options))
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ptycho-launch",
-        description="Train physics-informed ptychography networks, on this machine or on SLURM.",
-        epilog="Exit codes: 0 done, 1 the run failed, 2 your mistake, 3 cluster unreachable.",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(name: str, function: object, summary: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(
-            name,
-            help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}.",
-            epilog=f"Example: {EXAMPLES[name]}",
-        )
-        command.set_defaults(command=function)
-        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        return command
-
-    def takes_config(command: argparse.ArgumentParser) -> None:
-        command.add_argument("config", type=Path, metavar="CONFIG", help="run.yaml")
-        command.add_argument(
-            "--set",
-            action="append",
-            default=[],
-            dest="overrides",
-            metavar="SECTION.FIELD=VALUE",
-            help="override one value (repeatable)",
-        )
-
-    def knows_runs(command: argparse.ArgumentParser) -> None:
-        command.add_argument(
-            "--runs-dir",
-            type=Path,
-            default=Path(os.environ.get("PTYCHO_DIST_RUNS_DIR", "runs")),
-            metavar="DIR",
-            help="where run directories are (default: $PTYCHO_DIST_RUNS_DIR, else ./runs)",
-        )
-
-    def takes_run(command: argparse.ArgumentParser) -> None:
-        command.add_argument("run", metavar="RUN", help="run id, its beginning, or its directory")
-        knows_runs(command)
-
-    def chooses_cluster(command: argparse.ArgumentParser, otherwise: str) -> None:
-        command.add_argument(
-            "--cluster", choices=("slurm", "local"), help=f"where to run (default: {otherwise})"
-        )
-        command.add_argument(
-            "--wait", action="store_true", help="show progress; exit 0 when finished, else 1"
-        )
-
-    def speaks_json(command: argparse.ArgumentParser) -> None:
-        command.add_argument("--json", action="store_true", help="machine-readable output")
-
-    command = add("validate", _validate, "check a config and name every fault")
-    takes_config(command)
-    command = add("plan", _plan, "show what would be submitted, and submit nothing")
-    takes_config(command)
-    knows_runs(command)
-    speaks_json(command)
-    command = add("script", _script, "make the run directory and print its sbatch script")
-    takes_config(command)
-    knows_runs(command)
-    command = add("submit", _submit, "submit a run")
-    takes_config(command)
-    knows_runs(command)
-    chooses_cluster(command, "slurm where sbatch is on PATH, else local")
-    speaks_json(command)
-    command = add("status", _status, "show what a run is doing")
-    takes_run(command)
-    speaks_json(command)
-    command.add_argument("--watch", action="store_true", help="go on until the run is over")
-    command = add("list", _list, "list the runs")
-    knows_runs(command)
-    speaks_json(command)
-    command = add("logs", _logs, "print what the ranks said")
-    takes_run(command)
-    command.add_argument("--rank", type=int, help="one rank alone (default: all)")
-    command.add_argument("-f", "--follow", action="store_true", help="go on until the run is over")
-    command = add("cancel", _cancel, "end a run: checkpoint if it can, within 30 s in any case")
-    takes_run(command)
-    command = add("resume", _resume, "go on with a stopped run from its newest checkpoint")
-    takes_run(command)
-    chooses_cluster(command, "the same as before")
-    speaks_json(command)
-    return parser
-
-
-def _load_and_plan(options: argparse.Namespace) -> tuple[LoadedConfig, LaunchPlan]:
+def _load_and_plan(
+    options: argparse.Namespace, overrides: Sequence[str] = ()
+) -> tuple[LoadedConfig, LaunchPlan]:
     """The config and its plan, or one error with every fault of the config and its files."""
-    read = read_run_config(options.config, options.overrides)
+    read = read_run_config(options.config, [*options.overrides, *overrides])
     facts, faults = {}, list(read.faults)
     for field, path in read.data_files.items():
         try:
@@ -155,7 +61,9 @@ def _load_and_plan(options: argparse.Namespace) -> tuple[LoadedConfig, LaunchPla
     if read.loaded is None:
         raise ConfigError(read.source, faults)
     train, test = facts.get("train_data_file"), facts.get("test_data_file")
-    return read.loaded, make_plan(read.loaded, train, test, faults)
+    runs_root = getattr(options, "runs_dir", None)
+    measured = measured_before(runs_root, read.loaded.config) if runs_root else None
+    return read.loaded, make_plan(read.loaded, train, test, faults, measured)
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -168,10 +76,11 @@ def _plan(options: argparse.Namespace) -> int:
     _, plan = _load_and_plan(options)
     placeholder = Path(os.path.abspath(options.runs_dir)) / f"{plan.name}-{RUN_ID_PLACEHOLDER}"  # noqa: PTH100
     script = render(plan, placeholder)
+    notes = site_notes(plan)
     if options.json:
-        print(json.dumps({**plan.to_json(), "script": script}, indent=2))
+        print(json.dumps({**plan.to_json(), "notes": notes, "script": script}, indent=2))
     else:
-        present.show_plan(plan, script, Console(soft_wrap=True))
+        present.show_plan(plan, notes, script, Console(soft_wrap=True))
     return 0
 
 
@@ -193,9 +102,11 @@ def _submit(options: argparse.Namespace) -> int:
 
 
 def _resume(options: argparse.Namespace) -> int:
-    from launcher.submit import resume
+    from launcher.resume import Changes, resume
 
-    return _after(resume(find_run(options.runs_dir, options.run), options.cluster), options)
+    changes = Changes(options.overrides, options.allow_resize, options.moved)
+    run = find_run(options.runs_dir, options.run)
+    return _after(resume(run, options.cluster, changes), options)
 
 
 def _after(submission: Submission, options: argparse.Namespace) -> int:
@@ -286,9 +197,57 @@ def _logs(options: argparse.Namespace) -> int:
     return 0
 
 
+def _verify(options: argparse.Namespace) -> int:
+    from launcher.verify import proof_lines
+    from ptycho_dist.rundir.verify import verify
+
+    proof = verify(find_run(options.runs_dir, options.run))
+    if options.json:
+        print(json.dumps(proof.to_json(), indent=2))
+    else:
+        print("\n".join(proof_lines(proof)))
+    return 0 if proof.proven else EXIT_RUN_FAILED
+
+
+def _drill(options: argparse.Namespace) -> int:
+    from launcher.drill import Request, run_drills
+    from launcher.submit import choose_cluster
+
+    def load(overrides: list[str]) -> tuple[LoadedConfig, LaunchPlan]:
+        return _load_and_plan(options, overrides)
+
+    request = Request(
+        cluster=choose_cluster(options.cluster),
+        runs_root=options.runs_dir,
+        ranks=options.ranks,
+        points=options.points,
+        signal=options.signal,
+        seed=options.seed,
+        limit_s=options.limit_s,
+        keep=options.keep,
+    )
+    passed = run_drills(request, load, partial(print, flush=True))
+    return 0 if passed else EXIT_RUN_FAILED
+
+
 def _cancel(options: argparse.Namespace) -> int:
     from launcher.cancel import cancel
 
     status = cancel(find_run(options.runs_dir, options.run))
     print(f"{status.run_id}: {status.state}; {status.cause}")
     return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "validate": _validate,
+    "plan": _plan,
+    "script": _script,
+    "submit": _submit,
+    "status": _status,
+    "list": _list,
+    "logs": _logs,
+    "verify": _verify,
+    "drill": _drill,
+    "cancel": _cancel,
+    "resume": _resume,
+}

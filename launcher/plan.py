@@ -15,9 +15,10 @@ from typing import Any
 
 from ptycho_dist.config.contradictions import DataFacts, contradictions
 from ptycho_dist.config.faults import ConfigError, Fault
+from ptycho_dist.config.lead import Measured, planned_lead
 from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.config.logger_package import missing_logger_package
-from ptycho_dist.config.resources import ResourcesConfig, walltime_seconds
+from ptycho_dist.config.resources import RequeueConfig, ResourcesConfig, walltime_seconds
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World, world_of
 
@@ -36,6 +37,9 @@ class LaunchPlan:
     resources: ResourcesConfig
     walltime_s: int
     signal_lead_s: int
+    requeue: RequeueConfig
+    measured: Measured | None
+    """What the lead was worked out from; None: nothing was measured yet."""
     python: Path
     """The interpreter of the ranks."""
     modules: tuple[str, ...]
@@ -43,6 +47,8 @@ class LaunchPlan:
     setup: tuple[str, ...]
     origins: Mapping[str, str]
     """Where each value of the config came from."""
+    rehearsal: Mapping[str, Any] | None = None
+    """Of a drill: what shall befall the ranks."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for plan.json and `plan --json`."""
@@ -53,11 +59,14 @@ class LaunchPlan:
             "resources": dataclasses.asdict(self.resources),
             "walltime_s": self.walltime_s,
             "signal_lead_s": self.signal_lead_s,
+            "requeue": dataclasses.asdict(self.requeue),
+            "measured": None if self.measured is None else dataclasses.asdict(self.measured),
             "python": str(self.python),
             "modules": list(self.modules),
             "variables": dict(self.variables),
             "setup": list(self.setup),
             "origins": dict(self.origins),
+            **({} if self.rehearsal is None else {"rehearsal": dict(self.rehearsal)}),
         }
 
 
@@ -66,6 +75,7 @@ def make_plan(
     train: DataFacts | None,
     test: DataFacts | None,
     data_faults: Sequence[Fault] = (),
+    measured: Measured | None = None,
 ) -> LaunchPlan:
     """Work out the plan of a checked config, or refuse it.
 
@@ -74,6 +84,7 @@ def make_plan(
         train: what the training file holds; None: it cannot be read, as `data_faults` says.
         test: what the validation file holds, where there is one that can be read.
         data_faults: what is wrong with the files.
+        measured: times of this run, or of an earlier one like it.
 
     Raises:
         ConfigError: with every contradiction that the config holds, and the faults of its files.
@@ -81,7 +92,7 @@ def make_plan(
     config = loaded.config
     faults = list(data_faults)
     world = world_of(config, _UNKNOWN_PATTERNS if train is None else train.n_patterns)
-    faults += contradictions(config, world, train, test)
+    faults += contradictions(config, world, train, test, measured)
     if missing := _missing_logger_package(config):
         faults.append(Fault("execution.logger_backend", missing))
     if faults or train is None:
@@ -93,7 +104,9 @@ def make_plan(
         accelerator=config.execution.accelerator,
         resources=config.resources,
         walltime_s=walltime_seconds(config.resources.time),
-        signal_lead_s=config.requeue.signal_lead_s,
+        signal_lead_s=planned_lead(config.requeue, measured),
+        requeue=config.requeue,
+        measured=measured,
         python=venv / "bin" / "python" if venv else Path(sys.executable),
         modules=config.environment.modules,
         variables=config.environment.env,

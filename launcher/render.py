@@ -53,7 +53,8 @@ def _directives(plan: LaunchPlan, run_path: Path) -> list[str]:
     for name, value in options:
         if value is not None:
             lines.append(f'#SBATCH --{name}="{value}"' if name in _QUOTED else _plain(name, value))
-    return [*lines, "#SBATCH --no-requeue"]
+    # the script puts its job back into the queue by itself, as requeue.on says
+    return [*lines, f"#SBATCH --{'requeue' if plan.requeue.on else 'no-requeue'}"]
 
 
 _QUOTED = {"output", "constraint"}

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from ptycho_dist.errors import ClusterUnreachable
 
 TIMEOUT_S = 20
+SETTINGS_TIMEOUT_S = 5
+"""For what a plan is the better for, and can do without."""
 
 ENDED = frozenset(
     {
@@ -114,6 +116,26 @@ def _queued(state: str, reason: str) -> JobState:
     return JobState(state, "" if reason == "None" else reason, "squeue")
 
 
+def slurm_settings(partition: str | None) -> tuple[dict[str, str], dict[str, str]] | None:
+    """SLURM's configuration, and that of a partition (None: the default one), by their names;
+    None: there is no SLURM here, or it does not answer at once."""
+    if shutil.which("scontrol") is None:
+        return None
+    config = _call(["scontrol", "show", "config"], SETTINGS_TIMEOUT_S)
+    if config is None or config.returncode != 0:
+        return None
+    pairs = (line.partition("=") for line in config.stdout.splitlines() if "=" in line)
+    found = {name.strip(): value.strip() for name, _, value in pairs}
+    shown = _call(["scontrol", "--oneliner", "show", "partition"], SETTINGS_TIMEOUT_S)
+    for line in shown.stdout.splitlines() if shown is not None else ():
+        words = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        if words.get("PartitionName") == partition or (
+            partition is None and words.get("Default") == "YES"
+        ):
+            return found, words
+    return found, {}
+
+
 def cancel_job(job_id: str, signal: str | None = None) -> None:
     """`scancel`, or a signal to all its steps.
 
@@ -129,10 +151,12 @@ def cancel_job(job_id: str, signal: str | None = None) -> None:
         raise ClusterUnreachable(f"scancel: {_first_line(answer.stderr)}")
 
 
-def _call(command: list[str]) -> subprocess.CompletedProcess[str] | None:
+def _call(
+    command: list[str], timeout_s: float = TIMEOUT_S
+) -> subprocess.CompletedProcess[str] | None:
     """Run a command of SLURM; None: it is not installed, or did not answer in time."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
     except (OSError, subprocess.TimeoutExpired):
         return None
 

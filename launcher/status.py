@@ -94,6 +94,8 @@ def status_of(run: RunDirectory, scheduler: Scheduler | None = None) -> RunStatu
     elif of_job is not None and of_job["ended_at"] is not None:
         state, cause = _ended(run, of_job)
         said_by = "run directory"
+        if state != "finished" and (of_job.get("next") or {}).get("restart"):
+            state, cause, said_by = _between(run, job, of_job, scheduler or Scheduler())
     elif job["cluster"] == "slurm":
         state, cause, said_by = _ask_slurm(run, job["job_id"], of_job, scheduler or Scheduler())
     else:
@@ -113,6 +115,26 @@ def status_of(run: RunDirectory, scheduler: Scheduler | None = None) -> RunStatu
     )
 
 
+def _between(
+    run: RunDirectory, job: dict[str, Any], attempt: dict[str, Any], scheduler: Scheduler
+) -> tuple[str, str, str]:
+    """An attempt has ended, and another is to follow by itself: does it?"""
+    why = str(attempt["next"].get("why"))
+    if job["cluster"] == "slurm":
+        state, cause, said_by = _ask_slurm(run, job["job_id"], None, scheduler)
+        if state == "lost" or (state == "failed" and not _cancelled(run, job["job_id"])):
+            return "failed", f"it was to start again ({why}), but {cause}", said_by
+        return state, f"{why}; {cause}", said_by
+    process = LocalProcess.parse(job["job_id"])
+    if not process.here:
+        return "unknown", f"{why}, on {process.machine}; ask there", "run directory"
+    if process.alive:
+        return "pending", why, "processes"
+    if _cancelled(run, job["job_id"]):
+        return "cancelled", "cancelled on request", "processes"
+    return "failed", f"it was to start again ({why}), but its process is gone", "processes"
+
+
 def _later(attempt: dict[str, Any], job: dict[str, Any]) -> bool:
     """An attempt that no submission of ours explains: its script was given to sbatch by hand."""
     return bool(
@@ -125,14 +147,28 @@ def _ended(run: RunDirectory, attempt: dict[str, Any]) -> tuple[str, str]:
     if _cancelled(run, attempt["job_id"]):
         how = "with a checkpoint" if outcome == "stopped" else f"exit code {code}"
         return "cancelled", f"cancelled on request, {how}"
+    following = attempt.get("next") or {}
+    why = following.get("why") or "" if following.get("restart") is False else ""
     if outcome == "stopped":
-        return "stopped", "all ranks stopped on request with a checkpoint; `resume` goes on"
+        rest = f"; {why}" if why else ""
+        return (
+            "stopped",
+            f"all ranks stopped on request with a checkpoint; `resume` goes on{rest}",
+        )
+    if outcome == "cut_short":
+        return (
+            "stopped",
+            "the ranks had to leave before they could write a checkpoint; `resume` goes on from "
+            f"the one before{'; ' if why else ''}{why}",
+        )
     reasons = [
         f"rank {h.rank} on {h.node}: {h.reason}"
         for h in _heartbeats_of(run, attempt)
         if h.state == "failed"
     ]
-    return "failed", "; ".join(dict.fromkeys(reasons)) or f"exit code {code}"
+    said = "; ".join(dict.fromkeys(reasons))
+    ending = attempt.get("ending") or {}
+    return "failed", said or ending.get("reason") or f"exit code {code}"
 
 
 def _ask_slurm(

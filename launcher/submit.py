@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import signal
 import time
@@ -18,14 +17,12 @@ from launcher.executors import UncertainSubmission, submit_script
 from launcher.plan import LaunchPlan
 from launcher.render import render
 from launcher.scheduler import cancel_job, require_slurm
-from launcher.status import status_of
-from ptycho_dist.checkpoint.catalog import newest_whole
 from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory, prepare_run
 from ptycho_dist.rundir.files import read_json, write_json_atomic
 from ptycho_dist.rundir.layout import new_run_path
-from ptycho_dist.rundir.planned import planned_fingerprints, require_planned_data
+from ptycho_dist.rundir.planned import planned_fingerprints
 from ptycho_dist.rundir.processes import LocalProcess
 
 
@@ -59,7 +56,7 @@ def submit(loaded: LoadedConfig, plan: LaunchPlan, cluster: str, runs_root: Path
         UserError: the scheduler refuses the job, or the local cluster cannot hold it.
         ClusterUnreachable: SLURM does not answer.
     """
-    _require_cluster(cluster, plan.world.nodes)
+    require_cluster(cluster, plan.world.nodes)
     with _ctrl_c_waits() as pressed:
         run = prepare(loaded, plan, runs_root)
         try:
@@ -75,32 +72,8 @@ def submit(loaded: LoadedConfig, plan: LaunchPlan, cluster: str, runs_root: Path
     return Submission(run, job_id, cluster, bool(pressed))
 
 
-def resume(run: RunDirectory, cluster: str | None) -> Submission:
-    """Submit the script of an existing run again; the ranks go on from its newest checkpoint.
-
-    Raises:
-        UserError: the run has finished, or is still alive.
-    """
-    status = status_of(run)
-    if status.state == "finished":
-        raise UserError(f"{run.run_id} has finished; there is nothing to resume")
-    if not status.over and status.state != "prepared":
-        raise UserError(
-            f"{run.run_id} is {status.state} ({status.cause}); only a run that is over is resumed"
-        )
-    if not run.script.exists():
-        raise UserError(
-            f"{run.run_id} was started by ptycho-train; go on with "
-            f"`ptycho-train --resume --output_dir {run.path}`"
-        )
-    if f"run_dir={shlex.quote(str(run.path))}\n" not in run.script.read_text("utf-8"):
-        raise UserError(
-            f"{run.script} names another run directory: this one was copied or moved; move it back"
-        )
-    require_planned_data(run, run.config())
-    newest_whole(run)
-    cluster = cluster or status.cluster or choose_cluster(None)
-    _require_cluster(cluster, run.world().nodes)
+def submit_prepared(run: RunDirectory, cluster: str) -> Submission:
+    """Submit the script of an existing run directory."""
     with _ctrl_c_waits() as pressed:
         job_id = _submit_and_record(run, cluster)
     return Submission(run, job_id, cluster, bool(pressed))
@@ -120,7 +93,12 @@ def _submit_and_record(run: RunDirectory, cluster: str) -> str:
     return job_id
 
 
-def _require_cluster(cluster: str, nodes: int) -> None:
+def require_cluster(cluster: str, nodes: int) -> None:
+    """Check that a cluster is there, and can hold so many nodes.
+
+    Raises:
+        UserError: it cannot, or SLURM does not answer.
+    """
     if cluster == "slurm":
         require_slurm()
     elif nodes > 1:

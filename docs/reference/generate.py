@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 os.environ["COLUMNS"] = "90"  # argparse wraps its help to the terminal
 os.environ.pop("PTYCHO_DIST_RUNS_DIR", None)
 
-from launcher.cli import build_parser as launch_parser
+from launcher.parser import build_parser as launch_parser
 from ptycho_dist.cli.data import build_parser as data_parser
 from ptycho_dist.cli.flags import meaning_of
 from ptycho_dist.cli.infer import build_parser as infer_parser

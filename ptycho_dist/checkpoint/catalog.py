@@ -7,16 +7,24 @@ checksums of its files (specs/run_directory.md, RD-040 to RD-044).
 from __future__ import annotations
 
 import hashlib
-import math
+import json
 import re
+import secrets
 import shutil
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ptycho_dist.checkpoint.manifest import (
+    count_in,
+    ended_epoch_in,
+    manifest_checksum,
+    one_line,
+    value_in,
+)
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.layout import RunDirectory
 
 MANIFEST = "manifest.json"
@@ -41,41 +49,107 @@ class Checkpoint:
         """What torch reads."""
         return self.path / STATE
 
+    @property
+    def manifest_path(self) -> Path:
+        """What says which bytes are right."""
+        return self.path / MANIFEST
+
     def manifest(self) -> dict[str, Any]:
-        """What rank 0 wrote when it committed the checkpoint."""
-        manifest: dict[str, Any] = read_json(self.path / MANIFEST)
+        """What rank 0 wrote when it committed the checkpoint.
+
+        Raises:
+            UserError: it is missing, unreadable or no object of JSON.
+        """
+        try:
+            return self.read_manifest()
+        except OSError as error:
+            raise UserError(f"{self.manifest_path}: cannot be read: {error.strerror}") from None
+
+    def read_manifest(self) -> dict[str, Any]:
+        """`manifest`, for one who must tell a disk that refuses from damage.
+
+        Raises:
+            UserError: it is no object of JSON.
+            OSError: it is missing, or the disk does not give it now.
+        """
+        try:
+            manifest = json.loads(self.manifest_path.read_bytes())
+        except (ValueError, RecursionError) as error:
+            found = one_line(error)
+            raise UserError(f"{self.manifest_path}: cannot be read as JSON: {found}") from None
+        if not isinstance(manifest, dict):
+            raise UserError(f"{self.manifest_path}: a {type(manifest).__name__}, not an object")
         return manifest
 
     @property
     def value(self) -> float | None:
         """The monitored value of the epoch that it ends; None: it ends none, or is damaged."""
+        return value_in(self._entries())
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch in which training goes on, counted from 0; None: not said, or damaged.
+
+        Of a checkpoint that ends an epoch this is the number of epochs that are done.
+        """
+        return count_in(self._entries(), "epoch")
+
+    @property
+    def sample(self) -> int | None:
+        """How many samples of that epoch were used; None: not said, or damaged."""
+        return count_in(self._entries(), "sample")
+
+    @property
+    def ended_epoch(self) -> int | None:
+        """The epoch that it ends, counted from 1; None: it ends none, not said, or damaged."""
+        return ended_epoch_in(self._entries())
+
+    def _entries(self) -> dict[str, Any]:
         try:
-            value = self.manifest().get("value")
-        except (UserError, AttributeError):
-            return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return None
-        return float(value) if math.isfinite(value) else None
+            return self.manifest()
+        except UserError:
+            return {}
 
     def fault(self) -> str | None:
         """Why this checkpoint cannot be used, all its bytes read; None: it is whole."""
-        return self._fault(read_all=True)
+        try:
+            return self.damage()
+        except OSError as error:
+            return one_line(error)
 
     def size_fault(self) -> str | None:
         """`fault` as far as manifest and sizes tell; no byte of the state is read."""
-        return self._fault(read_all=False)
-
-    def _fault(self, *, read_all: bool) -> str | None:
         try:
-            files = self.manifest()["files"]
+            return self.damage(read_all=False)
+        except OSError as error:
+            return one_line(error)
+
+    def damage(self, *, read_all: bool = True) -> str | None:
+        """`fault`, for one who must tell a disk that refuses from damage.
+
+        Raises:
+            OSError: the disk does not give the bytes now.
+        """
+        try:
+            manifest = self.read_manifest()
+            stated = manifest.get("checksum")
+            if stated is not None and stated != manifest_checksum(manifest):
+                return f"{MANIFEST}: checksum differs"
+            files = manifest["files"]
             for name, expected in files.items():
                 path = self.path / Path(name).name
-                if path.stat().st_size != expected["bytes"]:
-                    return f"{name}: {path.stat().st_size} bytes, {expected['bytes']} were written"
+                status = path.stat()
+                if not stat.S_ISREG(status.st_mode):  # a pipe would never end
+                    return f"{one_line(name)}: not a file"
+                if status.st_size != expected["bytes"]:
+                    written = one_line(expected["bytes"])
+                    return f"{one_line(name)}: {status.st_size} bytes, {written} were written"
                 if read_all and sha256_of(path) != expected["sha256"]:
-                    return f"{name}: checksum differs"
-        except (UserError, OSError, KeyError, TypeError, AttributeError) as error:
-            return " ".join(str(error).split()) or type(error).__name__
+                    return f"{one_line(name)}: checksum differs"
+        except (FileNotFoundError, NotADirectoryError, UserError) as error:
+            return one_line(error)
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            return f"{MANIFEST}: not as it was written ({one_line(error)})"
         return None if STATE in files else f"the manifest names no {STATE}"
 
 
@@ -144,8 +218,15 @@ def best_first(checkpoints: Iterable[Checkpoint], mode: Literal["min", "max"]) -
         for checkpoint in checkpoints
         if (value := checkpoint.value) is not None and checkpoint.size_fault() is None
     ]
+    return ranked(valued, mode)
+
+
+def ranked(
+    valued: Iterable[tuple[float, Checkpoint]], mode: Literal["min", "max"]
+) -> list[Checkpoint]:
+    """Checkpoints by their monitored values, the best first; of equal ones the older first."""
     sign = 1 if mode == "min" else -1
-    return [found for value, found in sorted(valued, key=lambda p: (sign * p[0], p[1].step))]
+    return [found for _, found in sorted(valued, key=lambda p: (sign * p[0], p[1].step))]
 
 
 def best_whole(run: RunDirectory, mode: Literal["min", "max"]) -> Checkpoint | None:
@@ -169,15 +250,28 @@ def sweep(run: RunDirectory) -> None:
     """
     try:
         for path in list(run.checkpoints.iterdir()):
-            if not (path.name.startswith(".step-") and path.is_dir()):
-                continue
-            match = _SET_ASIDE.fullmatch(path.name)
-            if match and not path.with_name(match[1]).exists():
-                path.rename(path.with_name(match[1]))
-            else:
+            if path.name.startswith(".step-") and path.is_dir() and not put_back(path):
                 shutil.rmtree(path, ignore_errors=True)
     except OSError as error:
         raise UserError(f"{run.checkpoints}: cannot be cleared: {error.strerror}") from None
+
+
+def put_back(hidden: Path) -> bool:
+    """Whether a hidden directory was one set aside that nothing replaced: it is back in its place.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    match = _SET_ASIDE.fullmatch(hidden.name)
+    if match is None or not hidden.exists() or hidden.with_name(match[1]).exists():
+        return False
+    hidden.rename(hidden.with_name(match[1]))
+    return True
+
+
+def hidden_beside(path: Path, suffix: Literal["tmp", "replaced", "removed"]) -> Path:
+    """A name beside a checkpoint that is not in the catalogue, unless it was set aside."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{suffix}")
 
 
 def sha256_of(path: Path) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import io
 import os
-import secrets
-import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.fabric.plugins import CheckpointIO
@@ -16,19 +18,31 @@ from ptycho_dist.checkpoint.catalog import (
     MANIFEST,
     STATE,
     Checkpoint,
-    best_first,
-    committed,
+    checkpoint_name,
+    hidden_beside,
+    put_back,
     sha256_of,
 )
+from ptycho_dist.checkpoint.manifest import manifest_checksum
+from ptycho_dist.checkpoint.retention import Keep, Retention, reason
 from ptycho_dist.checkpoint.state import read_state
-from ptycho_dist.errors import RunError
+from ptycho_dist.errors import RunError, UserError
 from ptycho_dist.rundir.attempt import Attempt, holds_the_run
 from ptycho_dist.rundir.files import fsync_directory, write_json_atomic
 from ptycho_dist.rundir.layout import RunDirectory
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_TORCH_COULD_NOT_WRITE = ("PytorchStreamWriter", "inline_container", "basic_ios::clear")
+
 
 class SupersededAttempt(RunError):
     """A later attempt has taken the run over; nothing may be committed any more."""
+
+
+class CheckpointNotWritten(RunError):
+    """The disk refused; the checkpoints committed before are untouched."""
 
 
 class RunCheckpointIO(CheckpointIO):
@@ -48,6 +62,7 @@ class RunCheckpointIO(CheckpointIO):
         keep: int = 2,
         save_top_k: int = 1,
         mode: Literal["min", "max"] = "min",
+        keep_every_n_epochs: int | None = None,
     ) -> None:
         """
         Args:
@@ -55,19 +70,20 @@ class RunCheckpointIO(CheckpointIO):
             keep: how many of the newest stay.
             save_top_k: how many of the best stay beside them; -1: all stay.
             mode: whether the least or the largest monitored value is best.
+            keep_every_n_epochs: those that end epoch n, 2n, 3n ... stay too; None: no such ones.
         """
         self._run = run
         self._attempt = attempt
-        self._keep = keep
-        self._save_top_k = save_top_k
-        self._mode = mode
+        self._retention = Retention(run, Keep(keep, save_top_k, mode, keep_every_n_epochs))
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Commit one checkpoint, then remove older ones but for the newest and the best.
+        """Commit one checkpoint, then remove older ones that need not stay (`Keep`).
 
         `checkpoint["monitored"]` is the value of the epoch that it ends; None: it ends none.
+        `checkpoint["position"]` is where training goes on: the epoch, counted from 0, how many
+        samples of it were used, and whether an epoch has just ended.
 
         A checkpoint of the same step is left as it is when this attempt wrote it and it is whole
         (an epoch's end that is also a stop), and replaced otherwise: it may be damaged, or of an
@@ -75,46 +91,54 @@ class RunCheckpointIO(CheckpointIO):
 
         Raises:
             SupersededAttempt: a later attempt has begun.
-            OSError: the disk refused; the checkpoints committed before are untouched.
+            CheckpointNotWritten: the disk refused; the earlier checkpoints are untouched. Where
+                only the last fsync failed the new one is there, but may not outlast a power cut.
         """
         target = Path(path)
+        try:
+            self._commit(checkpoint, target)
+        except (OSError, UserError) as error:  # a UserError: the attempts cannot be read
+            raise CheckpointNotWritten(
+                f"{target.parent}: {target.name} was not written: {reason(error)}; "
+                f"{self._last_good_beside(target)}; make room or mend the disk, then "
+                f"ptycho-launch resume {self._run.run_id}"
+            ) from error
+        self._retention.thin_out(target)
+
+    def _commit(self, checkpoint: dict[str, Any], target: Path) -> None:
         self._require_the_run(target)
         if self._is_ours_and_whole(target):
+            fsync_directory(target.parent)  # which may be what failed when it was written
+            self._retention.note_whole(Checkpoint(target, -1))
             return
-        building = _hidden(target, "tmp")
-        aside = _hidden(target, "replaced")
-        building.mkdir(mode=0o700)
+        building = hidden_beside(target, "tmp")
+        aside = hidden_beside(target, "replaced")
         try:
-            with (building / STATE).open("xb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
+            building.mkdir(mode=0o700)
             manifest = {
                 "format": 1,
                 "step": checkpoint["global_step"],
                 "value": checkpoint.get("monitored"),
+                **_position(checkpoint),
                 "attempt": self._attempt.number,
                 "token": self._attempt.token,
-                "files": {
-                    STATE: {
-                        "sha256": sha256_of(building / STATE),
-                        "bytes": (building / STATE).stat().st_size,
-                    }
-                },
+                "files": {STATE: _write_state(checkpoint, building / STATE)},
             }
+            manifest["checksum"] = manifest_checksum(manifest)
             write_json_atomic(building / MANIFEST, manifest)
             self._require_the_run(target)
             if target.exists():
                 target.rename(aside)  # still in the catalogue until another is in its place
             building.rename(target)
+            fsync_directory(target.parent)
         except BaseException:
-            if aside.exists() and not target.exists():
-                aside.rename(target)
-            shutil.rmtree(building, ignore_errors=True)
+            with suppress(OSError):  # the first error is the one to tell
+                put_back(aside)
+            self._retention.leave(aside)
+            self._retention.discard(building)
             raise
-        fsync_directory(target.parent)
-        shutil.rmtree(aside, ignore_errors=True)
-        self._remove_older_than(target)
+        self._retention.note_whole(Checkpoint(target, -1))
+        self._retention.discard(aside)
 
     def _require_the_run(self, target: Path) -> None:
         if not holds_the_run(self._run, self._attempt):
@@ -123,31 +147,25 @@ class RunCheckpointIO(CheckpointIO):
                 f"a later attempt has begun, {target.name} is not committed"
             )
 
-    def _remove_older_than(self, newest: Path) -> None:
-        """Keep `newest`, those after it, as many unhurt ones before it as make up `keep`, the best.
-
-        Steps after `newest` are damaged ones that the run will reach again.
-        """
-        if self._save_top_k == -1:
-            return
-        known = committed(self._run)
-        while known and known[-1].path.name != newest.name:
-            known.pop()
-        best = best_first(known, self._mode)[: self._save_top_k]
-        wanted = self._keep
-        for checkpoint in reversed(known):
-            if wanted == 0 and checkpoint not in best:
-                self.remove_checkpoint(checkpoint.path)
-            elif wanted > 0 and checkpoint.size_fault() is None:
-                wanted -= 1
-
     def _is_ours_and_whole(self, target: Path) -> bool:
         found = Checkpoint(target, -1)
-        return (
-            target.exists()
-            and found.fault() is None
-            and found.manifest().get("token") == self._attempt.token
-        )
+        return target.exists() and found.fault() is None and self._is_ours(found)
+
+    def _is_ours(self, found: Checkpoint) -> bool:
+        return bool(found.manifest().get("token") == self._attempt.token)
+
+    def _last_good_beside(self, target: Path) -> str:
+        all_read = True
+        try:
+            for found, whole in self._retention.examined():
+                if whole and (found.path != target or not self._is_ours(found)):
+                    return f"the last good checkpoint is {checkpoint_name(found.step)}"
+                all_read &= whole is not None
+        except UserError:
+            all_read = False
+        if all_read:
+            return "there is no good checkpoint before it"
+        return "what was committed before cannot be read now"
 
     def load_checkpoint(
         self,
@@ -163,12 +181,57 @@ class RunCheckpointIO(CheckpointIO):
         return read_state(Checkpoint(Path(path), -1), map_location or "cpu")
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove one checkpoint: out of the catalogue by one rename, then from the disk."""
-        doomed = Path(path)
-        hidden = _hidden(doomed, "removed")
-        doomed.rename(hidden)
-        shutil.rmtree(hidden, ignore_errors=True)
+        """Remove one checkpoint: out of the catalogue by one rename, then from the disk.
+
+        Raises:
+            LastCheckpoint: no other one is whole.
+            OSError: the disk refused.
+            UserError: the folder of checkpoints cannot be read.
+        """
+        self._retention.remove(Path(path))
 
 
-def _hidden(path: Path, suffix: str) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{suffix}")
+def _position(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    position = checkpoint.get("position") or {}
+    return {name: position.get(name) for name in ("epoch", "sample", "ends_epoch")}
+
+
+def _write_state(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Write and fsync the state, read it back, and return its entry of the manifest.
+
+    The checksum is of the bytes that torch handed over. A checksum of what is read back alone
+    would vouch for bytes that were damaged on their way to the file; and older checkpoints are
+    removed on the strength of this one, so that it is read once before it is committed.
+    """
+    with _Hashed(path) as file:
+        try:
+            torch.save(checkpoint, file)
+        except RuntimeError as error:
+            if file.refusal is not None:  # torch tells of its own state, not of the disk
+                raise file.refusal from None
+            if any(sign in str(error) for sign in _TORCH_COULD_NOT_WRITE):
+                raise OSError(errno.EIO, str(error).splitlines()[0]) from None
+            raise
+        file.flush()
+        os.fsync(file.fileno())
+    sha256 = file.digest.hexdigest()
+    if sha256_of(path) != sha256:
+        raise OSError(errno.EIO, f"{STATE} reads back with another checksum than was written")
+    return {"sha256": sha256, "bytes": path.stat().st_size}
+
+
+class _Hashed(io.BufferedWriter):
+    """A new file for torch.save that knows the checksum of what it got, and why it failed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "xb"))
+        self.digest = hashlib.sha256()
+        self.refusal: OSError | None = None
+
+    def write(self, content: Buffer) -> int:
+        self.digest.update(content)
+        try:
+            return super().write(content)
+        except OSError as error:
+            self.refusal = error
+            raise

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptycho_dist.config.faults import Fault
+from ptycho_dist.config.lead import START_UP_S, Measured, planned_lead
 from ptycho_dist.config.monitor import unknown_metric
 from ptycho_dist.config.resources import walltime_seconds
 from ptycho_dist.config.run import RunConfig
@@ -25,7 +26,11 @@ class DataFacts:
 
 
 def contradictions(
-    config: RunConfig, world: World, train: DataFacts | None, test: DataFacts | None
+    config: RunConfig,
+    world: World,
+    train: DataFacts | None,
+    test: DataFacts | None,
+    measured: Measured | None = None,
 ) -> Iterator[Fault]:
     """What in a config cannot be meant together, or does not fit its data files.
 
@@ -34,8 +39,9 @@ def contradictions(
         world: of that config.
         train: what the training file holds; None: it cannot be read.
         test: what the validation file holds, where there is one that can be read.
+        measured: times of this run, or of an earlier one like it.
     """
-    yield from _of_the_world(config, world)
+    yield from _of_the_world(config, world, measured)
     yield from _of_the_data(config, world, train, test)
     metric = unknown_metric(config)
     if metric:
@@ -73,7 +79,7 @@ def needless_nphotons(nphotons: float, path: Path) -> str:
     )
 
 
-def _of_the_world(config: RunConfig, world: World) -> Iterator[Fault]:
+def _of_the_world(config: RunConfig, world: World, measured: Measured | None) -> Iterator[Fault]:
     resources, execution = config.resources, config.execution
     gpus, tasks = resources.gpus_per_node, resources.tasks_per_node
     if execution.devices not in ("auto", world.tasks_per_node):
@@ -112,12 +118,24 @@ def _of_the_world(config: RunConfig, world: World) -> Iterator[Fault]:
     if execution.accelerator == "tpu":
         yield Fault("execution.accelerator", "tpu is not supported; use auto, cpu or cuda")
     walltime = walltime_seconds(resources.time)
-    lead = config.requeue.signal_lead_s
-    if lead >= walltime:
+    lead = planned_lead(config.requeue, measured)
+    if config.requeue.signal_lead_s != "auto" and lead >= walltime:
         yield Fault(
             "requeue.signal_lead_s",
             f"{lead} s before the end of a walltime of {walltime} s: nothing would run; "
             "raise resources.time or lower the lead",
+        )
+    elif config.requeue.signal_lead_s == "auto" and lead + START_UP_S > walltime:
+        source = "while nothing is measured"
+        if measured is not None:
+            source = (
+                f"steps took up to {measured.step_s:.3g} s and checkpoints "
+                f"{measured.checkpoint_s:.3g} s"
+            )
+        yield Fault(
+            "resources.time",
+            f"{walltime} s cannot hold {START_UP_S} s of start-up and a requeue.signal_lead_s of "
+            f"{lead} s (auto; {source}): nothing would run; raise it, or set a lead",
         )
 
 

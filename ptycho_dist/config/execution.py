@@ -103,17 +103,32 @@ class PyTorchExecutionConfig:
     enable_checkpointing: Annotated[
         bool,
         Field(
-            description="Checkpoints at the end of each epoch. false: none but that of a stop on "
-            "request, and that of the end."
+            description="Checkpoints at the end of each epoch, and as often as is said below. "
+            "false: none but that of a stop on request, and that of the end."
         ),
     ] = True
+    checkpoint_every_n_steps: Annotated[
+        int | None,
+        Field(ge=1, le=10**9, description="Optimizer steps between checkpoints within an epoch."),
+    ] = None
+    checkpoint_every_s: Annotated[
+        int | None,
+        Field(ge=1, le=10**7, description="Seconds after which a checkpoint is due."),
+    ] = None
+    checkpoint_keep_last: Annotated[
+        int, Field(ge=1, le=_COUNT, description="How many of the newest checkpoints stay.")
+    ] = 2
+    checkpoint_keep_every_n_epochs: Annotated[
+        int | None,
+        Field(ge=1, le=10**9, description="Of every n-th epoch the checkpoint stays for good."),
+    ] = None
     checkpoint_save_top_k: Annotated[
         int,
         Field(
             ge=-1,
             le=_COUNT,
-            description="How many of the best checkpoints stay, beside the newest two that a "
-            "resume needs; 0: none; -1: all.",
+            description="How many of the best checkpoints stay, beside the newest; 0: none; "
+            "-1: all.",
         ),
     ] = 1
     checkpoint_monitor_metric: Annotated[
@@ -186,13 +201,25 @@ class PyTorchExecutionConfig:
     ] = 60
     collective_timeout_s: Annotated[
         int,
-        Field(ge=30, le=86400, description="Seconds after which a collective is a failure."),
+        Field(
+            ge=5,
+            le=86400,
+            description="Seconds without progress after which the rank that the others wait for is "
+            "named, and the job ends.",
+        ),
     ] = 600
 
     @field_validator("logger_backend", mode="before")
     @classmethod
     def _no_logger(cls, value: Any) -> Any:
         return "none" if value is None else value
+
+    @field_validator("checkpoint_every_n_steps", "checkpoint_every_s")
+    @classmethod
+    def _needs_checkpoints(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("enable_checkpointing") is False:
+            raise ValueError("needs enable_checkpointing: true, found false")
+        return value
 
     @field_validator("recon_log_fixed_indices", "recon_log_stitch")
     @classmethod

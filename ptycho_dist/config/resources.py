@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
@@ -87,11 +87,39 @@ class ResourcesConfig:
     ] = None
 
 
+RestartCause = Literal["preempt", "timeout", "node_fail", "crash"]
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RequeueConfig:
     """The `requeue:` block of run.yaml."""
 
-    signal_lead_s: Annotated[
+    on: Annotated[
+        tuple[RestartCause, ...],
+        Field(
+            strict=False,
+            description="After which ends the run starts again by itself: preempt (asked to stop "
+            "before its walltime), timeout (at its walltime), node_fail, crash; []: never.",
+        ),
+    ] = ("preempt", "timeout", "node_fail")
+    max_restarts: Annotated[
         int,
-        Field(ge=10, le=65535, description="Seconds before the walltime at which ranks stop."),
-    ] = 60
+        Field(ge=0, le=10_000, description="How often it does so, since a person last started it."),
+    ] = 10
+    backoff_s: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=86_400,
+            description="Wait after a crash or a lost node; doubled each time in a row, 15 "
+            "minutes at most unless this is more.",
+        ),
+    ] = 30
+    signal_lead_s: Annotated[
+        Annotated[int, Field(ge=10, le=65535)] | Literal["auto"],
+        Field(
+            description="Seconds before the walltime at which the ranks are told to stop. auto: as "
+            "step and checkpoint were measured to need, by the ranks too; 120 while nothing was "
+            "measured."
+        ),
+    ] = "auto"

@@ -17,17 +17,19 @@ from ptycho_dist.data.store import GroupDataset
 
 @dataclass
 class Position:
-    """How far a run has come: the epoch, and the micro-batches of it that are done."""
+    """How far a run has come: the epoch, and what of it is done."""
 
     epoch: int = 0
     micro_batch: int = 0
+    """Micro-batches that are done, of whatever size; Lightning counts them."""
+    sample: int = 0
+    """Samples that are done, of all ranks: the cursor in the order of the epoch."""
 
 
 class RankBatchSampler(Sampler[list[int]]):
     """Lists of sample indices for one rank; a list may be empty in the last micro-batch.
 
-    `len` is the micro-batches of a whole epoch, also where iteration begins in the middle:
-    Lightning counts batches across a resume.
+    `len` counts the micro-batches that were done before a resume as well, as Lightning does.
     """
 
     def __init__(
@@ -54,14 +56,22 @@ class RankBatchSampler(Sampler[list[int]]):
 
     def share(self, micro_batch: int) -> tuple[int, int]:
         """The half-open range of positions in the epoch order that this rank uses in one batch."""
-        width = self._batch_size * self._ranks
-        first = micro_batch * width
-        count = min(self._n_samples - first, width)
+        first = self._first(micro_batch)
+        count = min(self._n_samples - first, self._batch_size * self._ranks)
         start, stop = rank_share(count, rank=self._rank, ranks=self._ranks)
         return first + start, first + stop
 
+    def done_after(self, micro_batch: int) -> int:
+        """Samples of the epoch that all ranks have used when this micro-batch is done."""
+        return min(self._first(micro_batch + 1), self._n_samples)
+
+    def _first(self, micro_batch: int) -> int:
+        width = self._batch_size * self._ranks
+        return self.start.sample + (micro_batch - self.start.micro_batch) * width
+
     def __len__(self) -> int:
-        return -(-self._n_samples // (self._batch_size * self._ranks))
+        left = self._n_samples - self.start.sample
+        return self.start.micro_batch + -(-left // (self._batch_size * self._ranks))
 
     def __iter__(self) -> Iterator[list[int]]:
         order = epoch_order(
@@ -72,7 +82,7 @@ class RankBatchSampler(Sampler[list[int]]):
                 self._n_samples,
                 batch_size=self._batch_size,
                 ranks=self._ranks,
-                first=self.start.micro_batch,
+                first_sample=self.start.sample,
             ),
             start=self.start.micro_batch,
         ):

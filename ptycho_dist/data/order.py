@@ -43,7 +43,7 @@ def rank_share(count: int, *, rank: int, ranks: int) -> tuple[int, int]:
 
 
 def micro_batches(
-    n_samples: int, *, batch_size: int, ranks: int, first: int = 0
+    n_samples: int, *, batch_size: int, ranks: int, first_sample: int = 0
 ) -> Iterator[tuple[int, int]]:
     """Half-open ranges of positions in the epoch order, one a micro-batch of all ranks.
 
@@ -51,17 +51,28 @@ def micro_batches(
         n_samples: samples of the run.
         batch_size: samples per rank and micro-batch.
         ranks: world size.
-        first: micro-batch to begin with; a resumed epoch skips what is done.
+        first_sample: position to begin with; a resumed epoch skips what is done.
     """
     width = batch_size * ranks
-    for start in range(first * width, n_samples, width):
+    for start in range(first_sample, n_samples, width):
         yield start, min(start + width, n_samples)
 
 
 def samples_of_step(
-    n_samples: int, *, batch_size: int, ranks: int, accum_steps: int, micro_batch: int
+    n_samples: int,
+    *,
+    batch_size: int,
+    ranks: int,
+    accum_steps: int,
+    micro_batch: int,
+    first_sample: int = 0,
+    first_batch: int = 0,
 ) -> int:
-    """How many samples all ranks together use in the optimizer step that holds a micro-batch."""
+    """How many samples all ranks together use in the optimizer step that holds a micro-batch.
+
+    `first_sample` and `first_batch` are where this world has begun the epoch: an optimizer step
+    always begins there. Micro-batches are counted over the epoch.
+    """
     width = batch_size * ranks * accum_steps
-    start = (micro_batch // accum_steps) * width
+    start = first_sample + (micro_batch - first_batch) // accum_steps * width
     return min(n_samples - start, width)

@@ -1,37 +1,117 @@
 """What the batch script runs before and after `srun`: `python -m ptycho_dist.rundir ...`.
 
 begin RUN_DIR                   prints the attempt's number and the value of PTYCHO_DIST_ATTEMPT,
-                                or nothing where the run has already finished
-end RUN_DIR NUMBER EXIT_CODE    records the end; exits with the code of the job
+                                or nothing where there is nothing to start
+end RUN_DIR NUMBER EXIT_CODE    records the end; puts the job back into the queue where the policy
+                                says so; exits with the code of the job
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
-from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.attempt import begin_attempt, end_attempt, slurm_nodes
+from ptycho_dist.errors import EXIT_RUN_FAILED, UserError
+from ptycho_dist.rundir.attempt import (
+    begin_attempt,
+    end_attempt,
+    read_attempts,
+    take_back_restart,
+)
+from ptycho_dist.rundir.ending import cancel_requested
+from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.slurm_job import (
+    job_ends_at,
+    job_was_cancelled,
+    lost_nodes,
+    requeue,
+    slurm_nodes,
+)
 
 
 def main(arguments: list[str]) -> int:
     """Run one of the two commands; returns the exit code."""
     match arguments:
         case ["begin", directory]:
-            run = RunDirectory(Path(directory))
-            if run.result_json.exists():
-                print(f"{run.run_id} has already finished", file=sys.stderr)
-                return 0
-            job_id = os.environ.get("SLURM_JOB_ID", str(os.getpid()))
-            attempt = begin_attempt(run, job_id=job_id, cluster="slurm", nodes=slurm_nodes())
-            print(f"{attempt.number:03d} {attempt.to_variable()}")
-            return 0
+            return _begin(RunDirectory(Path(directory)))
         case ["end", directory, number, exit_code]:
-            return end_attempt(RunDirectory(Path(directory)), int(number), int(exit_code))
+            return _end(RunDirectory(Path(directory)), int(number), int(exit_code))
     print(__doc__, file=sys.stderr)
     return 2
+
+
+def _begin(run: RunDirectory) -> int:
+    if run.result_json.exists():
+        print(f"{run.run_id} has already finished", file=sys.stderr)
+        return 0
+    job_id = os.environ.get("SLURM_JOB_ID", str(os.getpid()))
+    restarted = int(os.environ.get("SLURM_RESTART_COUNT", "0") or 0) > 0
+    if restarted:
+        refused = _close_what_was_killed(run, job_id)
+        if refused is not None:
+            print(f"{run.run_id} does not start again: {refused}", file=sys.stderr)
+            return EXIT_RUN_FAILED
+    attempt = begin_attempt(
+        run,
+        job_id=job_id,
+        cluster="slurm",
+        nodes=slurm_nodes(),
+        ends_at=job_ends_at(job_id),
+        signal_lead_s=read_json(run.plan_json).get("signal_lead_s"),
+        restarted=restarted,
+    )
+    print(f"{attempt.number:03d} {attempt.to_variable()}")
+    return 0
+
+
+def _close_what_was_killed(run: RunDirectory, job_id: str) -> str | None:
+    """SLURM has started this job again. Where its script was killed before it could record an end
+    (a lost node, `scontrol requeue`, a preemption), that is done now; returns why the run does not
+    go on, or None: it does."""
+    if cancel_requested(run, job_id):
+        return "it was cancelled"
+    records = [record for record in read_attempts(run) if record["job_id"] == job_id]
+    if not records:
+        return None
+    last = records[-1]
+    if last["ended_at"] is None:
+        down = lost_nodes(last["nodes"])
+        decision = end_attempt(run, last["number"], None, lost_nodes=down).decision
+        return None if decision.restart else decision.why
+    following = last.get("next") or {}
+    # `scontrol requeue` by a person is a start that a person wants
+    if following.get("restart") or last["ending"]["cause"] == "preempt":
+        return None
+    return str(following.get("why"))
+
+
+def _end(run: RunDirectory, number: int, exit_code: int) -> int:
+    # SLURM ends this script with SIGTERM when its job is put back into the queue.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    job_id = os.environ.get("SLURM_JOB_ID")
+    (record,) = (known for known in read_attempts(run) if known["number"] == number)
+    failed = exit_code != 0
+    ended = end_attempt(
+        run,
+        number,
+        exit_code,
+        lost_nodes=lost_nodes(record["nodes"]) if failed else (),
+        on_request=failed and job_id is not None and job_was_cancelled(job_id),
+    )
+    decision = ended.decision
+    if ended.exit_code != 0:
+        print(f"attempt {number}: {decision.why}", flush=True)
+    if not decision.restart or job_id is None:
+        return ended.exit_code
+    refused = requeue(job_id, decision.delay_s, decision.exclude)
+    if refused is not None:
+        why = f"the job cannot be put back into the queue: {refused}; `resume` goes on"
+        take_back_restart(run, number, why)
+        print(f"attempt {number}: {why}", flush=True)
+    return ended.exit_code
 
 
 if __name__ == "__main__":

@@ -10,19 +10,19 @@ import json
 import os
 import random
 import secrets
-import shutil
 import socket
-import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, UserError
+from ptycho_dist.rundir.ending import ending_of
 from ptycho_dist.rundir.files import json_bytes, read_json, write_bytes_atomic, write_json_atomic
 from ptycho_dist.rundir.layout import RunDirectory
-from ptycho_dist.rundir.ledger import read_ledger
+from ptycho_dist.rundir.restart import Decision, decide
+from ptycho_dist.rundir.slurm_job import rendezvous_host
 
 ATTEMPT_VARIABLE = "PTYCHO_DIST_ATTEMPT"
 PORTS = range(15_000, 30_000)
@@ -38,6 +38,8 @@ class Attempt:
     host: str
     """Where rank 0 opens its store: an address or a name that the other nodes can resolve."""
     port: int
+    ends_at: float | None = None
+    """When the walltime is over, in seconds since the epoch; None: nobody says."""
 
     def to_variable(self) -> str:
         """The value of PTYCHO_DIST_ATTEMPT: JSON on one line, without spaces."""
@@ -52,16 +54,36 @@ class Attempt:
         """
         try:
             data = json.loads(text)
+            ends_at = data.get("ends_at")
             return cls(
-                int(data["number"]), str(data["token"]), str(data["host"]), int(data["port"])
+                int(data["number"]),
+                str(data["token"]),
+                str(data["host"]),
+                int(data["port"]),
+                None if ends_at is None else float(ends_at),
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{ATTEMPT_VARIABLE} is not an attempt: {text!r}") from None
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Attempt:
         """Of what `read_attempts` gives."""
-        return cls(record["number"], record["token"], record["host"], record["port"])
+        return cls(
+            record["number"],
+            record["token"],
+            record["host"],
+            record["port"],
+            record.get("ends_at"),
+        )
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What follows the end of an attempt."""
+
+    exit_code: int
+    """Of the job."""
+    decision: Decision
 
 
 def begin_attempt(
@@ -72,6 +94,9 @@ def begin_attempt(
     nodes: list[str],
     host: str | None = None,
     step: str | None = None,
+    ends_at: float | None = None,
+    signal_lead_s: int | None = None,
+    restarted: bool = False,
 ) -> Attempt:
     """Record a new start; from here on no earlier attempt may commit anything.
 
@@ -82,20 +107,24 @@ def begin_attempt(
         nodes: their names, in the order of ranks.
         host: where rank 0 opens its store; None: the address of this node.
         step: SLURM's number of the job step, by which its other ranks find the attempt.
+        ends_at: when its walltime is over, in seconds since the epoch.
+        signal_lead_s: of the plan.
+        restarted: it starts by itself, not by a person.
     """
     host = host or rendezvous_host()
     token = secrets.token_hex(8)
     number = max(map(_number, run.attempts.glob("[0-9]*.json")), default=0)
     while True:
         number += 1
-        attempt = Attempt(number, token, host, free_port())
+        attempt = Attempt(number, token, host, free_port(), ends_at)
         record = {
             **asdict(attempt),
             "job_id": job_id,
             "cluster": cluster,
             "nodes": nodes,
             "step": step,
-            "cause": _cause(number),
+            "signal_lead_s": signal_lead_s,
+            "cause": "requeue" if restarted else "submit" if number == 1 else "resume",
             "started_at": time.time(),
             "ended_at": None,
             "exit_code": None,
@@ -113,27 +142,56 @@ def begin_attempt(
         return attempt
 
 
-def end_attempt(run: RunDirectory, number: int, exit_code: int) -> int:
-    """Record how an attempt ended, and return the exit code of the job.
+def end_attempt(
+    run: RunDirectory,
+    number: int,
+    exit_code: int | None,
+    *,
+    lost_nodes: Sequence[str] = (),
+    on_request: bool = False,
+    by_itself: bool = True,
+) -> Ended:
+    """Record how an attempt ended, and decide whether another follows.
 
     `exit_code` is that of srun, which kills the ranks that are still leaving when the first
     one has left: a stop on which all ranks had agreed can look like a kill. What the ranks
-    committed to the ledger decides.
+    committed to the ledger decides. The decision is recorded before anybody acts on it.
+
+    Args:
+        run: its directory.
+        number: of the attempt.
+        exit_code: None: its script could not record the end, and a later start does.
+        lost_nodes, on_request: as in `ending_of`.
+        by_itself: who calls would begin another attempt.
     """
     path = run.attempts / f"{number:03d}.json"
     record = read_json(path)
-    ranks = run.world().ranks
-    stopped = {e["writer"] for e in read_ledger(run, number) if e["event"] == "stopped"}
-    if run.result_json.exists():  # rank 0 writes it when the last epoch is committed
-        outcome = "finished"
-    elif exit_code != 0 and len(stopped) == ranks:
-        outcome = "stopped"
-    else:
-        outcome = "failed"
-    record |= {"ended_at": time.time(), "exit_code": exit_code, "outcome": outcome}
+    now = time.time()
+    ending = ending_of(
+        run, record, exit_code, now=now, lost_nodes=lost_nodes, on_request=on_request
+    )
+    record |= {
+        "ended_at": now,
+        "exit_code": exit_code,
+        "outcome": ending.outcome,
+        "ending": asdict(ending),
+    }
+    before = [known for known in read_attempts(run) if known["number"] < number]
+    decision = Decision(False, "it was started by hand, and so nothing starts it again")
+    if by_itself:
+        decision = decide(run.config().requeue, [*before, record])
+    record["next"] = asdict(decision)
     write_json_atomic(path, record)
-    codes = {"finished": 0, "stopped": EXIT_STOPPED}
-    return codes.get(outcome, exit_code or EXIT_RUN_FAILED)
+    codes = {"finished": 0, "stopped": EXIT_STOPPED, "cut_short": EXIT_STOPPED}
+    return Ended(codes.get(ending.outcome, exit_code or EXIT_RUN_FAILED), decision)
+
+
+def take_back_restart(run: RunDirectory, number: int, why: str) -> None:
+    """Note that the restart on which `end_attempt` decided cannot be had."""
+    path = run.attempts / f"{number:03d}.json"
+    record = read_json(path)
+    record["next"] = asdict(Decision(False, why))
+    write_json_atomic(path, record)
 
 
 def read_attempts(run: RunDirectory) -> list[dict[str, Any]]:
@@ -152,43 +210,6 @@ def _number(path: Path) -> int:
     return int(path.stem)
 
 
-def rendezvous_host() -> str:
-    """The address of this node that the other nodes of the job can resolve.
-
-    SLURM knows where it reaches a node (NodeAddr), even where its name is in no DNS; asked
-    for on the batch host, which is the node of rank 0. Without scontrol (containers) the
-    aliases SLURM hands down, then the node's name, then the host's.
-    """
-    node = os.environ.get("SLURMD_NODENAME", "")
-    if not node:
-        return "127.0.0.1"
-    if shutil.which("scontrol"):
-        try:
-            shown = subprocess.run(
-                ["scontrol", "--oneliner", "show", "node", node],
-                capture_output=True, text=True, timeout=10, check=True,
-            ).stdout  # fmt: skip
-        except (OSError, subprocess.SubprocessError):
-            shown = ""
-        for word in shown.split():
-            if word.startswith("NodeAddr=") and word != "NodeAddr=":
-                return word.removeprefix("NodeAddr=")
-    for alias in os.environ.get("SLURM_NODE_ALIASES", "").split(","):
-        name, _, address = alias.partition(":")
-        if name == node and address:
-            return address.partition(":")[0]
-    return node if _resolves(node) else socket.gethostname()
-
-
-def slurm_nodes() -> list[str]:
-    """The nodes of SLURM's job, in the order of ranks; none outside of one."""
-    if "SLURM_JOB_NODELIST" not in os.environ:
-        return []
-    from submitit.slurm.slurm import SlurmJobEnvironment
-
-    return list(SlurmJobEnvironment().hostnames)
-
-
 def free_port() -> int:
     """A port of PORTS on which nothing listens now; two jobs on one node draw different ones."""
     for port in random.sample(PORTS, 50):
@@ -199,17 +220,3 @@ def free_port() -> int:
                 continue
             return port
     raise UserError(f"no free port among 50 drawn from {PORTS.start}-{PORTS.stop - 1}")
-
-
-def _resolves(name: str) -> bool:
-    try:
-        socket.getaddrinfo(name, None)
-    except OSError:
-        return False
-    return True
-
-
-def _cause(number: int) -> str:
-    if int(os.environ.get("SLURM_RESTART_COUNT", "0") or 0) > 0:
-        return "requeue"
-    return "submit" if number == 1 else "resume"

@@ -223,11 +223,12 @@ def find_run(root: Path, reference: str) -> RunDirectory:
 
 def list_runs(root: Path) -> list[RunDirectory]:
     """All runs under `root`, by name; none where there is no such directory."""
+    return [RunDirectory(path) for path in run_paths(root) if (path / "run.json").is_file()]
+
+
+def run_paths(root: Path) -> list[Path]:
+    """What may be runs under `root`, by name, absolute; nothing in them is looked at."""
     if not root.is_dir():
         return []
     base = Path(os.path.abspath(root))  # noqa: PTH100 - keeps symlinks
-    return [
-        RunDirectory(path)
-        for path in sorted(base.iterdir())
-        if not path.name.startswith(".") and (path / "run.json").is_file()
-    ]
+    return [path for path in sorted(base.iterdir()) if not path.name.startswith(".")]

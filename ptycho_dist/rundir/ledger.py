@@ -6,13 +6,16 @@ Several nodes appending to one file corrupt it on NFS; each writer therefore has
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.layout import RunDirectory
 
 LAUNCHER = "launcher"
@@ -30,10 +33,19 @@ class LedgerWriter:
         self._attempt = attempt
         self._writer = writer
         path = run.ledger / f"{attempt:03d}-{writer}.jsonl"
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        size = os.fstat(self._descriptor).st_size
+        self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
 
     def append(self, event: str, **fields: Any) -> None:
-        """Add one event and make it durable; one write call, so that a line is never split."""
+        """Add one event and make it durable; one write call, so that a line is never split.
+
+        What the disk took of an event that failed stays as a line of its own, which readers
+        leave out: it never spoils an event that comes later.
+
+        Raises:
+            OSError: the disk refused. The event may be in the file or not.
+        """
         record = {
             "time": time.time(),
             "attempt": self._attempt,
@@ -41,7 +53,13 @@ class LedgerWriter:
             "event": event,
             **fields,
         }
-        os.write(self._descriptor, (json.dumps(record, allow_nan=False) + "\n").encode())
+        line = (json.dumps(record, allow_nan=False) + "\n").encode()
+        if self._torn:
+            line = b"\n" + line
+        self._torn = True  # until the line has its end
+        while line:
+            line = line[os.write(self._descriptor, line) :]
+        self._torn = False
         os.fsync(self._descriptor)
 
     def __enter__(self) -> LedgerWriter:
@@ -53,7 +71,8 @@ class LedgerWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.close(self._descriptor)
+        with suppress(OSError):  # every event was fsynced: there is nothing left to lose
+            os.close(self._descriptor)
 
 
 def read_ledger(
@@ -61,20 +80,27 @@ def read_ledger(
 ) -> list[dict[str, Any]]:
     """All events, or those of one attempt or one writer, in the order of their clocks.
 
-    A last line without its end is a writer that was killed in mid-write: it is left out.
+    A last line without its end is a writer that was killed in mid-write, or is at work: it is
+    left out, and so is every other line that is not an event.
+
+    Raises:
+        UserError: a file of the ledger cannot be read.
     """
     pattern = f"{'*' if attempt is None else f'{attempt:03d}'}-{writer}.jsonl"
     events = [event for path in sorted(run.ledger.glob(pattern)) for event in _events(path)]
-    return sorted(events, key=lambda event: float(event.get("time", 0.0)))
+    return sorted(events, key=lambda event: float(event["time"]))
 
 
 def _events(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text("utf-8", errors="replace").splitlines(keepends=True):
-        if not line.endswith("\n"):
-            return
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    for line in lines[:-1]:
         try:
             event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
+            whole = math.isfinite(event["time"]) and {"event", "writer"} <= event.keys()
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError, OverflowError):
+            continue  # torn, or nothing that a LedgerWriter wrote
+        if whole:
             yield event

@@ -8,18 +8,62 @@ import torch
 import torch.distributed as dist
 
 
+class Vote:
+    """Questions put to all ranks; the answers come while the ranks go on."""
+
+    def __init__(self, answers: torch.Tensor, work: dist.Work | None) -> None:
+        self._answers = answers
+        self._work = work
+
+    def result(self) -> list[bool]:
+        """For each question whether any rank said yes, the same on every rank; blocks until all
+        have voted, which they have long done where a step lies in between."""
+        if self._work is not None:
+            self._work.wait()
+            self._work = None
+        return [bool(answer) for answer in self._answers.tolist()]
+
+
 class Agreement:
     """Sums and votes of all ranks. With one rank it is local and free."""
 
     def __init__(self, ranks: int) -> None:
         self._ranks = ranks
         self._group = None
+        self._turn: Vote | None = None
         if ranks > 1 and dist.get_backend() != "gloo":
             self._group = dist.new_group(backend="gloo")
 
     def any(self, flag: bool) -> bool:
         """Whether any rank says yes; blocks until all have spoken."""
         return self.sum([float(flag)])[0] > 0
+
+    def vote(self, *questions: bool) -> Vote:
+        """Begin to ask all ranks; nothing waits until the result is looked at."""
+        answers = torch.tensor(questions, dtype=torch.int32)
+        if self._ranks == 1:
+            return Vote(answers, None)
+        work = dist.all_reduce(answers, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
+        return Vote(answers, work)
+
+    def turn(self, *questions: bool) -> list[bool]:
+        """Ask all ranks, and take the answers to what was asked a turn before (no, at first).
+
+        For a training step: the votes travel while the next step computes, so that none waits for
+        another beyond the reduction of the gradients. A rank alone has its answers at once.
+        """
+        vote = self.vote(*questions)
+        if self._ranks == 1:
+            return vote.result()
+        before, self._turn = self._turn, vote
+        return [False] * len(questions) if before is None else before.result()
+
+    def now(self, *questions: bool) -> list[bool]:
+        """Ask all ranks, and wait for the answers, and for those that `turn` still has to give."""
+        before, self._turn = self._turn, None
+        earlier = [False] * len(questions) if before is None else before.result()
+        answers = self.vote(*questions).result()
+        return [a or b for a, b in zip(earlier, answers, strict=True)]
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Element-wise float64 sum over all ranks; blocks until all have spoken."""
@@ -44,6 +88,18 @@ class Agreement:
             bytes(part[: int(length)].tolist()).decode()
             for part, length in zip(parts, lengths, strict=True)
         ]
+
+    def gather(self, own: torch.Tensor) -> torch.Tensor:
+        """The tensors of all ranks, of one shape, stacked in rank order; blocks until all are in.
+
+        Args:
+            own: on the CPU.
+        """
+        if self._ranks == 1:
+            return own[None]
+        parts = [torch.zeros_like(own) for _ in range(self._ranks)]
+        dist.all_gather(parts, own.contiguous(), group=self._group)
+        return torch.stack(parts)
 
     def sum_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum of a tensor over all ranks, on the device it came from; blocks until all are in."""

@@ -8,7 +8,9 @@ import sys
 import time
 import traceback
 import warnings
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -18,6 +20,7 @@ from ptycho_dist.config.world import World
 from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, JoinError, RunError, UserError
 from ptycho_dist.legacy import LegacyScope, require_same_on_all_ranks
 from ptycho_dist.rundir import Attempt, LedgerWriter, RunDirectory, end_attempt
+from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.ledger import rank_writer
 from ptycho_dist.rundir.planned import plan_digest, require_planned_data
 from ptycho_dist.runtime.attempt import attempt_of
@@ -73,7 +76,7 @@ def _begin_live_end(
         code = error.exit_code
         raise
     finally:
-        end_attempt(run, own.attempt.number, code)
+        end_attempt(run, own.attempt.number, code, by_itself=False)
     return code
 
 
@@ -115,6 +118,8 @@ def _join_and_train(
     require_torch()
     from ptycho_dist.runtime.accelerator import resolve_device
     from ptycho_dist.runtime.agreement import Agreement
+    from ptycho_dist.runtime.guard import RankGuard
+    from ptycho_dist.runtime.joined_rank import JoinedRank
     from ptycho_dist.runtime.process_group import address_towards, open_process_group
     from ptycho_dist.runtime.rendezvous import Hello, join_world
     from ptycho_dist.runtime.threads import set_threads
@@ -169,28 +174,56 @@ def _join_and_train(
         if grouped:
             open_process_group(environment, joined, device.backend, timeout_s)
         agreement = Agreement(world.ranks)
+        guard = RankGuard(
+            environment.rank,
+            joined.nodes,
+            stop,
+            limit_s=timeout_s,
+            lead_s=_lead_s(run),
+            leave=partial(_leave_early, ledger, report, stop),
+            fail=partial(_fail_stalled, ledger, report),
+        )
         try:
             require_same_on_all_ranks(scope, agreement.texts)
             from ptycho_dist.training.fit import train
 
-            outcome = train(
-                run,
-                config,
-                world,
-                environment,
-                joined,
-                device,
-                agreement,
-                scope,
-                stop,
-                ledger,
-                report,
+            guard.start(attempt.host, attempt.port)
+            rank = JoinedRank(
+                environment, joined, device, agreement, stop, ledger, report, guard.moved
             )
+            outcome = train(run, config, world, rank, scope)
         except BaseException as error:
-            ledger.append("failed", reason=f"{type(error).__name__}: {error}"[:2000])
+            guard.end()
+            reason = f"{type(error).__name__}: {error}"[:2000]
+            with suppress(OSError):
+                ledger.append("failed", reason=reason, step=report.step)
             raise
+        guard.end()
         _leave_together(joined.store, environment, outcome)
         return EXIT_STOPPED if outcome == "stopped" else 0
+
+
+def _lead_s(run: RunDirectory) -> float | None:
+    lead_s: float | None = read_json(run.plan_json).get("signal_lead_s")
+    return lead_s
+
+
+def _leave_early(ledger: LedgerWriter, report: RankReport, stop: StopRequest, why: str) -> None:
+    """From the guard's thread: there is no time for a checkpoint; the last good one stands."""
+    with suppress(OSError):
+        ledger.append("left", why=why, signal=stop.reason, step=report.step)
+    report.say("stopped", reason=f"left without a new checkpoint: {why}")
+    logging.warning("leaves with the last good checkpoint: %s", why)
+    _leave(EXIT_STOPPED)
+
+
+def _fail_stalled(
+    ledger: LedgerWriter, report: RankReport, reason: str, silent_nodes: list[str]
+) -> None:
+    """From the guard's thread: the main one waits for a rank that does not come."""
+    with suppress(OSError):
+        ledger.append("stalled", reason=reason, silent_nodes=silent_nodes, step=report.step)
+    _leave(_fail(report, reason, EXIT_RUN_FAILED))
 
 
 def _leave_together(store: Store, environment: RankEnvironment, outcome: str) -> None:

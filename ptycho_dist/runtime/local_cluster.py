@@ -2,7 +2,8 @@
 
 `python -m ptycho_dist.runtime.local_cluster RUN_DIR` stands where the batch script and srun stand
 on a cluster: it begins the attempt, starts one process per rank with its environment, passes
-signals on, keeps the walltime, ends all ranks when one fails, and records the end.
+signals on, keeps the walltime, ends all ranks when one fails, records the end, and begins the
+next attempt where the policy of the run says so.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import IO, Any
 
 from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED
 from ptycho_dist.rundir import Attempt, RunDirectory, begin_attempt, end_attempt
-from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE
+from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE, Ended
 from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.job_variables import clean_environment
 from ptycho_dist.rundir.processes import LocalProcess
@@ -50,16 +51,45 @@ class LocalJob:
         self._passed_on: list[int] = []
 
     def run(self) -> int:
-        """Run one attempt to its end; returns the exit code of the job."""
+        """Run attempts until the run has finished, or none follows; returns the exit code of the
+        last one."""
         for number in (signal.SIGTERM, signal.SIGUSR2):
             signal.signal(number, self._pass_on)
         if self._in_foreground:
             signal.signal(signal.SIGINT, self._ctrl_c)
+        ended = self._attempt(restarted=False)
+        while ended.decision.restart:
+            print(ended.decision.why, flush=True)
+            if not self._wait_before_restart(ended.decision.delay_s):
+                break
+            ended = self._attempt(restarted=True)
+        return ended.exit_code
+
+    def _wait_before_restart(self, seconds: float) -> bool:
+        """Back off; False: a person has ended the run meanwhile."""
+        until = time.monotonic() + seconds
+        while not self._ended_by_a_person and time.monotonic() < until:
+            time.sleep(POLL_S)
+        return not self._ended_by_a_person
+
+    @property
+    def _ended_by_a_person(self) -> bool:
+        return signal.SIGTERM in self._passed_on or signal.SIGINT in self._passed_on
+
+    def _attempt(self, restarted: bool) -> Ended:
+        """Run one attempt to its end."""
+        self._ranks = []
+        self._kill_at = float("inf")
+        self._passed_on = [number for number in self._passed_on if number != signal.SIGUSR2]
+        walltime_s = self._plan["walltime_s"]
         attempt = begin_attempt(
             self._run,
             job_id=str(LocalProcess.of(os.getpid())),
             cluster="local",
             nodes=[socket.gethostname()],
+            ends_at=None if walltime_s is None else time.time() + walltime_s,
+            signal_lead_s=self._plan["signal_lead_s"],
+            restarted=restarted,
         )
         logs: list[IO[bytes]] = []
         try:
@@ -79,7 +109,13 @@ class LocalJob:
             self._signal_all(signal.SIGKILL)
             for log in logs:
                 log.close()
-        return end_attempt(self._run, attempt.number, code)
+        return end_attempt(
+            self._run,
+            attempt.number,
+            code,
+            on_request=self._ended_by_a_person and code != 0,
+            by_itself=not self._in_foreground,
+        )
 
     def _start(self, rank: int, attempt: Attempt, log: IO[bytes] | None) -> subprocess.Popen[bytes]:
         environment = {

@@ -13,6 +13,8 @@ import torch.distributed as dist
 from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.rendezvous import Joined
 
+GUARD_FIRST_S = 60
+"""How much later than the guard, which can name the rank at fault, a collective fails by itself."""
 _SIOCGIFADDR = 0x8915
 _ANY_PORT = 9
 
@@ -30,7 +32,7 @@ def open_process_group(
         environment: this rank's place.
         joined: the complete world.
         backend: `gloo` or `nccl`.
-        timeout_s: after which a collective fails; a rank that hangs must not hang the others.
+        timeout_s: after which the guard ends a rank that waits; a collective fails somewhat later.
     """
     if joined.other_node is not None:
         interface = interface_towards(joined.other_node)
@@ -41,7 +43,7 @@ def open_process_group(
         store=dist.PrefixStore("group", joined.store),
         rank=environment.rank,
         world_size=environment.world_size,
-        timeout=timedelta(seconds=timeout_s),
+        timeout=timedelta(seconds=timeout_s + GUARD_FIRST_S),
     )
 
 

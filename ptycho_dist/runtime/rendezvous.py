@@ -50,6 +50,8 @@ class Joined:
     attempt: Attempt
     other_node: str | None
     """An address by which this node reaches another one of the job; None: there is no other."""
+    nodes: tuple[str, ...] = ()
+    """Of all ranks, in rank order."""
 
 
 def join_world(
@@ -81,20 +83,22 @@ def join_world(
     store.set(f"hello/{environment.rank}", json.dumps(said))
     if environment.rank == 0:
         problem, table = _judge(run, environment.world_size, attempt, store, timeout_s)
-        store.set("verdict", json.dumps([problem, table]))
+        known = () if problem else range(environment.world_size)
+        nodes = [_hello(store, rank).node for rank in known]
+        store.set("verdict", json.dumps([problem, table, nodes]))
         if problem:
             _let_others_read(store, environment.world_size)
     else:
         try:
             store.wait(["verdict"], timedelta(seconds=timeout_s + VERDICT_GRACE_S))
-            problem, table = json.loads(store.get("verdict"))
+            problem, table, nodes = json.loads(store.get("verdict"))
         except (RuntimeError, dist.DistError) as error:
             raise JoinError(f"rank 0 left before it said who is missing: {_line(error)}") from None
         if problem:
             store.add("verdict-read", 1)
     if problem:
         raise JoinError(problem, table)
-    return Joined(store, attempt, _address_of_another_node(store, environment))
+    return Joined(store, attempt, _address_of_another_node(store, environment), tuple(nodes))
 
 
 def _address_of_another_node(store: dist.Store, environment: RankEnvironment) -> str | None:

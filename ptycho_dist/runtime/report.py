@@ -39,6 +39,15 @@ class RankReport:
         """Begin the rate of patterns here: what came before was not training."""
         self._patterns, self._counted_since = 0, time.monotonic()
 
+    def note(self, **progress: Any) -> None:
+        """Keep values for the next word, and for `step`; nothing is written."""
+        self._progress.update(progress)
+
+    @property
+    def step(self) -> int:
+        """The optimizer step that was noted last."""
+        return int(self._progress.get("step", 0))
+
     def due(self, state: State) -> bool:
         """Whether it is time to speak: the state has changed, or the last word is old."""
         return state != self._state or time.monotonic() - self._spoke_at >= self._every_s

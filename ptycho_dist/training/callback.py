@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ptycho_dist.checkpoint.catalog import checkpoint_name
-from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.monitor import Monitor
+from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.data.loader import Position
 from ptycho_dist.errors import DivergedLoss
-from ptycho_dist.rundir import LedgerWriter, RunDirectory
+from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.heartbeat import State
-from ptycho_dist.runtime.agreement import Agreement
-from ptycho_dist.runtime.report import RankReport
-from ptycho_dist.runtime.stop import StopRequest
+from ptycho_dist.runtime.joined_rank import JoinedRank
+from ptycho_dist.training.buckets import settle_buckets
+from ptycho_dist.training.commit import Committer
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.loggers import Logger, open_logger
 from ptycho_dist.training.metrics import Row
 from ptycho_dist.training.module import LossSums, PtychoModule
 from ptycho_dist.training.recon_log import ReconstructionLog
+from ptycho_dist.training.run_state import (
+    begin_validation_anew,
+    put_run_state,
+    require_same_world,
+    restore_own_rng,
+    schedule_shift,
+)
 from ptycho_dist.training.schedule import Patience
+
+_CLOCKED = ("seconds", "patterns_per_s")
+"""Columns that differ from run to run."""
 
 
 class StoppedOnRequest(Exception):
@@ -42,37 +51,39 @@ class RunCallback(Callback):
     def __init__(
         self,
         run: RunDirectory,
+        config: RunConfig,
         world: World,
-        rank: int,
-        stop: StopRequest,
-        agreement: Agreement,
-        ledger: LedgerWriter,
-        report: RankReport,
+        rank: JoinedRank,
         monitor: Monitor,
-        execution: PyTorchExecutionConfig,
-        require_same_globals: Callable[[str], None],
+        committer: Committer,
         pictures: ReconstructionLog,
+        *,
+        may_resize: bool,
     ) -> None:
         self._run = run
+        self._config = config
         self._world = world
+        self._window = world.accum_steps
         self._rank = rank
-        self._stop = stop
-        self._agreement = agreement
-        self._ledger = ledger
-        self._report = report
-        self._require_same_globals = require_same_globals
+        self._agreement = rank.agreement
+        self._ledger = rank.ledger
+        self._report = rank.report
+        self._committer = committer
         self._pictures = pictures
+        self._may_resize = may_resize
         self._rows: list[Row] = []
         self._epoch_sums = [0.0, 0.0]  # loss and samples of this epoch, all ranks, as committed
-        self._consumed: dict[int, list[list[int]]] = {}  # epoch → ranges since the last commit
         self._epoch_began = time.monotonic()
         self._epoch_seconds = 0.0  # spent on this epoch before the last resume
         self._last_loss: float | None = None
         self._monitor = monitor
-        self._execution = execution
         self._monitored: float | None = None  # of the epoch that is being committed
-        self._patience = Patience(execution.early_stop_patience, monitor.mode)
+        self._ends_epoch = False  # the checkpoint that is being made
+        self._validates = False  # the checkpoint that is being made stands before a validation
+        self._patience = Patience(config.execution.early_stop_patience, monitor.mode)
         self._logger: Logger | None = None
+        self._execution = config.execution
+        self._rng: torch.Tensor | None = None
 
     # --- state in the checkpoint -------------------------------------------------------------
 
@@ -83,6 +94,18 @@ class RunCallback(Callback):
             "epoch_sums": self._epoch_sums,
             "epoch_seconds": self._seconds_in_epoch(),
             "patience": self._patience.state_dict(),
+        }
+
+    def kept(self) -> dict[str, Any]:
+        """The same by name, without clock times, for a rehearsal to compare."""
+        timeless = [
+            {name: value for name, value in row.items() if name not in _CLOCKED}
+            for row in self._rows
+        ]
+        return {
+            "rows of finished epochs": timeless,
+            "sums of the unfinished epoch": self._epoch_sums,
+            "early stopping": self._patience.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -96,28 +119,73 @@ class RunCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["monitored"] = self._monitored
+        put_run_state(
+            checkpoint,
+            _data(trainer).position,
+            self._world,
+            self._agreement,
+            self._rank.device.torch,
+            ends_epoch=self._ends_epoch,
+        )
+        if self._validates:
+            begin_validation_anew(checkpoint)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        data, module = _data(trainer), _module(trainer)
+        resized = require_same_world(checkpoint, self._world, resize=self._may_resize)
+        self._rng = checkpoint["rng"]
+        if resized:
+            module.schedule_shift = schedule_shift(
+                data.position, self._world, int(checkpoint["global_step"])
+            )
 
     # --- hooks -------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        position = _data(trainer).position
+        data, module = _data(trainer), _module(trainer)
+        position = data.position
+        module.epoch_start = position
+        settle_buckets(trainer, module, data)
         self._ledger.append(
             "training_started",
             step=trainer.global_step,
             epoch=position.epoch,
             micro_batch=position.micro_batch,
+            sample=position.sample,
+            ranks=self._world.ranks,
+            batch_size=self._world.batch_size,
+            samples=self._world.samples,
         )
-        if self._rank == 0:
+        if self._rank.rank == 0:
             self.write_rows()
+        self._committer.start(trainer.global_step)
         self._epoch_began = time.monotonic()
         self._report.start_counting()
         trainer.should_stop = self._patience.exhausted
+        if self._rng is not None:
+            restore_own_rng(
+                self._rng, self._rank.rank, self._config.training.seed, self._rank.device.torch
+            )
         self._say(trainer, "training")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._require_same_globals(f"before epoch {_data(trainer).position.epoch}")
+        position = _data(trainer).position
+        _module(trainer).epoch_start = position
+        self._committer.require_same_globals(f"before epoch {position.epoch}")
         self._epoch_began = time.monotonic()
         self._epoch_seconds = 0.0
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._rank.moved("computing a step")
+
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor
+    ) -> None:
+        self._rank.moved("the backward pass, where gradients are reduced")
 
     def on_train_batch_end(
         self,
@@ -129,19 +197,42 @@ class RunCallback(Callback):
     ) -> None:
         data = _data(trainer)
         start, stop = data.train_sampler.share(batch_idx)
-        if stop > start:
-            self._consumed.setdefault(data.position.epoch, []).append([start, stop])
-        data.position = Position(data.position.epoch, batch_idx + 1)
+        epoch = data.position.epoch
+        self._committer.used(epoch, start, stop)
+        done = data.train_sampler.done_after(batch_idx)
+        data.position = Position(epoch, batch_idx + 1, done)
         self._report.count_patterns((stop - start) * data.train.group_size)
-        epoch_ends = batch_idx + 1 == self._world.micro_batches_per_epoch
-        step_ends = (batch_idx + 1) % self._world.accum_steps == 0
-        if epoch_ends or not step_ends:
-            return  # an epoch's last step is followed by validation; it stops after that
+        self._report.note(step=trainer.global_step)
+        self._rank.moved("waiting for data")
+        epoch_ends = done == self._world.samples
+        if epoch_ends or (batch_idx + 1) % self._window:
+            return  # an epoch's last step is followed by validation: it stops there, or after it
+        self._committer.step_done()
         self._say(trainer, "training")
-        self._stop_if_agreed(trainer)
+        committer = self._committer
+        stop_agreed, due = self._agreement.turn(self._stop_wanted(), committer.due_by_time)
+        if stop_agreed:
+            self._stop(trainer)
+        if self._execution.enable_checkpointing and (
+            due or committer.due_by_steps(trainer.global_step)
+        ):
+            self._commit(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._committer.pause()
         self._say(trainer, "validating")
+        self._rank.moved("validating")
+        stop_agreed, _ = self._agreement.now(self._stop_wanted(), False)
+        if stop_agreed:
+            self._give_up_validation(trainer)
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *batch: Any, **place: Any
+    ) -> None:
+        self._rank.moved("validating")
+        stop_agreed, _ = self._agreement.turn(self._stop_wanted(), False)
+        if stop_agreed:
+            self._give_up_validation(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data, module = _data(trainer), _module(trainer)
@@ -153,7 +244,7 @@ class RunCallback(Callback):
             val_total, val_count = self._agreement.sum(
                 [module.val_sums.total, module.val_sums.count]
             )
-            val_loss = val_total / val_count if math.isfinite(val_total) else None
+            val_loss = val_total / val_count if val_count and math.isfinite(val_total) else None
             module.val_sums = LossSums()
         seconds = self._seconds_in_epoch()
         row: Row = {
@@ -172,13 +263,13 @@ class RunCallback(Callback):
         self._epoch_sums = [0.0, 0.0]
         self._epoch_seconds = 0.0
         self._epoch_began = time.monotonic()
-        data.position = Position(data.position.epoch + 1, 0)
-        self._monitored = monitored
+        data.position = Position(data.position.epoch + 1)
         last = data.position.epoch == self._world.epochs or self._patience.exhausted
         if self._execution.enable_checkpointing or last:
-            self._commit(trainer)
+            self._monitored, self._ends_epoch = monitored, True
+            self._commit(trainer, essential=last)
         self._last_loss = train_loss
-        if self._rank == 0:
+        if self._rank.rank == 0:
             self._ledger.append("epoch_finished", **row)
             self.write_rows()
         self._say(trainer, "training", now=True)
@@ -187,8 +278,10 @@ class RunCallback(Callback):
         if self._patience.exhausted:
             trainer.should_stop = True
         elif data.position.epoch < self._world.epochs:
-            self._stop_if_agreed(trainer)
-        self._monitored = None
+            stop_agreed, _ = self._agreement.now(self._stop_wanted(), False)
+            if stop_agreed:
+                self._stop(trainer)
+        self._monitored, self._ends_epoch = None, False
 
     # --- parts -------------------------------------------------------------------------------
 
@@ -212,32 +305,32 @@ class RunCallback(Callback):
                 group["lr"] *= module.plateau.factor / before
         self._patience.watch(value)
 
-    def _stop_if_agreed(self, trainer: Trainer) -> None:
-        if not self._agreement.any(self._stop.requested):
-            return
-        if self._stop.requested:
-            self._ledger.append("stop_requested", signal=self._stop.signal_name)
-        self._gather_epoch_sums(_module(trainer))
-        self._require_finite(trainer)
-        self._commit(trainer)
-        self._ledger.append("stopped", step=trainer.global_step)
-        self._say(trainer, "stopped", now=True)
+    def _stop_wanted(self) -> bool:
+        """Whether this rank was asked to stop; its own clock asks, too, when the walltime nears."""
+        stop, ends_at = self._rank.stop, self._rank.joined.attempt.ends_at
+        if not stop.requested and ends_at is not None:
+            lead = self._config.requeue.signal_lead_s
+            lead_s = self._committer.needed_lead_s if lead == "auto" else lead
+            if time.time() + lead_s >= ends_at:
+                stop.ask("walltime")
+        return stop.requested
+
+    def _give_up_validation(self, trainer: Trainer) -> None:
+        """There is a lead to keep: the whole validation is done after the resume."""
+        _module(trainer).val_sums = LossSums()
+        self._validates = True
+        self._stop(trainer)
+
+    def _stop(self, trainer: Trainer) -> None:
+        self._commit(trainer, essential=True)
+        self._rank.say_stopped(trainer.global_step)
         raise StoppedOnRequest(trainer.global_step)
 
-    def _commit(self, trainer: Trainer) -> None:
-        """All ranks save together; each first notes which samples the checkpoint stands for."""
-        began = time.monotonic()
-        step = trainer.global_step
-        self._require_same_globals(f"before the checkpoint of step {step}")
-        nothing: dict[int, list[list[int]]] = {_data(trainer).position.epoch: []}
-        for epoch, ranges in (self._consumed or nothing).items():
-            self._ledger.append("consumed", step=step, epoch=epoch, ranges=ranges)
-        self._consumed = {}
-        trainer.save_checkpoint(self._run.checkpoints / checkpoint_name(step))
-        if self._rank == 0:
-            self._ledger.append(
-                "checkpoint_committed", step=step, seconds=round(time.monotonic() - began, 3)
-            )
+    def _commit(self, trainer: Trainer, *, essential: bool = False) -> None:
+        if not self._ends_epoch:
+            self._gather_epoch_sums(_module(trainer))
+            self._require_finite(trainer)
+        self._committer.commit(trainer, _data(trainer).position, essential=essential)
 
     def _gather_epoch_sums(self, module: PtychoModule) -> None:
         own, module.train_sums = module.train_sums, LossSums()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
@@ -51,7 +52,7 @@ class PtychoData(LightningDataModule):
             )
         self.train_sampler = self._sampler(len(self.train), config.training.sequential_sampling)
         self.position = Position()
-        """Epoch, and micro-batches of it that are done; kept by the run's callback."""
+        """Epoch, and what of it is done; kept by the run's callback."""
 
     @property
     def ranks(self) -> int:
@@ -60,7 +61,7 @@ class PtychoData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches from the current position on."""
-        self.train_sampler.start = Position(self.position.epoch, self.position.micro_batch)
+        self.train_sampler.start = replace(self.position)
         return self._loader(self.train, self.train_sampler)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
@@ -71,11 +72,11 @@ class PtychoData(LightningDataModule):
 
     def state_dict(self) -> dict[str, int]:
         """The position, for the checkpoint."""
-        return {"epoch": self.position.epoch, "micro_batch": self.position.micro_batch}
+        return asdict(self.position)
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Restore the position; Lightning calls this before it asks for the loaders."""
-        self.position = Position(int(state_dict["epoch"]), int(state_dict["micro_batch"]))
+        self.position = Position(**{name: int(value) for name, value in state_dict.items()})
 
     def _sampler(self, n_samples: int, sequential: bool) -> RankBatchSampler:
         return RankBatchSampler(

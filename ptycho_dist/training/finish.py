@@ -9,11 +9,7 @@ from ptycho_dist.config.run import RunConfig
 from ptycho_dist.reconstruction.scan import ScanTask, reconstruct_scan
 from ptycho_dist.reconstruction.stitch import Worker, groups_at_once
 from ptycho_dist.rundir import RunDirectory
-from ptycho_dist.runtime.accelerator import Device
-from ptycho_dist.runtime.agreement import Agreement
-from ptycho_dist.runtime.environment import RankEnvironment
-from ptycho_dist.runtime.report import RankReport
-from ptycho_dist.runtime.stop import StopRequest
+from ptycho_dist.runtime.joined_rank import JoinedRank
 from ptycho_dist.training.callback import StoppedOnRequest
 from ptycho_dist.training.module import PtychoModule
 
@@ -23,11 +19,7 @@ def reconstruct_at_end(
     config: RunConfig,
     module: PtychoModule,
     step: int,
-    environment: RankEnvironment,
-    device: Device,
-    agreement: Agreement,
-    stop: StopRequest,
-    report: RankReport,
+    rank: JoinedRank,
 ) -> dict[str, Any]:
     """The object of the training file, on all ranks; rank 0 writes it and returns its scores.
 
@@ -39,13 +31,14 @@ def reconstruct_at_end(
         UserError: the run directory cannot be written.
         RunError: rank 0 has failed; it raises the reason.
     """
-    report.say("reconstructing")
+    rank.report.say("reconstructing")
 
     def stop_if_agreed() -> None:
-        if agreement.any(stop.requested):
+        rank.moved("reconstructing")
+        if rank.agreement.any(rank.stop.requested):
             raise StoppedOnRequest(step)
 
-    module = module.to(device.torch).eval()
+    module = module.to(rank.device.torch).eval()
     learned = module.physics.probe_PHW if config.training.probe_trainable else None
     task = ScanTask(
         data_file=config.data.train_data_file,
@@ -58,10 +51,10 @@ def reconstruct_at_end(
         nphotons=config.training.nphotons,
     )
     worker = Worker(
-        environment.rank,
-        environment.world_size,
-        device.torch,
-        agreement,
+        rank.rank,
+        rank.environment.world_size,
+        rank.device.torch,
+        rank.agreement,
         groups_at_once(config.execution),
         config.execution.middle_trim,
     )

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
+from ptycho_dist.data.loader import Position
 from ptycho_dist.data.order import samples_of_step
 from ptycho_dist.data.store import GroupBatch
 from ptycho_dist.models.scan_physics import ScanPhysics
@@ -81,6 +82,11 @@ class PtychoModule(LightningModule):
         self._world = world
         self.plateau = Plateau(config.execution.scheduler, config.execution.checkpoint_mode)
         """What the schedule has seen of the loss."""
+        self.epoch_start = Position()
+        """Where the epoch at work was begun or resumed; kept by the run's callback."""
+        self.schedule_shift = 0
+        """Optimizer steps by which the schedule is ahead of those done: not 0 after a resume on
+        another world size, where an epoch has another number of them."""
         self.train_sums = LossSums()
         self.val_sums = LossSums()
 
@@ -132,6 +138,8 @@ class PtychoModule(LightningModule):
             ranks=world.ranks,
             accum_steps=world.accum_steps,
             micro_batch=batch_idx,
+            first_sample=self.epoch_start.sample,
+            first_batch=self.epoch_start.micro_batch,
         )
         return losses_B.sum() * (world.ranks * world.accum_steps / in_step)
 
@@ -152,7 +160,9 @@ class PtychoModule(LightningModule):
             optimizer,
             lambda step: (
                 self.plateau.factor
-                * step_factor(scheduler, step, world.steps_per_epoch, world.epochs)
+                * step_factor(
+                    scheduler, step + self.schedule_shift, world.steps_per_epoch, world.epochs
+                )
             ),
         )
         return {
@@ -180,7 +190,9 @@ class PtychoModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the schedule has seen of the loss."""
         checkpoint["plateau"] = self.plateau.state_dict()
+        checkpoint["schedule_shift"] = self.schedule_shift
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up; Lightning restores step sizes and weights."""
         self.plateau.load_state_dict(checkpoint["plateau"])
+        self.schedule_shift = int(checkpoint["schedule_shift"])

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Sequence
 from datetime import timedelta
 
-import torch
 from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
@@ -20,6 +19,8 @@ from ptycho_dist.errors import UserError
 from ptycho_dist.models.registry import build_model
 from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.runtime.accelerator import Device
+from ptycho_dist.runtime.process_group import GUARD_FIRST_S
+from ptycho_dist.runtime.rng import seed_rng
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.module import PtychoModule, ScanPhysics
 
@@ -52,7 +53,7 @@ class _OurSignalHandlers(_SignalConnector):
 
 def build_module(config: RunConfig, world: World, data: PtychoData) -> PtychoModule:
     """The network with its physics; the same initial weights on every rank, from the seed."""
-    torch.manual_seed(config.training.seed)
+    seed_rng(config.training.seed)
     datasets = [data.train] if data.test is None else [data.train, data.test]
     rows, columns = zip(*(dataset.canvas_shape_YX for dataset in datasets), strict=True)
     return PtychoModule(
@@ -78,8 +79,12 @@ def build_trainer(
     checkpoint_io: RunCheckpointIO,
     callbacks: Sequence[Callback],
     run: RunDirectory,
+    *,
+    reload_loaders: bool = False,
 ) -> Trainer:
     """A trainer whose world, checkpoints and signals are ours, and whose loops are Lightning's.
+
+    `reload_loaders`: the loader is asked for anew each epoch, as its length may change.
 
     Raises:
         UserError: the device cannot compute in the precision asked for.
@@ -115,8 +120,12 @@ def build_trainer(
         num_sanity_val_steps=0,
         callbacks=list(callbacks),
         default_root_dir=run.path,
+        reload_dataloaders_every_n_epochs=int(reload_loaders),
     )
     trainer._signal_connector = _OurSignalHandlers(trainer)
+    # A broadcast that every rank waits for before each micro-batch, to hear of a SIGTERM that
+    # its handler, which is not installed, would have noted; ranks agree on stops by themselves.
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
     return trainer
 
 
@@ -136,7 +145,7 @@ def _strategy(
         cluster_environment=environment,
         checkpoint_io=checkpoint_io,
         process_group_backend=device.backend,
-        timeout=timedelta(seconds=config.execution.collective_timeout_s),
+        timeout=timedelta(seconds=config.execution.collective_timeout_s + GUARD_FIRST_S),
         find_unused_parameters=False,
         forward_sync_buffers=False,  # probe and scale are constants, the same on every rank
         gradient_as_bucket_view=True,

@@ -76,6 +76,12 @@ def cluster_without_accounting(tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture
+def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes for one test, which may break them."""
+    yield from _running(tmp_path_factory.mktemp("cluster") / "c", "--no-accounting", "--nodes", "2")
+
+
+@pytest.fixture
 def changed_script(tmp_path: Path) -> Callable[..., Path]:
     """`changed_script(run, rank=…, instead=…)`: its script, with one rank that first does that."""
 

@@ -18,6 +18,7 @@ import torch
 
 from ptycho_dist.checkpoint.catalog import checkpoint_name, committed, newest_whole, sweep
 from ptycho_dist.checkpoint.io import RunCheckpointIO
+from ptycho_dist.checkpoint.state import read_state
 from ptycho_dist.rundir import RunDirectory, begin_attempt
 
 
@@ -35,7 +36,7 @@ def write_on_and_on(run, said):
     attempt = begin(run)
     step = max((checkpoint.step for checkpoint in committed(run)), default=1)
     while True:
-        save(run, attempt, step, 200_000)
+        save(run, attempt, step, 20_000)
         os.write(said, f"{step}\n".encode())
         step += 1
 
@@ -96,13 +97,17 @@ def main(mode, directory, *kills):
     for kill in kills:
         status, said = kill_at_random(run, float(kill)) if mode == "random" else kill_at(run, kill)
         hidden = [path.name for path in run.checkpoints.glob(".*")]
+        torn = [found.path.name for found in committed(run) if found.fault() is not None]
         before, reasons = newest_whole(run)
+        holds = before and float(read_state(before)["state_dict"]["w"][-1])
         sweep(run)
         after, _ = newest_whole(run)
         record = {
             "killed": os.WTERMSIG(status) == signal.SIGKILL,
             "committed": said,
             "found": before and before.step,
+            "torn": torn,
+            "holds": holds,
             "reasons": reasons,
             "hidden": hidden,
             "after_sweep": after and after.path.name,

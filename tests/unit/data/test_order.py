@@ -51,7 +51,7 @@ def test_ranks_together_use_each_sample_once_from_any_position(n, batch, ranks, 
     ]
     first = min(first, len(samplers[0]) - 1)
     for sampler in samplers:
-        sampler.start = Position(epoch=2, micro_batch=first)
+        sampler.start = Position(epoch=2, micro_batch=first, sample=first * batch * ranks)
     batches = [list(sampler) for sampler in samplers]
     assert len({len(own) for own in batches}) == 1  # ranks run the same number of batches
     assert len(batches[0]) == len(samplers[0]) - first
@@ -69,7 +69,7 @@ def test_the_set_of_samples_in_a_step_does_not_depend_on_how_ranks_share_it(n, w
 
 def test_set_epoch_keeps_the_resumed_position_of_its_own_epoch():
     sampler = RankBatchSampler(40, batch_size=4, rank=0, ranks=2, seed=0, sequential=True)
-    sampler.start = Position(epoch=3, micro_batch=2)
+    sampler.start = Position(epoch=3, micro_batch=2, sample=16)
     sampler.set_epoch(3)
     assert next(iter(sampler)) == [16, 17, 18, 19]
     sampler.set_epoch(4)

@@ -32,7 +32,12 @@ def plan(make_config, text, facts=FACTS, test=None):
             "cannot join 2 ranks",
         ),
         ("execution: {accelerator: tpu}", "execution.accelerator", "not supported"),
-        ('resources: {time: "00:00:50"}', "requeue.signal_lead_s", "nothing would run"),
+        ('resources: {time: "00:02:50"}', "resources.time", "120 s (auto; while nothing is meas"),
+        (
+            'resources: {time: "00:00:50"}\nrequeue: {signal_lead_s: 60}',
+            "requeue.signal_lead_s",
+            "nothing would run",
+        ),
         ("resources: {nodes: 38}", "resources.nodes", "38 ranks share 37 samples"),
         ("model: {gridsize: 3}", "data.neighbor_count", "at least 9"),
         ("model: {N: 128}", "model.N", "64 × 64"),
@@ -66,8 +71,8 @@ def test_all_contradictions_come_at_once(make_config):
         plan(make_config, 'model: {N: 128}\nresources: {time: "1:00", nodes: 99}')
     assert {fault.path for fault in caught.value.faults} == {
         "model.N",
-        "requeue.signal_lead_s",
         "resources.nodes",
+        "resources.time",
     }
 
 

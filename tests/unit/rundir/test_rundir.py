@@ -8,8 +8,7 @@ import threading
 
 import pytest
 
-from ptycho_dist.config.load import json_digest, load_run_config
-from ptycho_dist.config.world import world_of
+from ptycho_dist.config.load import json_digest
 from ptycho_dist.errors import EXIT_STOPPED, UserError
 from ptycho_dist.rundir import (
     Attempt,
@@ -17,7 +16,6 @@ from ptycho_dist.rundir import (
     LedgerWriter,
     begin_attempt,
     end_attempt,
-    prepare_run,
     read_attempts,
     read_heartbeats,
     read_ledger,
@@ -28,16 +26,6 @@ from ptycho_dist.rundir.files import read_json, write_json_atomic
 from ptycho_dist.rundir.heartbeat import write_heartbeat
 from ptycho_dist.rundir.layout import find_run, list_runs
 from ptycho_dist.rundir.processes import LocalProcess, start_time
-
-
-@pytest.fixture
-def make_run(make_config, tmp_path):
-    def make(name="a-20260101-000000-0001", text="resources: {tasks_per_node: 2}"):
-        loaded = load_run_config(make_config(text))
-        plan = {"world": world_of(loaded.config, 37).to_json()}
-        return prepare_run(tmp_path / "runs" / name, loaded, plan, "#!/bin/bash\n")
-
-    return make
 
 
 def begin(run, **kwargs):
@@ -179,7 +167,7 @@ def test_how_an_attempt_ended(make_run, exit_code, stopped, finished, outcome, j
     stop_ranks(run, attempt, stopped)
     if finished:
         write_json_atomic(run.result_json, {})
-    assert end_attempt(run, attempt.number, exit_code) == job_code
+    assert end_attempt(run, attempt.number, exit_code).exit_code == job_code
     (record,) = read_attempts(run)
     assert (record["outcome"], record["exit_code"]) == (outcome, exit_code)
     assert record["ended_at"] >= record["started_at"]
@@ -192,6 +180,7 @@ def test_the_command_of_the_batch_script(make_run, capsys):
     assert number == "001"
     assert Attempt.from_variable(variable).number == 1
     assert rundir_main(["end", str(run.path), number, "1"]) == 1
+    assert capsys.readouterr().out == "attempt 1: requeue.on does not name crash\n"
     write_json_atomic(run.result_json, {})
     assert rundir_main(["begin", str(run.path)]) == 0
     assert capsys.readouterr().out == ""  # finished: the script leaves with 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from ptycho_dist.rundir import LedgerWriter, RunDirectory, begin_attempt, prepar
 from ptycho_dist.runtime.accelerator import Device
 from ptycho_dist.runtime.agreement import Agreement
 from ptycho_dist.runtime.environment import RankEnvironment
+from ptycho_dist.runtime.joined_rank import JoinedRank
 from ptycho_dist.runtime.rendezvous import Joined
 from ptycho_dist.runtime.report import RankReport
-from ptycho_dist.runtime.stop import StopRequest
+from ptycho_dist.runtime.stop import STOP_SIGNALS, StopRequest
 from ptycho_dist.training import fit as fit_room
 
 
@@ -43,13 +45,20 @@ class Fitted:
 @pytest.fixture
 def fit(
     make_config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Fitted]:
+) -> Iterator[Callable[..., Fitted]]:
     """`fit(text of run.yaml, callback, …)`: train; `resume=fit.last_run` goes on with a run.
 
-    `fit.stop` is the stop request of the training at work.
+    `fit.stop` is the stop request of the training at work; `interruptions` are those of a drill.
     """
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
-    def train(text: str, *watch: Any, resume: RunDirectory | None = None, data: str = "") -> Fitted:
+    def train(
+        text: str,
+        *watch: Any,
+        resume: RunDirectory | None = None,
+        data: str = "",
+        interruptions: list[dict[str, Any]] | None = None,
+    ) -> Fitted:
         run = resume
         if run is None:
             path = make_config("reconstruct: false\n" + text)
@@ -60,17 +69,20 @@ def fit(
                 written = written.replace("npz}", f"npz, {data}}}")
             path.write_text(written)
             loaded = load_run_config(path)
-            plan = {"world": world_of(loaded.config, 37).to_json()}
+            plan: dict[str, Any] = {"world": world_of(loaded.config, 37).to_json()}
+            if interruptions is not None:
+                plan["rehearsal"] = {"interruptions": interruptions}
             place = tmp_path / "runs" / f"run-{secrets.token_hex(4)}"
             run = prepare_run(place, loaded, plan, None)
         train.last_run = run  # type: ignore[attr-defined]
         train.stop = StopRequest()  # type: ignore[attr-defined]
+        train.stop.install()  # type: ignore[attr-defined]
         config = run.config()
         made: dict[str, Any] = {}
         build_trainer, build_module = fit_room.build_trainer, fit_room.build_module
 
-        def keep_trainer(*arguments: Any) -> Trainer:
-            made["trainer"] = build_trainer(*arguments)
+        def keep_trainer(*arguments: Any, **options: Any) -> Trainer:
+            made["trainer"] = build_trainer(*arguments, **options)
             made["trainer"].callbacks.extend(watch)
             return made["trainer"]
 
@@ -90,18 +102,18 @@ def fit(
             ):
                 patched.setattr(fit_room, "build_trainer", keep_trainer)
                 patched.setattr(fit_room, "build_module", keep_module)
-                fit_room.train(
-                    run,
-                    config,
-                    run.world(),
+                rank = JoinedRank(
                     place,
                     Joined(dist.HashStore(), attempt, None),
                     Device("cpu", "cpu", 0),
                     Agreement(1),
-                    scope,
                     train.stop,  # type: ignore[attr-defined]
                     ledger,
                     RankReport(run, 0, "here"),
+                    lambda where: None,
+                )
+                train.outcome = fit_room.train(  # type: ignore[attr-defined]
+                    run, config, run.world(), rank, scope
                 )
         finally:
             torch.use_deterministic_algorithms(False)
@@ -109,4 +121,7 @@ def fit(
                 dist.destroy_process_group()
         return Fitted(run, made["trainer"], made["module"], made["data"])
 
-    return train
+    yield train
+    signal.set_wakeup_fd(-1)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

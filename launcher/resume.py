@@ -1,0 +1,227 @@
+"""Going on with a run: what may change meanwhile, and what would make another run of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from launcher.data_facts import read_data_facts
+from launcher.plan import LaunchPlan, make_plan
+from launcher.render import render
+from launcher.status import status_of
+from launcher.submit import Submission, choose_cluster, require_cluster, submit_prepared
+from ptycho_dist.checkpoint.catalog import newest_whole
+from ptycho_dist.config.faults import ConfigError, Fault
+from ptycho_dist.config.load import (
+    LoadedConfig,
+    config_digest,
+    config_values,
+    decode_run_config,
+    run_config_to_json,
+)
+from ptycho_dist.config.run import RunConfig
+from ptycho_dist.config.yaml_text import parse_yaml
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.files import read_json, write_bytes_atomic, write_json_atomic
+from ptycho_dist.rundir.measured import measured_times
+from ptycho_dist.rundir.planned import require_planned_data
+
+MAY_CHANGE = (
+    "data.train_data_file",  # where the same contents lie now
+    "data.test_data_file",
+    "execution.num_workers",
+    "execution.pin_memory",
+    "execution.persistent_workers",
+    "execution.prefetch_factor",
+    "execution.enable_progress_bar",
+    "execution.enable_checkpointing",
+    "execution.checkpoint_every_n_steps",
+    "execution.checkpoint_every_s",
+    "execution.checkpoint_keep_last",
+    "execution.checkpoint_keep_every_n_epochs",
+    "execution.checkpoint_save_top_k",
+    "execution.logger_backend",
+    "execution.inference_batch_size",
+    "execution.join_timeout_s",
+    "execution.collective_timeout_s",
+    "resources.mem_per_node",
+    "resources.time",
+    "resources.partition",
+    "resources.account",
+    "resources.qos",
+    "resources.constraint",
+    "requeue.",
+    "environment.",
+    "reconstruct",
+)
+"""Fields, and sections with a dot at their end, that leave the weights as they are."""
+MAY_CHANGE_WITH_WORLD = (
+    "resources.nodes",
+    "resources.tasks_per_node",
+    "resources.gpus_per_node",
+    "resources.cpus_per_task",
+    "execution.devices",
+    "execution.num_nodes",
+)
+"""The same, where another world size is allowed: each sample still once, but not the same bits."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a person wants to be different from here on."""
+
+    overrides: Sequence[str] = ()
+    """`section.field=value`, as `--set` takes it."""
+    allow_resize: bool = False
+    moved: bool = False
+    """The run directory was moved here, from another place or site."""
+
+
+def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submission:
+    """Submit an existing run again; the ranks go on from its newest whole checkpoint.
+
+    The plan is made anew from the run's own config, with what was measured meanwhile.
+
+    Raises:
+        UserError: the run has finished or is still alive, something changed that may not, or no
+            checkpoint is whole.
+        ConfigError: the changed config is no sound one.
+    """
+    status = status_of(run)
+    if status.state == "finished":
+        raise UserError(f"{run.run_id} has finished; there is nothing to resume")
+    if not status.over and status.state != "prepared":
+        raise UserError(
+            f"{run.run_id} is {status.state} ({status.cause}); only a run that is over is resumed"
+        )
+    if not run.script.exists():
+        raise UserError(
+            f"{run.run_id} was started by ptycho-train; go on with "
+            f"`ptycho-train --resume --output_dir {run.path}`"
+        )
+    own_place = f"run_dir={shlex.quote(str(run.path))}\n"
+    if own_place not in run.script.read_text("utf-8") and not changes.moved:
+        raise UserError(
+            f"{run.script} names another run directory: this one was copied or moved; move it "
+            "back, or say `resume --moved` when nothing runs there any more"
+        )
+    config = run.config()
+    loaded, changed = _with_overrides(run, config, changes)
+    require_planned_data(run, loaded.config)
+    newest_whole(run)
+    old_plan = read_json(run.plan_json)
+    plan = _plan_anew(run, loaded, old_plan, changes.moved)
+    cluster = cluster or status.cluster or choose_cluster(None)
+    require_cluster(cluster, plan.world.nodes)
+    _write(run, loaded, plan, old_plan, changed, resized=plan.world.ranks != run.world().ranks)
+    return submit_prepared(run, cluster)
+
+
+def _with_overrides(
+    run: RunDirectory, config: RunConfig, changes: Changes
+) -> tuple[LoadedConfig, dict[str, str]]:
+    """The config from here on, and what of it has changed, in words."""
+    record = read_json(run.run_json)
+    data, origins = run_config_to_json(config), dict(record.get("origins", {}))
+    for text in changes.overrides:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--set {text}: section.field=value is expected")
+        _put(data, path.strip(), parse_yaml(value, f"--set {path}"))
+        origins[path.strip()] = "resume --set"
+    new = decode_run_config(data, f"{run.run_id} with --set")
+    if changes.overrides:
+        new = _absolute_files(new)
+    before, after = config_values(config), config_values(new)
+    changed = {
+        path: f"{before.get(path)} → {after.get(path)}"
+        for path in sorted(before.keys() | after.keys())
+        if before.get(path) != after.get(path)
+    }
+    allowed = MAY_CHANGE + (MAY_CHANGE_WITH_WORLD if changes.allow_resize else ())
+    faults = [
+        Fault(path, f"{words}: {_why_not(path)}")
+        for path, words in changed.items()
+        if not any(path == name or (name[-1] == "." and path.startswith(name)) for name in allowed)
+    ]
+    if faults:
+        raise ConfigError(run.run_id, faults)
+    source = str(run.run_json)
+    return LoadedConfig(config=new, text="", source=source, origins=origins), changed
+
+
+def _why_not(path: str) -> str:
+    if path in MAY_CHANGE_WITH_WORLD:
+        return (
+            "another world size or number of threads gives other bits; allow it with "
+            "--allow-resize (each sample is still used once)"
+        )
+    return "it would be another training; submit a new run"
+
+
+def _put(data: dict[str, Any], path: str, value: Any) -> None:
+    *sections, name = path.split(".")
+    place: Any = data
+    for section in sections:
+        place = place.get(section) if isinstance(place, dict) else None
+    if not isinstance(place, dict):
+        raise UserError(f"--set {path}: no such section")
+    place[name] = value
+
+
+def _absolute_files(config: RunConfig) -> RunConfig:
+    """Paths that a person gives are seen from where that person is."""
+    data = run_config_to_json(config)
+    for field in ("train_data_file", "test_data_file"):
+        if data["data"][field] is not None:
+            data["data"][field] = os.path.abspath(data["data"][field])  # noqa: PTH100
+    return decode_run_config(data, "resume --set")
+
+
+def _plan_anew(
+    run: RunDirectory, loaded: LoadedConfig, old_plan: dict[str, Any], moved: bool
+) -> LaunchPlan:
+    data = loaded.config.data
+    train = read_data_facts(data.train_data_file)
+    test = None if data.test_data_file is None else read_data_facts(data.test_data_file)
+    plan = make_plan(loaded, train, test, measured=measured_times(run))
+    python = plan.python
+    if not moved and loaded.config.environment.venv is None and "python" in old_plan:
+        python = Path(old_plan["python"])
+    return replace(plan, python=python, rehearsal=old_plan.get("rehearsal"))
+
+
+def _write(
+    run: RunDirectory,
+    loaded: LoadedConfig,
+    plan: LaunchPlan,
+    old_plan: dict[str, Any],
+    changed: dict[str, str],
+    *,
+    resized: bool,
+) -> None:
+    """Each file as a whole. A kill in between leaves an older plan with a newer config, which the
+    next resume makes good, and which ranks refuse where it matters (their world differs)."""
+    record = read_json(run.run_json)
+    if changed:
+        revisions = [*record.get("revisions", []), {"at": time.time(), "changes": changed}]
+        record |= {
+            "config": run_config_to_json(loaded.config),
+            "config_sha256": config_digest(loaded.config),
+            "origins": dict(loaded.origins),
+            "revisions": revisions,
+        }
+        write_json_atomic(run.run_json, record)
+    kept: dict[str, Any] = {name: old_plan[name] for name in ("format", "data") if name in old_plan}
+    resized = resized or bool(old_plan.get("resized"))
+    new_plan = {**kept, **plan.to_json(), **({"resized": True} if resized else {})}
+    if json.loads(json.dumps(new_plan)) != old_plan:
+        write_json_atomic(run.plan_json, new_plan)
+    write_bytes_atomic(run.script, render(plan, run.path).encode())

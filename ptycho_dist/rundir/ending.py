@@ -1,0 +1,164 @@
+"""How an attempt ended and why: read from what its ranks have said, and from what killed it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ptycho_dist.errors import EXIT_STOPPED, EXIT_USER_MISTAKE
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import LAUNCHER, rank_writer, read_ledger
+
+Outcome = Literal["finished", "stopped", "cut_short", "failed"]
+Cause = Literal["finished", "cancelled", "mistake", "timeout", "preempt", "node_fail", "crash"]
+EARLY_SIGNAL_S = 90
+"""SLURM may send its signal up to 60 s before its time; the ranks then stop within a few steps."""
+
+_KILLED_BY_STOP = frozenset({128 + signal.SIGTERM, 128 + signal.SIGUSR2})
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The end of one attempt."""
+
+    outcome: Outcome
+    """finished; stopped: all ranks with a checkpoint of one step; cut_short: they had to leave
+    before it; failed."""
+    cause: Cause
+    reason: str
+    """In one line."""
+    step: int
+    """How far the ranks are known to have come."""
+    committed_step: int
+    """Of the newest checkpoint that the attempt has committed or began from; 0: none."""
+    node: str | None
+    """Where the first rank failed, as far as one can tell."""
+
+
+def ending_of(
+    run: RunDirectory,
+    record: dict[str, Any],
+    exit_code: int | None,
+    *,
+    now: float,
+    lost_nodes: Sequence[str] = (),
+    on_request: bool = False,
+) -> Ending:
+    """Judge an attempt that is over.
+
+    Args:
+        run: its directory.
+        record: of the attempt, as `read_attempts` gives it.
+        exit_code: of srun or of the local cluster; None: its script was killed before it could
+            record the end.
+        now: seconds since the epoch.
+        lost_nodes: those of its nodes that the scheduler says are down.
+        on_request: a person has ended it.
+    """
+    said = _Said(read_ledger(run, record["number"]), run.world().ranks)
+    if run.result_json.exists():  # rank 0 writes it when the last epoch is committed
+        return said.ending("finished", "finished", "all epochs are done")
+    outcome: Outcome = "failed"
+    if said.count("stopped") == said.ranks and exit_code != 0:
+        outcome = "stopped"
+    elif said.count("left"):
+        outcome = "cut_short"
+    if on_request or _cancelled(run, record):
+        return said.ending(outcome, "cancelled", "ended on request")
+    if exit_code == EXIT_USER_MISTAKE:
+        return said.ending(outcome, "mistake", said.first_failure()[0] or "exit code 2")
+    ends_at = record.get("ends_at")
+    agreed = said.count("stopped") > 0 and exit_code == EXIT_STOPPED
+    if outcome != "failed" or agreed or said.killed_by_a_stop_signal(exit_code):
+        lead_s = record.get("signal_lead_s") or 0
+        at_walltime = "walltime" in said.requests or (
+            ends_at is not None and said.last_time >= ends_at - lead_s - EARLY_SIGNAL_S
+        )
+        asked = ", ".join(sorted(said.requests)) or "a signal"
+        return said.ending(
+            outcome, "timeout" if at_walltime else "preempt", f"asked to stop by {asked}"
+        )
+    reason, node = said.first_failure()
+    if ends_at is not None and now >= ends_at - 5:
+        return said.ending(outcome, "timeout", "killed at the walltime")
+    if lost_nodes:
+        names = ", ".join(lost_nodes)
+        return said.ending(outcome, "node_fail", f"node lost: {names}", lost_nodes[0])
+    if exit_code is None:
+        return said.ending(outcome, "preempt", "the scheduler took the job without its script")
+    if said.silent is not None:
+        return said.ending(outcome, "node_fail", reason, said.silent)
+    return said.ending(outcome, "crash", reason or f"exit code {exit_code}", node)
+
+
+class _Said:
+    """What the ledger of one attempt holds that tells of its end."""
+
+    def __init__(self, events: list[dict[str, Any]], ranks: int) -> None:
+        self.ranks = ranks
+        self._events = events
+        self.requests = {
+            str(event.get("signal") or event.get("why"))
+            for event in self._of("stop_requested", "left")
+        }
+        self.last_time = max((float(event["time"]) for event in events), default=0.0)
+        stalled = self._of("stalled")
+        silent = [node for event in stalled for node in event.get("silent_nodes", [])]
+        self.silent: str | None = str(silent[0]) if silent else None
+
+    def count(self, kind: str) -> int:
+        """How many ranks have said it."""
+        return len({event["writer"] for event in self._of(kind)})
+
+    def killed_by_a_stop_signal(self, exit_code: int | None) -> bool:
+        """A rank that had no handlers yet: nothing was begun, and nothing is lost."""
+        return exit_code in _KILLED_BY_STOP and not self._of("failed", "stalled")
+
+    def first_failure(self) -> tuple[str, str | None]:
+        """The reason of the rank that failed first, and its node; a rank that was killed says
+        nothing, and those that lose it fail within milliseconds."""
+        nodes = {event["writer"]: str(event.get("node")) for event in self._of("joined")}
+        stalled = self._of("stalled")
+        if stalled:
+            return str(stalled[0].get("reason")), self.silent
+        failed = self._of("failed")
+        spoke = {event["writer"] for event in self._of("failed", "stopped", "left")}
+        mute = [rank for rank in range(self.ranks) if rank_writer(rank) not in spoke]
+        joined_mute = [rank for rank in mute if rank_writer(rank) in nodes]
+        if failed and joined_mute:
+            node = nodes[rank_writer(joined_mute[0])]
+            return f"rank {joined_mute[0]} on {node} died without a word", node
+        if failed:
+            return str(failed[0].get("reason")), nodes.get(failed[0]["writer"])
+        return "", None
+
+    def ending(
+        self, outcome: Outcome, cause: Cause, reason: str, node: str | None = None
+    ) -> Ending:
+        steps = [_step(event) for event in self._events]
+        committed = [_step(e) for e in self._of("checkpoint_committed", "resumed_from", "stopped")]
+        return Ending(
+            outcome, cause, reason[:500], max(steps, default=0), max(committed, default=0), node
+        )
+
+    def _of(self, *kinds: str) -> list[dict[str, Any]]:
+        return [event for event in self._events if event["event"] in kinds]
+
+
+def _step(event: dict[str, Any]) -> int:
+    step = event.get("step", 0)
+    return step if isinstance(step, int) else 0
+
+
+def _cancelled(run: RunDirectory, record: dict[str, Any]) -> bool:
+    return cancel_requested(run, record["job_id"])
+
+
+def cancel_requested(run: RunDirectory, job_id: str) -> bool:
+    """Whether `ptycho-launch cancel` was asked to end this job."""
+    return any(
+        event["event"] == "cancel_requested" and event.get("job_id") == job_id
+        for event in read_ledger(run, writer=LAUNCHER)
+    )

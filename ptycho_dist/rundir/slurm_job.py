@@ -1,0 +1,133 @@
+"""What a batch script asks of SLURM about its own job, and tells it; bounded, and never fatal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+
+TIMEOUT_S = 20
+LEAVING_S = 10
+"""How long a job may take to leave its nodes."""
+_LOST = ("DOWN", "NOT_RESPONDING", "FAIL", "POWERED_DOWN")
+
+
+def slurm_nodes() -> list[str]:
+    """The nodes of SLURM's job, in the order of ranks; none outside of one."""
+    if "SLURM_JOB_NODELIST" not in os.environ:
+        return []
+    from submitit.slurm.slurm import SlurmJobEnvironment
+
+    return list(SlurmJobEnvironment().hostnames)
+
+
+def rendezvous_host() -> str:
+    """The address of this node that the other nodes of the job can resolve.
+
+    SLURM knows where it reaches a node (NodeAddr), even where its name is in no DNS; asked
+    for on the batch host, which is the node of rank 0. Without scontrol (containers) the
+    aliases SLURM hands down, then the node's name, then the host's.
+    """
+    node = os.environ.get("SLURMD_NODENAME", "")
+    if not node:
+        return "127.0.0.1"
+    address = _words(_scontrol("show", "node", node)).get("NodeAddr")
+    if address:
+        return address
+    for alias in os.environ.get("SLURM_NODE_ALIASES", "").split(","):
+        name, _, address = alias.partition(":")
+        if name == node and address:
+            return address.partition(":")[0]
+    return node if _resolves(node) else socket.gethostname()
+
+
+def job_ends_at(job_id: str) -> float | None:
+    """When SLURM will end the job, in seconds since the epoch; None: nobody says."""
+    told = os.environ.get("SLURM_JOB_END_TIME", "")  # newer SLURM hands it down
+    if told.isdecimal():
+        return float(told)
+    text = _words(_scontrol("show", "job", job_id)).get("EndTime", "")
+    try:
+        return time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        return None
+
+
+def job_was_cancelled(job_id: str) -> bool:
+    """Whether SLURM says so: `scancel` by its owner or an operator, without our `cancel`."""
+    return _words(_scontrol("show", "job", job_id)).get("JobState") == "CANCELLED"
+
+
+def lost_nodes(nodes: Sequence[str]) -> list[str]:
+    """Those that SLURM says are down or do not respond."""
+    lost = []
+    for node in nodes:
+        state = _words(_scontrol("show", "node", node)).get("State", "")
+        if any(sign in state.split("+") for sign in _LOST) or "*" in state:
+            lost.append(node)
+    return lost
+
+
+def requeue(job_id: str, delay_s: int, exclude: Sequence[str]) -> str | None:
+    """Put the job back into the queue; None, or why SLURM does not.
+
+    SLURM itself would hold it for two minutes: its start is set, and nodes are excluded, while it
+    is leaving, which SLURM allows; a start that has passed when it has left is forgotten. From here
+    on SLURM ends this script. A job that somebody else has put back is left so.
+    """
+    refused = _tell("requeue", job_id)
+    if refused is not None and "pending" not in refused:
+        return refused
+    start = [f"StartTime=now+{max(delay_s, LEAVING_S)}"]
+    excluded = [f"ExcNodeList={','.join(exclude)}"] if exclude else []
+    if excluded and _tell("update", f"JobId={job_id}", *start, *excluded) is None:
+        return None
+    _tell("update", f"JobId={job_id}", *start)  # fewer nodes may be too few
+    return None
+
+
+def _tell(*arguments: str) -> str | None:
+    if shutil.which("scontrol") is None:
+        return "scontrol is not on PATH"
+    try:
+        done = subprocess.run(
+            ["scontrol", *arguments], capture_output=True, text=True, timeout=TIMEOUT_S
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"scontrol {arguments[0]}: {error}"
+    if done.returncode != 0:
+        return f"scontrol {arguments[0]}: {' '.join((done.stderr or done.stdout).split())}"
+    return None
+
+
+def _scontrol(*arguments: str) -> str:
+    """What scontrol prints on one line; empty where it is not there or does not answer."""
+    if shutil.which("scontrol") is None:
+        return ""
+    try:
+        return subprocess.run(
+            ["scontrol", "--oneliner", *arguments],
+            capture_output=True, text=True, timeout=TIMEOUT_S, check=True,
+        ).stdout  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _words(line: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in line.split():
+        name, equals, value = word.partition("=")
+        if equals and value not in ("", "(null)", "Unknown", "N/A"):
+            found.setdefault(name, value)
+    return found
+
+
+def _resolves(name: str) -> bool:
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,41 @@
+"""A rank that has joined: its place, and by what it speaks to the others and to people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ptycho_dist.rundir import LedgerWriter
+from ptycho_dist.runtime.accelerator import Device
+from ptycho_dist.runtime.agreement import Agreement
+from ptycho_dist.runtime.environment import RankEnvironment
+from ptycho_dist.runtime.rendezvous import Joined
+from ptycho_dist.runtime.report import RankReport
+from ptycho_dist.runtime.stop import StopRequest
+
+
+@dataclass(frozen=True)
+class JoinedRank:
+    """What a training needs of the rank that it runs on."""
+
+    environment: RankEnvironment
+    joined: Joined
+    device: Device
+    agreement: Agreement
+    stop: StopRequest
+    ledger: LedgerWriter
+    report: RankReport
+    moved: Callable[[str], None]
+    """Says where the main thread is; to be called by all ranks in the same order."""
+
+    @property
+    def rank(self) -> int:
+        """Of the world."""
+        return self.environment.rank
+
+    def say_stopped(self, step: int) -> None:
+        """Note that this rank has stopped, and whether it was the one that was asked."""
+        if self.stop.requested:
+            self.ledger.append("stop_requested", signal=self.stop.reason)
+        self.ledger.append("stopped", step=step)
+        self.report.say("stopped", step=step)

@@ -1,0 +1,31 @@
+"""One layout of DDP's gradient buckets from the first step on, in every attempt.
+
+DDP lays its buckets out anew after the first backward pass that it sees, and the place of a
+gradient in a bucket decides in which order the ranks' parts are added: with three ranks and more
+the first step of a resumed attempt would round otherwise than that step of an uninterrupted run.
+"""
+
+from __future__ import annotations
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
+
+from ptycho_dist.training.datamodule import PtychoData
+from ptycho_dist.training.module import LossSums, PtychoModule
+
+
+def settle_buckets(trainer: Trainer, module: PtychoModule, data: PtychoData) -> None:
+    """Go forward and backward once, on one sample, before anything counts; all ranks together.
+
+    Weights, buffers and sums are as before; random generators are not.
+    """
+    if not isinstance(trainer.strategy, DDPStrategy):
+        return
+    buffers = {name: tensor.clone() for name, tensor in module.named_buffers()}
+    batch = trainer.strategy.batch_to_device(data.train.collate(data.train.__getitems__([0])))
+    loss = trainer.strategy.training_step(batch, 0)
+    loss.backward()  # type: ignore[union-attr]
+    module.zero_grad(set_to_none=True)
+    module.train_sums = LossSums()
+    for name, tensor in module.named_buffers():
+        tensor.copy_(buffers[name])

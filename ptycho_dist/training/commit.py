@@ -1,0 +1,177 @@
+"""When a checkpoint is due, and how all ranks commit it together, whatever the disk says."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from lightning.pytorch import Trainer
+
+from ptycho_dist.checkpoint.catalog import checkpoint_name
+from ptycho_dist.checkpoint.io import CheckpointNotWritten
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.lead import Measured, needed_lead
+from ptycho_dist.data.loader import Position
+from ptycho_dist.errors import RunError
+from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.consumed import ConsumedRanges
+from ptycho_dist.runtime.joined_rank import JoinedRank
+
+log = logging.getLogger(__name__)
+
+TRIES = 3
+"""Checkpoints in a row that may fail before the run ends; one at a stop, or the last, may not."""
+
+
+class Committer:
+    """Keeps what was used since the last commit, and commits it with a checkpoint."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        rank: JoinedRank,
+        execution: PyTorchExecutionConfig,
+        require_same_globals: Callable[[str], None],
+    ) -> None:
+        self._run = run
+        self._rank = rank
+        self._execution = execution
+        self.require_same_globals = require_same_globals
+        """Compares the legacy globals of all ranks; takes what comes next, in words."""
+        self._consumed: dict[int, ConsumedRanges] = {}  # by epoch, since the last commit
+        self._failures = 0
+        self._committed_at = time.monotonic()
+        self._committed_step = 0
+        self._step_began: float | None = None
+        self._longest = Measured(0.0, 0.0)
+
+    def start(self, step: int) -> None:
+        """Training begins at this optimizer step."""
+        self._committed_step = step
+        self._committed_at = time.monotonic()
+
+    def used(self, epoch: int, start: int, stop: int) -> None:
+        """This rank has used these positions in the order of the epoch."""
+        ranges = self._consumed.setdefault(epoch, ConsumedRanges())
+        if stop > start:
+            ranges.add(start, stop)
+
+    # --- time ----------------------------------------------------------------------------------
+
+    def step_done(self) -> None:
+        """An optimizer step is done."""
+        now = time.monotonic()
+        if self._step_began is not None:
+            longest = max(self._longest.step_s, now - self._step_began)
+            self._longest = Measured(longest, self._longest.checkpoint_s)
+        self._step_began = now
+
+    def pause(self) -> None:
+        """What follows is no step: validation, a checkpoint, the first step of an epoch."""
+        self._step_began = None
+
+    @property
+    def needed_lead_s(self) -> float:
+        """What a stop would take now, as measured in this attempt."""
+        return needed_lead(self._longest)
+
+    @property
+    def due_by_time(self) -> bool:
+        """Whether this rank's clock says that a checkpoint is due; all must agree on it."""
+        every_s = self._execution.checkpoint_every_s
+        return every_s is not None and time.monotonic() - self._committed_at >= every_s
+
+    def due_by_steps(self, step: int) -> bool:
+        """The same on all ranks."""
+        every = self._execution.checkpoint_every_n_steps
+        return every is not None and step - self._committed_step >= every
+
+    # --- the commit ----------------------------------------------------------------------------
+
+    def commit(self, trainer: Trainer, position: Position, *, essential: bool) -> bool:
+        """All ranks save together; each first notes which samples the checkpoint stands for.
+
+        Args:
+            trainer: at an optimizer-step boundary.
+            position: that the checkpoint stands for.
+            essential: the run cannot go on without it (a stop, the end).
+
+        Returns:
+            Whether it is committed; if not, the run goes on, and the next one is due as usual.
+
+        Raises:
+            RunError: on all ranks, where it could not be written and is essential, or is the third
+                in a row.
+            SupersededAttempt: on rank 0.
+        """
+        began = time.monotonic()
+        step = trainer.global_step
+        self.require_same_globals(f"before the checkpoint of step {step}")
+        problem = self._note_consumed(step, position) or self._save(trainer, step)
+        if not problem and self._rank.rank == 0:
+            problem = self._note_committed(step, position, time.monotonic() - began)
+        problems = [text for text in self._rank.agreement.texts(problem) if text]
+        self._committed_at = time.monotonic()
+        self.pause()
+        if problems:
+            self._tolerate(step, problems[0], essential)
+            return False
+        self._failures = 0
+        self._consumed = {}
+        self._committed_step = step
+        seconds = time.monotonic() - began
+        self._longest = Measured(self._longest.step_s, max(self._longest.checkpoint_s, seconds))
+        return True
+
+    def _note_consumed(self, step: int, position: Position) -> str:
+        """All ranks do this before rank 0 writes; returns what went wrong on any, or nothing."""
+        nothing = {position.epoch: ConsumedRanges()}
+        problem = ""
+        try:
+            for epoch, ranges in (self._consumed or nothing).items():
+                self._rank.ledger.append(
+                    "consumed", step=step, epoch=epoch, ranges=ranges.to_json()
+                )
+        except OSError as error:
+            problem = f"rank {self._rank.rank} cannot write its ledger: {error.strerror}"
+        (bad,) = self._rank.agreement.vote(bool(problem)).result()
+        return problem or ("another rank cannot write its ledger" if bad else "")
+
+    def _note_committed(self, step: int, position: Position, seconds: float) -> str:
+        """What the verifier goes by: where it cannot be said, the commit does not count, and the
+        next one stands for its samples, too."""
+        try:
+            self._rank.ledger.append(
+                "checkpoint_committed",
+                step=step,
+                epoch=position.epoch,
+                sample=position.sample,
+                seconds=round(seconds, 3),
+                step_s=round(self._longest.step_s, 4),
+            )
+        except OSError as error:
+            return f"rank 0 cannot write its ledger: {error.strerror}"
+        return ""
+
+    def _save(self, trainer: Trainer, step: int) -> str:
+        self._rank.moved("writing a checkpoint")
+        try:
+            trainer.save_checkpoint(self._run.checkpoints / checkpoint_name(step))
+        except CheckpointNotWritten as error:  # on rank 0; the others are at the barrier already
+            trainer.strategy.barrier()
+            return str(error)
+        finally:
+            self._rank.moved("after a checkpoint")
+        return ""
+
+    def _tolerate(self, step: int, problem: str, essential: bool) -> None:
+        self._failures += 1
+        if self._rank.rank == 0:
+            with suppress(OSError):
+                self._rank.ledger.append("checkpoint_failed", step=step, reason=problem)
+        if essential or self._failures >= TRIES:
+            count = f"{self._failures} in a row" if self._failures > 1 else "a stop or the end"
+            raise RunError(f"the checkpoint of step {step} is not written ({count}): {problem}")
+        log.warning("the checkpoint of step %d is not written, the run goes on: %s", step, problem)

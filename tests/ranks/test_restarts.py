@@ -1,0 +1,171 @@
+"""A local run that is interrupted goes on by itself, and ends as if nothing had happened."""
+
+import hashlib
+import json
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from launcher.status import status_of
+from ptycho_dist.checkpoint.catalog import newest_whole
+from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats, read_ledger
+from ptycho_dist.rundir.processes import start_time
+from ptycho_dist.rundir.verify import verify
+
+TEXT = """
+model: {n_filters_scale: 0.125}
+training: {nepochs: 40, batch_size: 4}
+execution: {collective_timeout_s: 5}
+requeue: {on: [preempt, timeout, node_fail, crash], backoff_s: 0, signal_lead_s: 10}
+reconstruct: false
+resources: {tasks_per_node: 2}
+"""
+PATIENCE_S = 90
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"no {what} within {PATIENCE_S} s"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def submit(make_config, launch, tmp_path, request):
+    def start(text=TEXT, *extra):
+        root = tmp_path / f"runs-{len(list(tmp_path.iterdir()))}"
+        done = launch(
+            "submit", make_config(text), "--cluster", "local", "--runs-dir", root, "--json", *extra
+        )
+        assert done.returncode == 0, done.stderr
+        run = RunDirectory(root / json.loads(done.stdout)["run_id"])
+        request.addfinalizer(lambda: launch("cancel", run.path))
+        return run
+
+    return start
+
+
+def at_step(run, attempt, step):
+    """Whether the attempt has come to the step, and which processes its ranks are."""
+    beats = read_heartbeats(run)
+    ready = len(beats) == 2 and all(beat.attempt == attempt for beat in beats.values())
+    if not ready or beats[0].progress.get("step", -1) < step:
+        return None
+    return {rank: beat.pid for rank, beat in beats.items()}
+
+
+def over(run):
+    status = status_of(run)
+    return status if status.over else None
+
+
+def weights(run):
+    checkpoint, _ = newest_whole(run)
+    state = torch.load(checkpoint.state, weights_only=True)["state_dict"]
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def endings(run):
+    return [record["ending"]["cause"] for record in read_attempts(run)]
+
+
+@pytest.mark.effect("requeue.on", "requeue.backoff_s")
+def test_a_signal_a_kill_and_a_rank_that_stands_still(submit, launch):
+    """RS-010, RS-012, RS-030, RS-040, guarantees G2, G4 and G10: with the uninterrupted weights."""
+    quiet = submit()
+    run = submit()
+
+    def signal_one(pids):
+        os.kill(pids[1], signal.SIGUSR2)
+
+    def kill_one(pids):
+        os.kill(pids[1], signal.SIGKILL)
+
+    def freeze_one(pids):
+        os.kill(pids[1], signal.SIGSTOP)
+
+    for attempt, strike in enumerate((signal_one, kill_one, freeze_one), start=1):
+        before = max(
+            (e["step"] for e in read_ledger(run) if e["event"] == "resumed_from"), default=0
+        )
+        strike(wait_for(lambda n=attempt, s=before: at_step(run, n, s + 8), f"step of {attempt}"))
+        wait_for(
+            lambda n=attempt: read_attempts(run)[n - 1]["ended_at"], f"end of attempt {attempt}"
+        )
+    for each in (quiet, run):
+        assert wait_for(lambda r=each: over(r), "end").state == "finished"
+    assert endings(run) == ["preempt", "crash", "node_fail", "finished"]
+    first, second, third, _ = read_attempts(run)
+    assert first["outcome"] == "stopped"
+    assert "rank 1" in second["ending"]["reason"]
+    assert "without a word" in second["ending"]["reason"]
+    assert "rank 1" in third["ending"]["reason"]
+    assert "no sign of life" in third["ending"]["reason"]
+    assert weights(run) == weights(quiet)
+    proof = verify(run)
+    assert proof.proven, proof.faults
+    assert proof.whole_epochs == 40
+    done = launch("verify", run.path)
+    assert done.returncode == 0
+    assert "proven: 40 epochs of 37 samples, each used once" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.effect("requeue.max_restarts")
+def test_the_walltime_is_no_end_and_restarts_are_counted(submit):
+    """RS-020, RS-030, RS-033: stopped before it, begun again by itself, as often as allowed."""
+    text = TEXT.replace("nepochs: 40", "nepochs: 100000").replace("collective_timeout_s: 5", "")
+    run = submit(text, "--set", "resources.time=0:25", "--set", "requeue.max_restarts=1")
+    status = wait_for(lambda: over(run), "end")
+    assert status.state == "stopped"
+    assert "requeue.max_restarts: 1 restarts are used up" in status.cause
+    first, second = read_attempts(run)
+    assert (first["cause"], second["cause"]) == ("submit", "requeue")
+    for record in (first, second):
+        assert (record["outcome"], record["ending"]["cause"]) == ("stopped", "timeout")
+        assert record["ended_at"] < record["ends_at"]
+    assert 0 < first["ending"]["committed_step"] < second["ending"]["committed_step"]
+
+
+def test_a_crash_loop_ends(submit):
+    """RS-034: the same error at the same step, twice in a row."""
+    run = submit(TEXT, "--set", "execution.learning_rate=1e30")
+    status = wait_for(lambda: over(run), "end")
+    assert status.state == "failed"
+    assert "no longer finite" in status.cause
+    assert endings(run) == ["crash", "crash"]
+    assert "a crash loop: twice in a row at step" in read_attempts(run)[-1]["next"]["why"]
+
+
+def test_a_second_signal_leaves_with_the_last_good_checkpoint(submit):
+    """RS-013: also while the main thread waits in a collective for a rank that is gone."""
+    text = TEXT.replace("collective_timeout_s: 5", "collective_timeout_s: 60")
+    run = submit(text, "--set", "requeue.on=[]", "--set", "requeue.signal_lead_s=600")
+    pids = wait_for(lambda: at_step(run, 1, 12), "step")
+    os.kill(pids[1], signal.SIGSTOP)
+    os.kill(pids[0], signal.SIGUSR2)
+
+    def left_when_signalled_again():
+        if start_time(pids[0]) is not None:
+            os.kill(pids[0], signal.SIGUSR2)
+        return [event for event in read_ledger(run) if event["event"] == "left"]
+
+    wait_for(left_when_signalled_again, "leaving")
+    os.kill(pids[1], signal.SIGKILL)
+    wait_for(lambda: read_attempts(run)[0]["ended_at"], "end")
+    (record,) = read_attempts(run)
+    assert record["outcome"] == "cut_short"
+    assert record["exit_code"] == 75
+    (left,) = (event for event in read_ledger(run) if event["event"] == "left")
+    assert left["why"] == "second signal"
+    checkpoint, reasons = newest_whole(run)
+    assert checkpoint.step >= 5
+    assert not reasons
+    status = over(run)
+    assert "had to leave before they could write a checkpoint" in status.cause

@@ -1,0 +1,188 @@
+"""Runs on a real SLURM that put themselves back into the queue, whatever befell them."""
+
+import hashlib
+import json
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from launcher.status import status_of
+from ptycho_dist.checkpoint.catalog import newest_whole
+from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats, read_ledger
+from ptycho_dist.rundir.processes import start_time
+from ptycho_dist.rundir.verify import verify
+
+pytestmark = pytest.mark.slurm
+
+TEXT = """
+model: {n_filters_scale: 0.125}
+training: {nepochs: 60, batch_size: 4}
+requeue: {on: [preempt, timeout, node_fail, crash], backoff_s: 0}
+reconstruct: false
+resources: {nodes: 2, tasks_per_node: 2}
+"""
+PATIENCE_S = 150
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"no {what} within {PATIENCE_S} s"
+        time.sleep(0.1)
+    return found
+
+
+@pytest.fixture
+def submit(cluster, make_config, launch, tmp_path, request):
+    def start(name, *extra):
+        root = tmp_path / f"runs-{name}"
+        done = launch(
+            "submit", make_config(TEXT), "--cluster", "slurm", "--runs-dir", root, "--json", *extra,
+            env=cluster.env,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        submission = json.loads(done.stdout)
+        run = RunDirectory(root / submission["run_id"])
+        request.addfinalizer(lambda: cluster.run(["scancel", submission["job_id"]], check=False))
+        return run, submission["job_id"]
+
+    return start
+
+
+@pytest.fixture(autouse=True)
+def this_slurm(request, monkeypatch):
+    """`status_of` in this process asks the cluster of the test."""
+    own = "own_cluster" in request.fixturenames
+    cluster = request.getfixturevalue("own_cluster" if own else "cluster")
+    for name, value in cluster.env.items():
+        monkeypatch.setenv(name, value)
+
+
+def training(run, attempt, ranks, step):
+    """Process and node of each rank, once rank 0 is past that step."""
+    beats = read_heartbeats(run)
+    ready = len(beats) == ranks and all(beat.attempt == attempt for beat in beats.values())
+    if not ready or beats[0].progress.get("step", -1) < step:
+        return None
+    return {rank: (beat.pid, beat.node) for rank, beat in beats.items()}
+
+
+def over(run):
+    status = status_of(run)
+    return status if status.over else None
+
+
+def resumed_step(run):
+    return max((e["step"] for e in read_ledger(run) if e["event"] == "resumed_from"), default=0)
+
+
+def weights(run):
+    checkpoint, _ = newest_whole(run)
+    state = torch.load(checkpoint.state, weights_only=True)["state_dict"]
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def slurmd_of(cluster, node):
+    """The process number of a node's daemon."""
+    state = json.loads((cluster.dir / "state.json").read_text())
+    return state["daemons"][f"slurmd-{node}"][0]
+
+
+def release(cluster, job):
+    """SLURM holds a job for two minutes when the requeue was not ours."""
+
+    def released():
+        done = cluster.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=False)
+        return done.returncode == 0
+
+    wait_for(released, "job in the queue")
+
+
+def test_three_blows_and_the_weights_of_the_uninterrupted_run(cluster, submit, capsys):
+    """RS-010, RS-030 to RS-036, guarantees G2, G4 and G10."""
+    quiet, _ = submit("quiet")
+    assert wait_for(lambda: over(quiet), "end").state == "finished"
+    run, job = submit("struck")
+
+    def scancel_usr2(ranks):
+        cluster.run(["scancel", "--signal=USR2", job])
+
+    def scontrol_requeue(ranks):
+        cluster.run(["scontrol", "requeue", job])
+        release(cluster, job)
+
+    def kill_a_rank(ranks):
+        os.kill(ranks[3][0], signal.SIGKILL)
+
+    for attempt, strike in enumerate((scancel_usr2, scontrol_requeue, kill_a_rank), start=1):
+        ranks = wait_for(
+            lambda n=attempt: training(run, n, 4, resumed_step(run) + 3), f"steps of {attempt}"
+        )
+        struck = time.monotonic()
+        strike(ranks)
+        wait_for(lambda n=attempt: len(read_attempts(run)) > n, f"attempt {attempt + 1}")
+        seconds = time.monotonic() - struck
+        with capsys.disabled():
+            print(f"\n{strike.__name__}: the next attempt after {seconds:.1f} s", end="")
+    assert wait_for(lambda: over(run), "end").state == "finished"
+    endings = [record["ending"]["cause"] for record in read_attempts(run)]
+    assert endings == ["preempt", "preempt", "crash", "finished"]
+    assert {record["job_id"] for record in read_attempts(run)} == {job}
+    assert weights(run) == weights(quiet)
+    proof = verify(run)
+    assert proof.proven, proof.faults
+    assert proof.whole_epochs == 60
+
+
+def test_the_walltime_is_reached(cluster, submit):
+    """RS-020, RS-030: SLURM's signal, or the ranks' own clock, whichever comes first."""
+    run, job = submit(
+        "walltime", "--set", "resources.time=2:00", "--set", "requeue.signal_lead_s=20",
+        "--set", "requeue.max_restarts=1", "--set", "training.nepochs=100000",
+    )  # fmt: skip
+    wait_for(lambda: len(read_attempts(run)) == 2, "second attempt")
+    first, _ = read_attempts(run)
+    assert (first["outcome"], first["ending"]["cause"]) == ("stopped", "timeout")
+    assert first["ending"]["committed_step"] > 0
+    cluster.run(["scancel", job])
+    status = wait_for(lambda: over(run), "end")
+    assert status.state in {"cancelled", "stopped"}
+    assert len(read_attempts(run)) == 2  # scancel is no preemption: nothing starts again
+
+
+def test_a_node_is_lost_and_its_rank_lives_on(own_cluster, make_config, launch, tmp_path):
+    """RD-041, RS-036: the survivor is fenced off, its node excluded, the weights the same."""
+    alone = "resources: {nodes: 1, tasks_per_node: 1}"
+    text = TEXT.replace("resources: {nodes: 2, tasks_per_node: 2}", alone)
+    text = text.replace("nepochs: 60", "nepochs: 150")
+    submit = ("submit", make_config(text), "--json", "--runs-dir")
+    done = launch(*submit, tmp_path / "struck", "--cluster", "slurm", env=own_cluster.env)
+    assert done.returncode == 0, done.stderr
+    submission = json.loads(done.stdout)
+    run, job = RunDirectory(tmp_path / "struck" / submission["run_id"]), submission["job_id"]
+    survivor, node = wait_for(lambda: training(run, 1, 1, 20), "steps")[0]
+    os.kill(slurmd_of(own_cluster, node), signal.SIGKILL)
+    down = ["scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=its slurmd is dead"]
+    own_cluster.run(down)
+    release(own_cluster, job)
+    wait_for(lambda: len(read_attempts(run)) == 2, "second attempt")
+    first, second = read_attempts(run)
+    assert first["ending"]["cause"] == "node_fail"
+    assert first["ending"]["reason"] == f"node lost: {node}"
+    assert first["next"]["exclude"] == [node]
+    assert second["nodes"] != [node]
+    wait_for(lambda: start_time(survivor) is None, "end of the survivor")
+    log = run.rank_log(1, 0).read_text()
+    assert "a later attempt has begun" in log
+    assert wait_for(lambda: over(run), "end").state == "finished"
+    done = launch(*submit, tmp_path / "quiet", "--cluster", "local", "--wait")
+    assert done.returncode == 0, done.stderr
+    quiet = RunDirectory(tmp_path / "quiet" / json.loads(done.stdout)["run_id"])
+    assert weights(run) == weights(quiet)
+    assert verify(run).proven

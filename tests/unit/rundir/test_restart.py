@@ -1,0 +1,104 @@
+"""Whether a run starts again by itself (RS-030 to RS-036)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptycho_dist.config.resources import RequeueConfig
+from ptycho_dist.rundir.restart import LONGEST_BACKOFF_S, bad_nodes, decide
+
+ALL = ("preempt", "timeout", "node_fail", "crash")
+EVER = RequeueConfig(on=ALL, max_restarts=100, backoff_s=30)
+
+
+def attempt(cause, *, began="requeue", step=10, committed=None, reason="it broke", node=None):
+    """What attempts/NNN.json holds of one that has ended so."""
+    committed = step if committed is None else committed
+    ending = {"cause": cause, "step": step, "committed_step": committed, "reason": reason}
+    return {"cause": began, "ending": {**ending, "node": node}}
+
+
+def history(*attempts):
+    return [{**attempts[0], "cause": "submit"}, *attempts[1:]]
+
+
+@pytest.mark.parametrize("cause", ALL)
+def test_a_cause_that_is_named_starts_again_and_another_does_not(cause):
+    policy = RequeueConfig(on=(cause,))
+    for other in ALL:
+        decision = decide(policy, history(attempt(other)))
+        assert decision.restart == (other == cause)
+        if other != cause:
+            assert decision.why == f"requeue.on does not name {other}"
+
+
+@pytest.mark.parametrize("cause", ["finished", "cancelled", "mistake"])
+def test_what_a_person_has_ended_or_must_mend_is_left_alone(cause):
+    """RS-032"""
+    assert not decide(EVER, history(attempt(cause))).restart
+
+
+@given(restarts=st.integers(0, 8), most=st.integers(0, 8), earlier=st.integers(0, 3))
+def test_restarts_are_counted_since_a_person(restarts, most, earlier):
+    """RS-033"""
+    policy = RequeueConfig(on=ALL, max_restarts=most)
+    before = [attempt("preempt", began="submit"), *[attempt("preempt")] * earlier]
+    row = [attempt("preempt", began="resume"), *[attempt("preempt")] * restarts]
+    decision = decide(policy, [*before, *row])
+    assert decision.restart == (restarts < most)
+    if decision.restart:
+        assert decision.why.startswith(f"restart {restarts + 1} of {most} after preempt")
+
+
+@pytest.mark.parametrize(
+    ("step", "reason", "loops"),
+    [
+        (10, "rank 3 on node2: Connection to 10.0.0.7:29511 lost", True),
+        (11, "rank 3 on node2: Connection to 10.0.0.7:29511 lost", False),
+        (10, "out of memory", False),
+    ],
+)
+def test_a_crash_loop_is_the_same_error_at_the_same_step(step, reason, loops):
+    """RS-034: ports and addresses in it differ from attempt to attempt."""
+    first = attempt("crash", reason="rank 3 on node2: Connection to 10.0.0.9:15000 lost")
+    decision = decide(EVER, history(first, attempt("crash", step=step, reason=reason)))
+    assert decision.restart != loops
+    if loops:
+        assert decision.why == f"a crash loop: twice in a row at step 10: {reason}"
+    between = history(first, attempt("preempt"), attempt("crash", step=step, reason=reason))
+    assert decide(EVER, between).restart  # not in a row
+
+
+def test_a_preemption_at_the_same_step_is_no_loop():
+    assert decide(EVER, history(*[attempt("preempt")] * 5)).restart
+
+
+def test_walltimes_without_a_new_checkpoint_end_it():
+    """RS-035"""
+    stuck = history(attempt("timeout", step=0), attempt("timeout", step=7, committed=0))
+    assert decide(EVER, stuck).why.startswith("two walltimes in a row brought no new checkpoint")
+    assert decide(EVER, history(attempt("timeout", step=0), attempt("timeout", step=7))).restart
+
+
+@given(failures=st.integers(1, 60), backoff=st.integers(0, 2000))
+def test_the_wait_doubles_with_each_failure_in_a_row(failures, backoff):
+    """RS-036"""
+    policy = RequeueConfig(on=ALL, max_restarts=100, backoff_s=backoff)
+    failed = [attempt("node_fail", step=step) for step in range(failures)]
+    decision = decide(policy, history(attempt("preempt"), *failed))
+    expected = min(backoff * 2 ** (failures - 1), max(LONGEST_BACKOFF_S, backoff))
+    assert decision.delay_s == expected
+    assert decide(policy, history(*failed, attempt("preempt"))).delay_s == 0
+
+
+def test_nodes_that_were_lost_or_crashed_twice_are_excluded():
+    """RS-036"""
+    records = history(
+        attempt("crash", node="n1", step=1),
+        attempt("crash", node="n2", step=2),
+        attempt("node_fail", node="n3", step=3),
+        attempt("preempt", node="n4"),
+        attempt("crash", node="n2", step=5),
+    )
+    assert bad_nodes(records) == ("n2", "n3")
+    assert decide(EVER, records).exclude == ("n2", "n3")

@@ -1,0 +1,160 @@
+"""What an interruption must not change, item by item; each that is lost is named (RS-001, RS-050).
+
+One rank, in this process, with the signals and the comparison of `ptycho-launch drill`.
+"""
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
+
+from launcher.drill import compare
+from ptycho_dist.config.load import config_digest, decode_run_config
+from ptycho_dist.rundir import read_ledger
+from ptycho_dist.rundir.consumed import ConsumedRanges
+from ptycho_dist.training import callback as callback_room
+from ptycho_dist.training import fit as fit_room
+from ptycho_dist.training.callback import RunCallback
+from ptycho_dist.training.datamodule import PtychoData
+from ptycho_dist.training.module import PtychoModule
+
+TEXT = """
+model: {n_filters_scale: 0.125}
+training: {nepochs: 4, batch_size: 4}
+execution: {accum_steps: 2, scheduler: Adaptive, checkpoint_mode: max}
+"""
+"""10 micro-batches and 5 steps an epoch. `max`: a loss that falls wears out all patience."""
+POINTS = [
+    ("training", 0, 1),
+    ("training", 1, 4),  # within a window
+    ("validation", 1, 1),
+    ("epoch_end", 2, 0),
+    ("training", 3, 2),
+]
+INTERRUPTIONS = [
+    {"attempt": n, "rank": 0, "place": place, "epoch": epoch, "batch": batch, "signal": "SIGUSR2"}
+    for n, (place, epoch, batch) in enumerate(POINTS, start=1)
+]
+
+
+@pytest.fixture
+def interrupted(fit, simulate, tmp_path):
+    """`interrupted()`: what differs between a run that was interrupted five times, and one not."""
+
+    def go(before_second=lambda: None, text=TEXT):
+        test = simulate(tmp_path / "test.npz", n_patterns=10, seed=1)
+        data = f"test_data_file: {test}"
+        fit(text, data=data, interruptions=[])
+        reference = fit.last_run
+        fit(text, data=data, interruptions=INTERRUPTIONS)
+        run = fit.last_run
+        before_second()
+        for _ in POINTS:
+            try:
+                fit(text, resume=run)
+            except Exception as error:
+                return (*compare(reference, run), f"it fails: {error}")
+            if fit.outcome == "finished":
+                break
+        return compare(reference, run)
+
+    return go
+
+
+def test_nothing_is_lost(interrupted, fit):
+    """RS-001 to RS-007"""
+    assert interrupted() == ()
+    ends = [e["event"] for e in read_ledger(fit.last_run) if e["event"] in {"stopped", "finished"}]
+    assert ends == ["stopped"] * len(POINTS) + ["finished"]
+
+
+def test_the_number_of_workers_may_change(interrupted, fit):
+    """RS-008"""
+
+    def more_workers():
+        record = json.loads(fit.last_run.run_json.read_text())
+        record["config"]["execution"]["num_workers"] = 2
+        record["config_sha256"] = config_digest(decode_run_config(record["config"], "test"))
+        fit.last_run.run_json.write_text(json.dumps(record))
+
+    assert interrupted(more_workers) == ()
+
+
+def nothing(*_, **__):
+    pass
+
+
+def keep_old(item):
+    """`RunCallback.load_state_dict`, but for one item."""
+    load = RunCallback.load_state_dict
+
+    def load_but_one(self, state):
+        load(self, {**state, item: self.state_dict()[item]})
+
+    return load_but_one
+
+
+class WithoutWindows(RunCallback):
+    """Stops after any micro-batch."""
+
+    state_key = "RunCallback"
+
+    def __init__(self, *parts, **options):
+        super().__init__(*parts, **options)
+        self._window = 1
+
+
+class WithoutValue(RunCallback):
+    """Tells no checkpoint the monitored value once it has been resumed."""
+
+    state_key = "RunCallback"
+
+    def on_save_checkpoint(self, trainer, module, checkpoint):
+        super().on_save_checkpoint(trainer, module, checkpoint)
+        if self._rng is not None:
+            checkpoint["monitored"] = None
+
+
+class AppendsRows(RunCallback):
+    """Writes the rows that a table holds already a second time."""
+
+    state_key = "RunCallback"
+
+    def write_rows(self):
+        super().write_rows()
+        path = self._run.metrics / "metrics.csv"
+        path.write_text(path.read_text() + "".join(path.read_text().splitlines(True)[1:]))
+
+
+MUTATIONS = {
+    "weights": (SingleDeviceStrategy, "load_model_state_dict", nothing),
+    "optimizer": (SingleDeviceStrategy, "load_optimizer_state_dict", nothing),
+    "learning rate": (_CheckpointConnector, "restore_lr_schedulers", nothing),
+    "plateau of the schedule": (PtychoModule, "on_load_checkpoint", nothing),
+    "optimizer step": (_CheckpointConnector, "restore_loops", nothing),
+    "position": (PtychoData, "load_state_dict", nothing),
+    "random generator of Python": (random, "setstate", nothing),
+    "random generator of NumPy": (np.random, "set_state", nothing),
+    "random generator of torch": (torch, "set_rng_state", nothing),
+    "rows of finished epochs": (RunCallback, "load_state_dict", keep_old("rows")),
+    "sums of the unfinished epoch": (RunCallback, "load_state_dict", keep_old("epoch_sums")),
+    "early stopping": (RunCallback, "load_state_dict", keep_old("patience")),
+    "gradient of an open accumulation window": (fit_room, "RunCallback", WithoutWindows),
+    "validation that is to be done": (callback_room, "begin_validation_anew", nothing),
+    "best metric": (fit_room, "RunCallback", WithoutValue),
+    "rows of metrics.csv": (fit_room, "RunCallback", AppendsRows),
+    "ledger": (ConsumedRanges, "add", nothing),
+}
+
+
+@pytest.mark.parametrize("item", MUTATIONS)
+def test_an_item_that_is_lost_is_named(interrupted, monkeypatch, item):
+    """RS-050: the mutation score of the drill; the first difference names the cause."""
+    place, name, instead = MUTATIONS[item]
+    lost = interrupted(lambda: monkeypatch.setattr(place, name, instead))
+    assert lost, "the drill does not see it"
+    assert lost[0].startswith(item), lost[:5]
