@@ -90,12 +90,12 @@ def run_drills(
     whole = load([])[1].world
     passed = True
     for sizes in _world_sizes(request, whole):
-        world = load(sizes)[1].world
-        loaded, plan = load([*sizes, *short_run(world)])
+        loaded, plan = load(sizes)
         validates = loaded.config.data.test_data_file is not None
         points = applicable_points(plan.world, validates=validates)
         if request.points is not None:
             points = request.points.split(",")
+        loaded, plan = load([*sizes, *short_run(plan.world, points)])
         wanted = list(
             interruptions(
                 plan.world,

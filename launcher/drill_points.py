@@ -12,7 +12,6 @@ from ptycho_dist.errors import UserError
 
 POINTS = ("mid-epoch", "window", "epoch-end", "validation", "random")
 """In the order in which a run comes to them."""
-EPOCHS = 3
 STEPS = 4
 """Optimizer steps of an epoch, and a ragged one."""
 
@@ -41,12 +40,15 @@ class Interruption:
         return f"{self.point} ({place}, {self.signal} to rank {self.rank})"
 
 
-def short_run(world: World) -> list[str]:
-    """What makes a run of a config short, as `--set` takes it; `world` is that of the config."""
+def short_run(world: World, points: Sequence[str]) -> list[str]:
+    """What makes a run of a config short, as `--set` takes it; `world` is that of the config.
+
+    An epoch for each point, and one more: the ranks stop some steps after a signal.
+    """
     width = world.batch_size * world.ranks
     samples = width * world.accum_steps * STEPS + (width + 1) // 2  # a ragged end
     return [
-        f"training.nepochs={EPOCHS}",
+        f"training.nepochs={len(points) + 1}",
         f"data.n_groups={min(world.samples, samples)}",
         "execution.early_stop_patience=100",
         "execution.enable_checkpointing=true",
@@ -83,17 +85,20 @@ def interruptions(
             f"an epoch has {world.steps_per_epoch} optimizer step: nothing lies in its middle; "
             "lower training.batch_size or execution.accum_steps"
         )
+    unknown = [point for point in points if point not in POINTS]
+    if unknown:
+        raise UserError(f"--points {unknown[0]}: no such point; there are {', '.join(POINTS)}")
     if "window" in points and window < 2:
         raise UserError("execution.accum_steps is 1: there is no accumulation window to drill")
     if "validation" in points and not validates:
         raise UserError("data.test_data_file is not given: there is no validation to drill")
     places = {
-        "mid-epoch": ("training", 0, window - 1),  # the last micro-batch of the first step
-        "window": ("training", 0, max(window, batches // 2 // window * window)),
-        "epoch-end": ("epoch_end", 0, 0),
-        "validation": ("validation", 1, 0),
-        "random": ("training", 2, random.Random(seed).randrange(batches - window)),  # noqa: S311
+        "mid-epoch": ("training", window - 1),  # the last micro-batch of the first step
+        "window": ("training", batches // 2 // window * window),  # the first of one in the middle
+        "epoch-end": ("epoch_end", 0),
+        "validation": ("validation", 0),
+        "random": ("training", random.Random(seed).randrange(batches)),  # noqa: S311
     }
     for number, point in enumerate(point for point in POINTS if point in points):
-        place, epoch, batch = places[point]
-        yield Interruption(point, number + 1, number % world.ranks, place, epoch, batch, signal)
+        place, batch = places[point]
+        yield Interruption(point, number + 1, number % world.ranks, place, number, batch, signal)

@@ -168,6 +168,8 @@ def _ended(run: RunDirectory, attempt: dict[str, Any]) -> tuple[str, str]:
     ]
     said = "; ".join(dict.fromkeys(reasons))
     ending = attempt.get("ending") or {}
+    if ending.get("cause") == "cancelled":
+        return "cancelled", f"ended on request (scancel, or a signal); exit code {code}"
     return "failed", said or ending.get("reason") or f"exit code {code}"
 
 

@@ -25,7 +25,7 @@ from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.slurm_job import (
     job_ends_at,
-    job_was_cancelled,
+    job_is_being_cancelled,
     lost_nodes,
     requeue,
     slurm_nodes,
@@ -92,15 +92,17 @@ def _end(run: RunDirectory, number: int, exit_code: int) -> int:
     # SLURM ends this script with SIGTERM when its job is put back into the queue.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     job_id = os.environ.get("SLURM_JOB_ID")
-    (record,) = (known for known in read_attempts(run) if known["number"] == number)
-    failed = exit_code != 0
-    ended = end_attempt(
-        run,
-        number,
-        exit_code,
-        lost_nodes=lost_nodes(record["nodes"]) if failed else (),
-        on_request=failed and job_id is not None and job_was_cancelled(job_id),
-    )
+    records = read_attempts(run)
+    (record,) = (known for known in records if known["number"] == number)
+    if record["ended_at"] is not None or records[-1]["number"] != number:
+        # its node was lost with this script on it, and another attempt has begun elsewhere
+        print(f"attempt {number} was ended from elsewhere; this script leaves all as it is")
+        return EXIT_RUN_FAILED
+    lost, on_request = [], False
+    if job_id is not None and not run.result_json.exists():  # srun says 0 of a lost node
+        lost = lost_nodes(record["nodes"])
+        on_request = job_is_being_cancelled(job_id, record.get("ends_at"))
+    ended = end_attempt(run, number, exit_code, lost_nodes=lost, on_request=on_request)
     decision = ended.decision
     if ended.exit_code != 0:
         print(f"attempt {number}: {decision.why}", flush=True)

@@ -56,9 +56,22 @@ def job_ends_at(job_id: str) -> float | None:
         return None
 
 
-def job_was_cancelled(job_id: str) -> bool:
-    """Whether SLURM says so: `scancel` by its owner or an operator, without our `cancel`."""
-    return _words(_scontrol("show", "job", job_id)).get("JobState") == "CANCELLED"
+def job_is_being_cancelled(job_id: str, ends_at: float | None) -> bool:
+    """Whether SLURM is ending the job before its walltime, and not to start it again: `scancel` by
+    its owner or an operator, without our `cancel`.
+
+    SLURM says COMPLETING of it, as of a job that it has put back, whose restarts it counts at once.
+
+    Args:
+        job_id: of the job that this script belongs to.
+        ends_at: when its walltime is over, in seconds since the epoch.
+    """
+    job = _words(_scontrol("show", "job", job_id))
+    if job.get("JobState") == "CANCELLED":
+        return True
+    put_back = job.get("Restarts", "0") != (os.environ.get("SLURM_RESTART_COUNT") or "0")
+    early = ends_at is None or time.time() < ends_at
+    return job.get("JobState") == "COMPLETING" and early and not put_back
 
 
 def lost_nodes(nodes: Sequence[str]) -> list[str]:

@@ -42,15 +42,15 @@ class Committer:
         """Compares the legacy globals of all ranks; takes what comes next, in words."""
         self._consumed: dict[int, ConsumedRanges] = {}  # by epoch, since the last commit
         self._failures = 0
-        self._committed_at = time.monotonic()
-        self._committed_step = 0
+        self._tried_at = time.monotonic()
+        self._tried_step = 0
         self._step_began: float | None = None
         self._longest = Measured(0.0, 0.0)
 
     def start(self, step: int) -> None:
         """Training begins at this optimizer step."""
-        self._committed_step = step
-        self._committed_at = time.monotonic()
+        self._tried_step = step
+        self._tried_at = time.monotonic()
 
     def used(self, epoch: int, start: int, stop: int) -> None:
         """This rank has used these positions in the order of the epoch."""
@@ -81,12 +81,12 @@ class Committer:
     def due_by_time(self) -> bool:
         """Whether this rank's clock says that a checkpoint is due; all must agree on it."""
         every_s = self._execution.checkpoint_every_s
-        return every_s is not None and time.monotonic() - self._committed_at >= every_s
+        return every_s is not None and time.monotonic() - self._tried_at >= every_s
 
     def due_by_steps(self, step: int) -> bool:
         """The same on all ranks."""
         every = self._execution.checkpoint_every_n_steps
-        return every is not None and step - self._committed_step >= every
+        return every is not None and step - self._tried_step >= every
 
     # --- the commit ----------------------------------------------------------------------------
 
@@ -113,14 +113,13 @@ class Committer:
         if not problem and self._rank.rank == 0:
             problem = self._note_committed(step, position, time.monotonic() - began)
         problems = [text for text in self._rank.agreement.texts(problem) if text]
-        self._committed_at = time.monotonic()
+        self._tried_at, self._tried_step = time.monotonic(), step
         self.pause()
         if problems:
             self._tolerate(step, problems[0], essential)
             return False
         self._failures = 0
         self._consumed = {}
-        self._committed_step = step
         seconds = time.monotonic() - began
         self._longest = Measured(self._longest.step_s, max(self._longest.checkpoint_s, seconds))
         return True

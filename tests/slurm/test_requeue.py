@@ -143,7 +143,7 @@ def test_three_blows_and_the_weights_of_the_uninterrupted_run(cluster, submit, c
 def test_the_walltime_is_reached(cluster, submit):
     """RS-020, RS-030: SLURM's signal, or the ranks' own clock, whichever comes first."""
     run, job = submit(
-        "walltime", "--set", "resources.time=2:00", "--set", "requeue.signal_lead_s=20",
+        "walltime", "--set", "resources.time=2:00", "--set", "requeue.signal_lead_s=40",
         "--set", "requeue.max_restarts=1", "--set", "training.nepochs=100000",
     )  # fmt: skip
     wait_for(lambda: len(read_attempts(run)) == 2, "second attempt")
@@ -160,7 +160,7 @@ def test_a_node_is_lost_and_its_rank_lives_on(own_cluster, make_config, launch, 
     """RD-041, RS-036: the survivor is fenced off, its node excluded, the weights the same."""
     alone = "resources: {nodes: 1, tasks_per_node: 1}"
     text = TEXT.replace("resources: {nodes: 2, tasks_per_node: 2}", alone)
-    text = text.replace("nepochs: 60", "nepochs: 150")
+    text = text.replace("nepochs: 60", "nepochs: 120")
     submit = ("submit", make_config(text), "--json", "--runs-dir")
     done = launch(*submit, tmp_path / "struck", "--cluster", "slurm", env=own_cluster.env)
     assert done.returncode == 0, done.stderr

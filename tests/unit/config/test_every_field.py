@@ -18,6 +18,7 @@ from ptycho_dist.config import (
     TrainingConfig,
     TrainingSection,
 )
+from ptycho_dist.config.resources import RequeueConfig
 
 TESTS = Path(__file__).parents[2]
 SECTIONS = {
@@ -26,6 +27,7 @@ SECTIONS = {
     "training": TrainingSection,
     "data": DataConfig,
     "inference": InferenceConfig,
+    "requeue": RequeueConfig,
 }
 FIELDS = [
     f"{section}.{field.name}"

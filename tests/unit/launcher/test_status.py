@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from launcher.cli import main
+from launcher.resume import Changes, resume
 from launcher.scheduler import Scheduler
 from launcher.status import status_of
-from launcher.submit import resume
 from launcher.watch import watch
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
@@ -72,7 +72,7 @@ def test_a_slurm_that_is_silent_is_unknown_not_over(run, slurm):
     status = status_of(run)
     assert (status.state, status.over) == ("unknown", False)
     with pytest.raises(UserError, match="only a run that is over is resumed"):
-        resume(run, None)
+        resume(run, None, Changes())
 
 
 def test_a_slurm_that_has_forgotten_the_job_makes_it_lost(run, slurm):

@@ -1,10 +1,14 @@
 """Whether a run starts again by itself (RS-030 to RS-036)."""
 
+import secrets
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ptycho_dist.config.resources import RequeueConfig
+from ptycho_dist.rundir import begin_attempt, read_attempts
+from ptycho_dist.rundir.__main__ import main as rundir_main
 from ptycho_dist.rundir.restart import LONGEST_BACKOFF_S, bad_nodes, decide
 
 ALL = ("preempt", "timeout", "node_fail", "crash")
@@ -102,3 +106,51 @@ def test_nodes_that_were_lost_or_crashed_twice_are_excluded():
     )
     assert bad_nodes(records) == ("n2", "n3")
     assert decide(EVER, records).exclude == ("n2", "n3")
+
+
+@pytest.fixture
+def started_again(make_run, monkeypatch, capsys):
+    """`started_again(policy)`: SLURM starts a job again whose script was killed; code and words."""
+
+    def start(policy, **record):
+        text = f"resources: {{tasks_per_node: 2}}\nrequeue: {policy}"
+        run = start.run = make_run(f"a-20260101-000000-{secrets.token_hex(4)}", text)
+        monkeypatch.setenv("SLURM_JOB_ID", "7")
+        monkeypatch.delenv("SLURM_JOB_NODELIST", raising=False)
+        begin_attempt(run, job_id="7", cluster="slurm", nodes=["n1"], **record)
+        monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+        code = rundir_main(["begin", str(run.path)])
+        return code, capsys.readouterr(), read_attempts(run)
+
+    return start
+
+
+def test_a_start_by_slurm_records_the_end_of_what_was_killed(started_again):
+    """RS-037"""
+    code, said, (first, second) = started_again("{on: [preempt]}")
+    assert code == 0
+    assert said.out.startswith("002 ")
+    assert first["ending"]["cause"] == "preempt"
+    assert (first["exit_code"], first["next"]["restart"]) == (None, True)
+    assert second["cause"] == "requeue"
+
+
+def test_a_start_by_slurm_that_the_policy_does_not_want_is_refused(started_again):
+    """RS-037"""
+    code, said, (first,) = started_again("{on: [crash]}")
+    assert code == 1
+    assert "does not start again: requeue.on does not name preempt" in said.err
+    assert first["next"]["restart"] is False
+    code, said, _ = started_again("{on: [preempt], max_restarts: 0}")
+    assert code == 1
+    assert "max_restarts" in said.err
+
+
+def test_a_script_on_a_lost_node_leaves_what_others_have_ended(started_again, capsys):
+    """RS-037, RD-041: it neither records an end nor puts the job back a second time."""
+    started_again("{on: [preempt]}")
+    run = started_again.run
+    before = read_attempts(run)
+    assert rundir_main(["end", str(run.path), "1", "0"]) == 1
+    assert "was ended from elsewhere" in capsys.readouterr().out
+    assert read_attempts(run) == before

@@ -42,7 +42,7 @@ def in_folder(honest_run):
 @many
 @given(random=randoms, finish=st.booleans(), attempts=st.integers(1, 6))
 def test_honest_runs_are_proven_whatever_was_killed(in_folder, random, finish, attempts):
-    """RD-050, RD-051, RD-054"""
+    """RS-040: RD-050, RD-051, RD-054"""
     with in_folder(random, finish=finish, attempts=attempts) as honest:
         run = honest.write()
         if honest.end() is None:
@@ -99,6 +99,7 @@ def forged(honest, random, change):
 @many
 @given(random=randoms)
 def test_a_missing_range_is_named(in_folder, random):
+    """RS-041"""
     with in_folder(random) as honest:
         attempt, rank, event, entry = forged(honest, random, lambda r, i: r.pop(i))
         faults = verify(honest.write()).faults
@@ -113,6 +114,7 @@ def test_a_missing_range_is_named(in_folder, random):
 @many
 @given(random=randoms)
 def test_a_range_used_twice_by_one_rank_is_named(in_folder, random):
+    """RS-041"""
     with in_folder(random) as honest:
         attempt, rank, event, entry = forged(honest, random, lambda r, i: r.insert(i, list(r[i])))
         proof = verify(honest.write())
@@ -150,6 +152,7 @@ def test_a_range_used_by_two_is_named_with_both(in_folder, random):
 @many
 @given(random=randoms)
 def test_two_ranges_swapped_between_ranks_are_named(in_folder, random):
+    """RS-041"""
     with in_folder(random) as honest:
         by_commit = {}
         for who in honest.counted():
@@ -197,6 +200,7 @@ def test_the_order_within_a_rank_counts(in_folder, random):
 @many
 @given(random=randoms)
 def test_a_missing_file_is_named(in_folder, random):
+    """RS-041"""
     with in_folder(random) as honest:
         counted = honest.counted()
         assume(counted)

@@ -66,7 +66,7 @@ def interrupted(fit, simulate, tmp_path):
 
 
 def test_nothing_is_lost(interrupted, fit):
-    """RS-001 to RS-007"""
+    """RS-001 to RS-007, RS-011, RD-055"""
     assert interrupted() == ()
     ends = [e["event"] for e in read_ledger(fit.last_run) if e["event"] in {"stopped", "finished"}]
     assert ends == ["stopped"] * len(POINTS) + ["finished"]

@@ -1,0 +1,34 @@
+"""`ptycho-launch drill` on a real SLURM: 2 nodes × 2 ranks, loaders with two workers."""
+
+import re
+
+import pytest
+
+pytestmark = pytest.mark.slurm
+
+TEXT = """
+model: {n_filters_scale: 0.125}
+training: {batch_size: 2}
+execution: {accum_steps: 2, num_workers: 2}
+resources: {nodes: 2, tasks_per_node: 2}
+"""
+
+
+def test_four_ranks_on_two_nodes_lose_nothing(
+    cluster, make_config, simulate, launch, tmp_path, capsys
+):
+    """RS-001, RS-008, RS-050, guarantees G2, G4 and G6."""
+    test = simulate(tmp_path / "test.npz", n_patterns=10, seed=1)
+    config = make_config(TEXT)
+    config.write_text(config.read_text().replace("npz}", f"npz, test_data_file: {test}}}"))
+    done = launch(
+        "drill", config, "--cluster", "slurm", "--ranks", "4", "--runs-dir", tmp_path / "runs",
+        env=cluster.env, timeout=400,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert (done.returncode, lines[-1]) == (0, "PASS"), done.stdout + done.stderr
+    told = "\n".join(lines)
+    for point in ("mid-epoch", "window", "epoch-end", "validation", "random"):
+        assert re.search(rf"^{point} \(.*\): all ranks stopped at step \d+; [\d.]+ s", told, re.M)
+    with capsys.disabled():
+        print(f"\n{lines[-2]}", end="")
