@@ -66,6 +66,8 @@ class Worker:
     middle_trim: int = 0
     num_workers: int = 0
     worker_init: Callable[[int], None] | None = None
+    alive: Callable[[], None] = lambda: None
+    """Called before each batch: this rank is at work."""
 
     def batches(self, dataset: GroupDataset) -> Iterator[GroupBatch]:
         """Its share of the groups, in order, on its device; none where there are more ranks."""
@@ -82,6 +84,7 @@ class Worker:
             generator=torch.Generator(),  # its own: an iteration draws from the global one
         )
         for batch in loader:
+            self.alive()
             yield GroupBatch(
                 amplitude_BCHW=batch["amplitude_BCHW"].to(self.device),
                 corner_BC2=batch["corner_BC2"].to(self.device),

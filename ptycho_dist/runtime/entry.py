@@ -189,7 +189,15 @@ def _join_and_train(
 
             guard.start(attempt.host, attempt.port)
             rank = JoinedRank(
-                environment, joined, device, agreement, stop, ledger, report, guard.moved
+                environment,
+                joined,
+                device,
+                agreement,
+                stop,
+                ledger,
+                report,
+                guard.moved,
+                guard.alive,
             )
             outcome = train(run, config, world, rank, scope)
         except BaseException as error:

@@ -75,6 +75,10 @@ class RankGuard:
         self._place = (self._place[0] + 1, where)
         self._moved_at = time.monotonic()
 
+    def alive(self) -> None:
+        """Say that the main thread is at work where it was."""
+        self._moved_at = time.monotonic()
+
     def start(self, host: str, port: int) -> None:
         """Begin to watch; the thread has a connection of its own to rank 0's store."""
         if len(self._nodes) > 1:

@@ -27,6 +27,8 @@ class JoinedRank:
     report: RankReport
     moved: Callable[[str], None]
     """Says where the main thread is; to be called by all ranks in the same order."""
+    alive: Callable[[], None]
+    """Says that the main thread is at work, within one such place; as often as one likes."""
 
     @property
     def rank(self) -> int:

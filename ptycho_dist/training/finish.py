@@ -57,6 +57,7 @@ def reconstruct_at_end(
         rank.agreement,
         groups_at_once(config.execution),
         config.execution.middle_trim,
+        alive=rank.alive,
     )
     delivered = reconstruct_scan(module.network, learned, task, worker, stop_if_agreed)
     return {} if delivered is None else {"reconstruction": delivered.metrics["reconstruction"]}

@@ -62,7 +62,7 @@ def train(
         rank,
         monitor,
         Committer(run, rank, execution, require_same_globals),
-        ReconstructionLog(run, config, data, agreement, rank.rank),
+        ReconstructionLog(run, config, data, rank),
         may_resize=bool(plan.get("resized")),
     )
     rehearsal = Rehearsal.of(plan, run, rank, data, callback.kept)

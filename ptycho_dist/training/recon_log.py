@@ -17,7 +17,7 @@ from ptycho_dist.reconstruction.picture import PictureSpec, colour_range, draw_p
 from ptycho_dist.reconstruction.stitch import Worker, groups_at_once, stitch
 from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.files import write_bytes_atomic
-from ptycho_dist.runtime.agreement import Agreement
+from ptycho_dist.runtime.joined_rank import JoinedRank
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.module import PtychoModule
 
@@ -35,14 +35,12 @@ class ReconstructionLog:
         run: RunDirectory,
         config: RunConfig,
         data: PtychoData,
-        agreement: Agreement,
-        rank: int,
+        rank: JoinedRank,
     ) -> None:
         """All ranks have one: they stitch together, and rank 0 draws."""
         self._run = run
         self._config = config
         self._data = data
-        self._agreement = agreement
         self._rank = rank
         self._whole_scan: GroupDataset | None = None
 
@@ -56,7 +54,7 @@ class ReconstructionLog:
         training = module.training
         module.eval()
         try:
-            if self._rank == 0:
+            if self._rank.rank == 0:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 write_bytes_atomic(folder / "patches.png", self._patches(module))
             if execution.recon_log_stitch:
@@ -92,15 +90,16 @@ class ReconstructionLog:
             n_groups = None if most is None else min(most, scan.n_patterns)
             self._whole_scan = whole_scan_groups(scan, config.data, config.model, n_groups)
         worker = Worker(
-            self._rank,
+            self._rank.rank,
             self._data.ranks,
             module.device,
-            self._agreement,
+            self._rank.agreement,
             groups_at_once(config.execution),
             config.execution.middle_trim,
+            alive=self._rank.alive,
         )
         stitched = stitch(module.network, module.physics, self._whole_scan, worker)
-        if self._rank > 0:
+        if self._rank.rank > 0:
             return
         rows, columns = stitched.object_YX.shape
         picture = PictureSpec(

@@ -143,6 +143,25 @@ def test_a_crash_loop_ends(submit):
     assert "a crash loop: twice in a row at step" in read_attempts(run)[-1]["next"]["why"]
 
 
+def test_a_wait_before_a_restart_can_be_cancelled(submit, launch):
+    """RS-032, RS-036"""
+    slow = ("execution.learning_rate=1e30", "requeue.backoff_s=600")
+    run = submit(TEXT, *(word for each in slow for word in ("--set", each)))
+    status = wait_for(
+        lambda: (now := status_of(run)).state == "pending" and "after crash" in now.cause and now,
+        "wait for the restart",
+    )
+    assert "no longer finite" in status.cause
+    assert read_attempts(run)[0]["next"]["delay_s"] == 600
+    refused = launch("resume", run.path)
+    assert refused.returncode == 2
+    assert "only a run that is over is resumed" in refused.stderr
+    done = launch("cancel", run.path)
+    assert done.returncode == 0, done.stderr
+    assert over(run).state == "cancelled"
+    assert len(read_attempts(run)) == 1
+
+
 def test_a_second_signal_leaves_with_the_last_good_checkpoint(submit):
     """RS-013: also while the main thread waits in a collective for a rank that is gone."""
     text = TEXT.replace("collective_timeout_s: 5", "collective_timeout_s: 60")

@@ -111,6 +111,7 @@ def fit(
                     ledger,
                     RankReport(run, 0, "here"),
                     lambda where: None,
+                    lambda: None,
                 )
                 train.outcome = fit_room.train(  # type: ignore[attr-defined]
                     run, config, run.world(), rank, scope

@@ -9,6 +9,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 
@@ -82,6 +83,29 @@ def test_the_number_of_workers_may_change(interrupted, fit):
         fit.last_run.run_json.write_text(json.dumps(record))
 
     assert interrupted(more_workers) == ()
+
+
+class Bar(Callback):
+    """Notes where the progress bar stands after each micro-batch."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        bar = trainer.progress_bar_callback.train_progress_bar
+        self.seen.append((trainer.current_epoch, batch_idx, bar.completed, bar.total))
+
+
+def test_the_progress_bar_goes_on_where_it_was(fit):
+    """RS-005"""
+    text = TEXT.replace("accum_steps: 2", "accum_steps: 2, enable_progress_bar: true")
+    stop = {"attempt": 1, "rank": 0, "place": "training", "epoch": 1, "batch": 5}
+    fit(text, interruptions=[{**stop, "signal": "SIGUSR2"}])
+    assert fit.outcome == "stopped"
+    bar = Bar()
+    fit(text, bar, resume=fit.last_run)
+    assert bar.seen[0] == (1, 6, 7, 10)
+    assert {(completed - batch, total) for _, batch, completed, total in bar.seen} == {(1, 10)}
 
 
 def nothing(*_, **__):
