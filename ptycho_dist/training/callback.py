@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from typing import Any
@@ -13,14 +14,13 @@ from ptycho_dist.config.monitor import Monitor
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.data.loader import Position
-from ptycho_dist.errors import DivergedLoss
 from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.heartbeat import State
 from ptycho_dist.runtime.joined_rank import JoinedRank
 from ptycho_dist.training.buckets import settle_buckets
 from ptycho_dist.training.commit import Committer
 from ptycho_dist.training.datamodule import PtychoData
-from ptycho_dist.training.loggers import Logger, open_logger
+from ptycho_dist.training.figures import EpochFigures
 from ptycho_dist.training.metrics import Row
 from ptycho_dist.training.module import LossSums, PtychoModule
 from ptycho_dist.training.recon_log import ReconstructionLog
@@ -33,8 +33,7 @@ from ptycho_dist.training.run_state import (
 )
 from ptycho_dist.training.schedule import Patience
 
-_CLOCKED = ("seconds", "patterns_per_s")
-"""Columns that differ from run to run."""
+log = logging.getLogger(__name__)
 
 
 class StoppedOnRequest(Exception):
@@ -71,49 +70,30 @@ class RunCallback(Callback):
         self._committer = committer
         self._pictures = pictures
         self._may_resize = may_resize
-        self._rows: list[Row] = []
-        self._epoch_sums = [0.0, 0.0]  # loss and samples of this epoch, all ranks, as committed
-        self._epoch_began = time.monotonic()
-        self._epoch_seconds = 0.0  # spent on this epoch before the last resume
+        self._figures = EpochFigures(run, rank, config.execution.logger_backend)
         self._last_loss: float | None = None
         self._monitor = monitor
         self._monitored: float | None = None  # of the epoch that is being committed
         self._ends_epoch = False  # the checkpoint that is being made
         self._validates = False  # the checkpoint that is being made stands before a validation
         self._patience = Patience(config.execution.early_stop_patience, monitor.mode)
-        self._logger: Logger | None = None
         self._execution = config.execution
         self._rng: torch.Tensor | None = None
 
     # --- state in the checkpoint -------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows of the finished epochs and the sums of the unfinished one."""
-        return {
-            "rows": self._rows,
-            "epoch_sums": self._epoch_sums,
-            "epoch_seconds": self._seconds_in_epoch(),
-            "patience": self._patience.state_dict(),
-        }
+        """Figures of the epochs, and what early stopping has seen."""
+        return {**self._figures.state_dict(), "patience": self._patience.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up those of the committed lineage."""
+        self._figures.load_state_dict(state_dict)
+        self._patience.load_state_dict(state_dict["patience"])
 
     def kept(self) -> dict[str, Any]:
         """The same by name, without clock times, for a rehearsal to compare."""
-        timeless = [
-            {name: value for name, value in row.items() if name not in _CLOCKED}
-            for row in self._rows
-        ]
-        return {
-            "rows of finished epochs": timeless,
-            "sums of the unfinished epoch": self._epoch_sums,
-            "early stopping": self._patience.state_dict(),
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the rows and sums of the committed lineage."""
-        self._rows = list(state_dict["rows"])
-        self._epoch_sums = list(state_dict["epoch_sums"])
-        self._epoch_seconds = float(state_dict["epoch_seconds"])
-        self._patience.load_state_dict(state_dict["patience"])
+        return {**self._figures.kept(), "early stopping": self._patience.state_dict()}
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -161,7 +141,7 @@ class RunCallback(Callback):
         if self._rank.rank == 0:
             self.write_rows()
         self._committer.start(trainer.global_step)
-        self._epoch_began = time.monotonic()
+        self._figures.training_begins()
         self._report.start_counting()
         trainer.should_stop = self._patience.exhausted
         if self._rng is not None:
@@ -174,12 +154,12 @@ class RunCallback(Callback):
         position = _data(trainer).position
         _module(trainer).epoch_start = position
         self._committer.require_same_globals(f"before epoch {position.epoch}")
-        self._epoch_began = time.monotonic()
-        self._epoch_seconds = 0.0
+        self._figures.epoch_begins()
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        self._committer.step_begins()
         self._rank.moved("computing a step")
 
     def on_before_backward(
@@ -205,9 +185,11 @@ class RunCallback(Callback):
         self._report.note(step=trainer.global_step)
         self._rank.moved("waiting for data")
         epoch_ends = done == self._world.samples
-        if epoch_ends or (batch_idx + 1) % self._window:
-            return  # an epoch's last step is followed by validation: it stops there, or after it
+        if not epoch_ends and (batch_idx + 1) % self._window:
+            return
         self._committer.step_done()
+        if epoch_ends:
+            return  # its last step is followed by validation: it stops there, or after it
         self._say(trainer, "training")
         committer = self._committer
         stop_agreed, due = self._agreement.turn(self._stop_wanted(), committer.due_by_time)
@@ -236,42 +218,24 @@ class RunCallback(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data, module = _data(trainer), _module(trainer)
-        self._gather_epoch_sums(module)
-        self._require_finite(trainer)
-        train_loss = self._epoch_sums[0] / self._epoch_sums[1]
-        val_loss = None
-        if data.test is not None:
-            val_total, val_count = self._agreement.sum(
-                [module.val_sums.total, module.val_sums.count]
-            )
-            val_loss = val_total / val_count if val_count and math.isfinite(val_total) else None
-            module.val_sums = LossSums()
-        seconds = self._seconds_in_epoch()
-        row: Row = {
-            "epoch": data.position.epoch,
-            "step": trainer.global_step,
-            "train_loss": train_loss,
-            "val_loss": val_loss,
-            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            "samples": int(self._epoch_sums[1]),
-            "seconds": round(seconds, 3),
-            "patterns_per_s": round(self._epoch_sums[1] * data.train.group_size / seconds, 1),
-        }
-        self._rows.append(row)
-        monitored = train_loss if self._monitor.split == "train" else val_loss
+        row = self._figures.epoch_ends(
+            module,
+            data.position.epoch,
+            trainer.global_step,
+            trainer.optimizers[0].param_groups[0]["lr"],
+            data.train.group_size,
+            validated=data.test is not None,
+        )
+        monitored = row["train_loss" if self._monitor.split == "train" else "val_loss"]
         self._watch(trainer, math.nan if monitored is None else monitored)
-        self._epoch_sums = [0.0, 0.0]
-        self._epoch_seconds = 0.0
-        self._epoch_began = time.monotonic()
         data.position = Position(data.position.epoch + 1)
         last = data.position.epoch == self._world.epochs or self._patience.exhausted
+        self._monitored, self._ends_epoch = monitored, True
         if self._execution.enable_checkpointing or last:
-            self._monitored, self._ends_epoch = monitored, True
             self._commit(trainer, essential=last)
-        self._last_loss = train_loss
+        self._last_loss = row["train_loss"]
         if self._rank.rank == 0:
-            self._ledger.append("epoch_finished", **row)
-            self.write_rows()
+            self._tell(row)
         self._say(trainer, "training", now=True)
         # after the commit, which nothing may delay, and before a stop: the epoch is not done again
         self._pictures.draw(module, int(row["epoch"] or 0))
@@ -288,13 +252,19 @@ class RunCallback(Callback):
     @property
     def rows(self) -> list[Row]:
         """One row per finished epoch."""
-        return self._rows
+        return self._figures.rows
 
     def write_rows(self) -> None:
         """Keep the rows of all finished epochs; on rank 0, and as often as one likes."""
-        if self._logger is None:
-            self._logger = open_logger(self._execution.logger_backend, self._run.metrics)
-        self._logger(self._rows)
+        self._figures.write()
+
+    def _tell(self, row: Row) -> None:
+        """What a disk that is full loses here is written with the next epoch, or at the end."""
+        try:
+            self._ledger.append("epoch_finished", **row)
+            self.write_rows()
+        except OSError as error:
+            log.warning("the figures of epoch %s are not written: %s", row["epoch"], error.strerror)
 
     def _watch(self, trainer: Trainer, value: float) -> None:
         """The value is that of all ranks, so all lower the step size, or end, alike."""
@@ -328,26 +298,9 @@ class RunCallback(Callback):
 
     def _commit(self, trainer: Trainer, *, essential: bool = False) -> None:
         if not self._ends_epoch:
-            self._gather_epoch_sums(_module(trainer))
-            self._require_finite(trainer)
+            position, module = _data(trainer).position, _module(trainer)
+            self._figures.gather(module, position.epoch, trainer.global_step)
         self._committer.commit(trainer, _data(trainer).position, essential=essential)
-
-    def _gather_epoch_sums(self, module: PtychoModule) -> None:
-        own, module.train_sums = module.train_sums, LossSums()
-        total, count = self._agreement.sum([own.total, own.count])
-        self._epoch_sums = [self._epoch_sums[0] + total, self._epoch_sums[1] + count]
-
-    def _require_finite(self, trainer: Trainer) -> None:
-        """The sums are those of all ranks, so all ranks end alike, before anything is committed."""
-        if not math.isfinite(self._epoch_sums[0]):
-            raise DivergedLoss(
-                f"the training loss is no longer finite in epoch {_data(trainer).position.epoch}, "
-                f"step {trainer.global_step}; lower execution.learning_rate or set "
-                "execution.gradient_clip_val, and submit a new run"
-            )
-
-    def _seconds_in_epoch(self) -> float:
-        return self._epoch_seconds + time.monotonic() - self._epoch_began
 
     def _say(self, trainer: Trainer, state: State, now: bool = False) -> None:
         if not now and not self._report.due(state):

@@ -60,8 +60,13 @@ class Committer:
 
     # --- time ----------------------------------------------------------------------------------
 
+    def step_begins(self) -> None:
+        """A micro-batch begins, perhaps of a step that has begun already."""
+        if self._step_began is None:
+            self._step_began = time.monotonic()
+
     def step_done(self) -> None:
-        """An optimizer step is done."""
+        """An optimizer step is done; the next one begins with its wait for data."""
         now = time.monotonic()
         if self._step_began is not None:
             longest = max(self._longest.step_s, now - self._step_began)
@@ -69,7 +74,7 @@ class Committer:
         self._step_began = now
 
     def pause(self) -> None:
-        """What follows is no step: validation, a checkpoint, the first step of an epoch."""
+        """What follows is no step: validation, or a checkpoint."""
         self._step_began = None
 
     @property

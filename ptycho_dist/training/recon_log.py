@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.module import PtychoModule
 
 _DPI = 100
+
+log = logging.getLogger(__name__)
 
 
 class ReconstructionLog:
@@ -55,8 +58,7 @@ class ReconstructionLog:
         module.eval()
         try:
             if self._rank.rank == 0:
-                folder.mkdir(mode=0o700, exist_ok=True)
-                write_bytes_atomic(folder / "patches.png", self._patches(module))
+                _keep(folder / "patches.png", self._patches(module))
             if execution.recon_log_stitch:
                 self._stitch(module, folder, epoch)
         finally:
@@ -110,7 +112,16 @@ class ReconstructionLog:
             f"R = {stitched.data_consistency:.4f}",
             region=(slice(0, rows), slice(0, columns)),
         )
-        write_bytes_atomic(folder / "object.png", draw_png(picture))
+        _keep(folder / "object.png", draw_png(picture))
+
+
+def _keep(path: Path, picture: bytes) -> None:
+    """A disk that refuses a picture must not end the training."""
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        write_bytes_atomic(path, picture)
+    except OSError as error:
+        log.warning("%s is not written: %s", path, error.strerror)
 
 
 def _draw_patches(object_BHW: np.ndarray, weight_BHW: np.ndarray, chosen: Sequence[int]) -> bytes:

@@ -1,0 +1,120 @@
+"""The figures of a run's epochs: sums over all ranks, a row for each epoch, and who keeps them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import Any
+
+from ptycho_dist.errors import DivergedLoss
+from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.runtime.joined_rank import JoinedRank
+from ptycho_dist.training.loggers import Logger, open_logger
+from ptycho_dist.training.metrics import Row
+from ptycho_dist.training.module import LossSums, PtychoModule
+
+log = logging.getLogger(__name__)
+
+_CLOCKED = ("seconds", "patterns_per_s")
+"""Columns that differ from run to run."""
+
+
+class EpochFigures:
+    """Rows of the finished epochs, and the sums of the unfinished one; part of each checkpoint."""
+
+    def __init__(self, run: RunDirectory, rank: JoinedRank, logger_backend: str) -> None:
+        self._run = run
+        self._rank = rank
+        self._backend = logger_backend
+        self.rows: list[Row] = []
+        self._sums = [0.0, 0.0]  # loss and samples of this epoch, all ranks, as committed
+        self._began = time.monotonic()
+        self._seconds = 0.0  # spent on this epoch before the last resume
+        self._logger: Logger | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"rows": self.rows, "epoch_sums": self._sums, "epoch_seconds": self._elapsed()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the rows and sums of the committed lineage."""
+        self.rows = list(state["rows"])
+        self._sums = list(state["epoch_sums"])
+        self._seconds = float(state["epoch_seconds"])
+
+    def kept(self) -> dict[str, Any]:
+        """The state by name, without clock times, for a rehearsal to compare."""
+        timeless = [
+            {name: value for name, value in row.items() if name not in _CLOCKED}
+            for row in self.rows
+        ]
+        return {
+            "rows of finished epochs": timeless,
+            "sums of the unfinished epoch": self._sums,
+        }
+
+    def training_begins(self) -> None:
+        """The clock of the epoch goes on here."""
+        self._began = time.monotonic()
+
+    def epoch_begins(self) -> None:
+        """The clock of the epoch begins anew."""
+        self._began, self._seconds = time.monotonic(), 0.0
+
+    def gather(self, module: PtychoModule, epoch: int, step: int) -> None:
+        """Add what all ranks have summed up; all call it together.
+
+        Raises:
+            DivergedLoss: on all ranks alike, before anything is committed.
+        """
+        own, module.train_sums = module.train_sums, LossSums()
+        total, count = self._rank.agreement.sum([own.total, own.count])
+        self._sums = [self._sums[0] + total, self._sums[1] + count]
+        if not math.isfinite(self._sums[0]):
+            raise DivergedLoss(
+                f"the training loss is no longer finite in epoch {epoch}, step {step}; lower "
+                "execution.learning_rate or set execution.gradient_clip_val, and submit a new run"
+            )
+
+    def epoch_ends(
+        self,
+        module: PtychoModule,
+        epoch: int,
+        step: int,
+        learning_rate: float,
+        group_size: int,
+        *,
+        validated: bool,
+    ) -> Row:
+        """Close the sums into the row of the epoch; all ranks call it together."""
+        self.gather(module, epoch, step)
+        val_loss = None
+        if validated:
+            sums, module.val_sums = module.val_sums, LossSums()
+            val_total, val_count = self._rank.agreement.sum([sums.total, sums.count])
+            val_loss = val_total / val_count if val_count and math.isfinite(val_total) else None
+        (total, samples), seconds = self._sums, self._elapsed()
+        row: Row = {
+            "epoch": epoch,
+            "step": step,
+            "train_loss": total / samples,
+            "val_loss": val_loss,
+            "learning_rate": learning_rate,
+            "samples": int(samples),
+            "seconds": round(seconds, 3),
+            "patterns_per_s": round(samples * group_size / seconds, 1),
+        }
+        self.rows.append(row)
+        self._sums = [0.0, 0.0]
+        self.epoch_begins()
+        return row
+
+    def write(self) -> None:
+        """Keep the rows of all finished epochs; on rank 0, and as often as one likes."""
+        if self._logger is None:
+            self._logger = open_logger(self._backend, self._run.metrics)
+        self._logger(self.rows)
+
+    def _elapsed(self) -> float:
+        return self._seconds + time.monotonic() - self._began
