@@ -26,6 +26,7 @@ from ptycho_dist.config.load import (
     run_config_to_json,
 )
 from ptycho_dist.config.run import RunConfig
+from ptycho_dist.config.world import World
 from ptycho_dist.config.yaml_text import parse_yaml
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory
@@ -97,7 +98,8 @@ def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submissi
     status = status_of(run)
     if status.state == "finished":
         raise UserError(f"{run.run_id} has finished; there is nothing to resume")
-    if not status.over and status.state != "prepared":
+    moved_away = changes.moved and status.state == "unknown"  # nobody here can ask about it
+    if not status.over and status.state != "prepared" and not moved_away:
         raise UserError(
             f"{run.run_id} is {status.state} ({status.cause}); only a run that is over is resumed"
         )
@@ -120,8 +122,12 @@ def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submissi
     plan = _plan_anew(run, loaded, old_plan, changes.moved)
     cluster = cluster or status.cluster or choose_cluster(None)
     require_cluster(cluster, plan.world.nodes)
-    _write(run, loaded, plan, old_plan, changed, resized=plan.world.ranks != run.world().ranks)
+    _write(run, loaded, plan, old_plan, changed, resized=_size(plan.world) != _size(run.world()))
     return submit_prepared(run, cluster)
+
+
+def _size(world: World) -> tuple[int, int]:
+    return world.ranks, world.threads_per_rank
 
 
 def _with_overrides(
