@@ -33,7 +33,7 @@ def events(run):
 @pytest.mark.parametrize("reason", ["ENOSPC", "EDQUOT", "EROFS", "ESTALE", "EIO", "EFBIG"])
 @pytest.mark.parametrize("taken", [0, 1, 40, -1])
 def test_a_torn_event_spoils_none_that_comes_later(run, monkeypatch, reason, taken):
-    """RD-002: the disk takes a part of the event and refuses the rest."""
+    """RD-002, RS-063: the disk takes a part of the event and refuses the rest."""
     write = os.write
     calls = []
 
