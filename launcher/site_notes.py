@@ -23,7 +23,8 @@ def site_notes(plan: LaunchPlan) -> list[str]:
         )
     mode = partition.get("PreemptMode", config.get("PreemptMode", "OFF"))
     grace = re.match(r"\d+", partition.get("GraceTime", "0"))
-    preempted = mode.split(",")[0] not in ("OFF", "GANG", "SUSPEND")
+    preempts = config.get("PreemptType", "preempt/none") != "preempt/none"
+    preempted = preempts and mode.split(",")[0] not in ("OFF", "GANG", "SUSPEND")
     if preempted and (grace is None or int(grace[0]) == 0):
         name = partition.get("PartitionName", "of this job")
         notes.append(

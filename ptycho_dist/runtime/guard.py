@@ -85,6 +85,7 @@ class RankGuard:
             self._store = dist.TCPStore(
                 host, port, is_master=False, timeout=timedelta(seconds=self._limit_s)
             )
+        self._publish(0)  # a rank that stands still from here on is silent, and not unknown
         threading.Thread(target=self._watch, name="guard", daemon=True).start()
 
     def end(self) -> None:
@@ -154,11 +155,15 @@ class RankGuard:
     def _read_all(self) -> list[str]:
         if self._store is None:
             return [f"0 {self._place[0]} {self._place[1]}"]
-        keys = [f"guard/{rank}" for rank in range(len(self._nodes))]
+        said = []
         try:
-            return [text.decode() for text in self._store.multi_get(keys)]
+            for rank in range(len(self._nodes)):
+                key = f"guard/{rank}"  # `get` would wait for one that has never spoken
+                known = self._store.check([key])
+                said.append(self._store.get(key).decode() if known else "0 0 starting")
         except RuntimeError:
             return []
+        return said
 
 
 def who_stands_still(

@@ -21,6 +21,7 @@ model: {{architecture: unrolled, stages: 2, n_filters_scale: 1}}
 training: {{nepochs: 1, batch_size: 4, nll_weight: 0, mae_weight: 1, probe_trainable: true}}
 execution: {{learning_rate: 2.0e-3, scheduler: WarmupCosine}}
 resources: {{tasks_per_node: 2}}
+requeue: {{on: []}}
 """
 
 

@@ -20,6 +20,7 @@ TEXT = """
 model: {n_filters_scale: 0.125}
 training: {nepochs: 100000, batch_size: 4}
 resources: {nodes: 2, tasks_per_node: 2}
+requeue: {on: []}
 """
 PATIENCE_S = 90
 

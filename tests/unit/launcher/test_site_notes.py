@@ -15,7 +15,7 @@ case "$*" in
 Configuration data as of 2026-11-24T12:00:00
 JobRequeue              = {requeue}
 PreemptMode             = OFF
-PreemptType             = preempt/partition_prio
+PreemptType             = {kind}
 END
 ;;
 "--oneliner show partition") cat <<'END'
@@ -30,12 +30,12 @@ esac
 def notes(make_config, launch, tmp_path):
     """`notes(what scontrol says, …)`: those of `plan --json` on such a site."""
 
-    def plan(*overrides, requeue=1, grace=0, mode="REQUEUE"):
+    def plan(*overrides, requeue=1, grace=0, mode="REQUEUE", kind="preempt/partition_prio"):
         commands = tmp_path / "bin"
         commands.mkdir(exist_ok=True)
         scontrol = commands / "scontrol"
         partitions = PARTITIONS.format(grace=grace, mode=mode)
-        scontrol.write_text(SCONTROL.format(requeue=requeue, partitions=partitions))
+        scontrol.write_text(SCONTROL.format(requeue=requeue, partitions=partitions, kind=kind))
         scontrol.chmod(scontrol.stat().st_mode | stat.S_IXUSR)
         sets = [word for text in overrides for word in ("--set", text)]
         done = launch(
@@ -66,4 +66,5 @@ def test_nothing_to_say(notes):
     assert notes() == []  # the default partition preempts nobody
     assert notes("resources.partition=spot", grace=120) == []
     assert notes("resources.partition=spot", mode="OFF") == []
+    assert notes("resources.partition=spot", kind="preempt/none") == []
     assert notes("resources.partition=spot", mode="SUSPEND,GANG") == []

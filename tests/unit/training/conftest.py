@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 import secrets
 import signal
@@ -123,6 +124,8 @@ def fit(
         return Fitted(run, made["trainer"], made["module"], made["data"])
 
     yield train
+    for worker in multiprocessing.active_children():
+        worker.kill()  # they ignore what would end them by themselves; a rank just leaves
     signal.set_wakeup_fd(-1)
     for number, handler in handlers.items():
         signal.signal(number, handler)
