@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ptycho_dist.errors import EXIT_STOPPED, EXIT_USER_MISTAKE
+from ptycho_dist.rundir.heartbeat import Heartbeat, read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import LAUNCHER, rank_writer, read_ledger
 
@@ -57,7 +58,12 @@ def ending_of(
         lost_nodes: those of its nodes that the scheduler says are down.
         on_request: a person has ended it.
     """
-    said = _Said(read_ledger(run, record["number"]), run.world().ranks)
+    failed = [
+        heartbeat
+        for heartbeat in read_heartbeats(run).values()
+        if heartbeat.attempt == record["number"] and heartbeat.state == "failed"
+    ]
+    said = _Said(read_ledger(run, record["number"]), failed, run.world().ranks)
     if run.result_json.exists():  # rank 0 writes it when the last epoch is committed
         return said.ending("finished", "finished", "all epochs are done")
     outcome: Outcome = "failed"
@@ -94,10 +100,11 @@ def ending_of(
 
 
 class _Said:
-    """What the ledger of one attempt holds that tells of its end."""
+    """What the ledger and the heartbeats of one attempt hold that tells of its end."""
 
-    def __init__(self, events: list[dict[str, Any]], ranks: int) -> None:
+    def __init__(self, events: list[dict[str, Any]], failed: list[Heartbeat], ranks: int) -> None:
         self.ranks = ranks
+        self._failed_early = sorted(failed, key=lambda heartbeat: heartbeat.updated_at)
         self._events = events
         self.requests = {
             str(event.get("signal") or event.get("why"))
@@ -114,7 +121,8 @@ class _Said:
 
     def killed_by_a_stop_signal(self, exit_code: int | None) -> bool:
         """A rank that had no handlers yet: nothing was begun, and nothing is lost."""
-        return exit_code in _KILLED_BY_STOP and not self._of("failed", "stalled")
+        failed = self._failed_early or self._of("failed", "stalled")
+        return exit_code in _KILLED_BY_STOP and not failed
 
     def first_failure(self) -> tuple[str, str | None]:
         """The reason of the rank that failed first, and its node; a rank that was killed says
@@ -132,6 +140,8 @@ class _Said:
             return f"rank {joined_mute[0]} on {node} died without a word", node
         if failed:
             return str(failed[0].get("reason")), nodes.get(failed[0]["writer"])
+        if self._failed_early:  # before it had a ledger: it could not join, for one
+            return self._failed_early[0].reason, self._failed_early[0].node
         return "", None
 
     def ending(

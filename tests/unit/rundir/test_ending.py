@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from ptycho_dist.rundir import LedgerWriter, begin_attempt, read_attempts
+from ptycho_dist.rundir import Heartbeat, LedgerWriter, begin_attempt, read_attempts
 from ptycho_dist.rundir.attempt import end_attempt, take_back_restart
+from ptycho_dist.rundir.heartbeat import write_heartbeat
 from ptycho_dist.rundir.ledger import rank_writer
 
 WALLTIME = 2_000_000_000.0  # long after any test
@@ -129,3 +130,17 @@ def test_the_decision_is_recorded_and_a_refusal_of_slurm_with_its_reason(make_ru
         False,
         "it was started by hand, and so nothing starts it again",
     )
+
+
+def test_a_rank_that_could_not_join_is_no_preemption(make_run):
+    """RS-031: it has no ledger yet, and srun says only that it has killed the others."""
+    run = make_run()
+    attempt = begin_attempt(run, job_id="7", cluster="slurm", nodes=["n1", "n2"])
+    reason = "rank 1 on n2 did not join within 15 s: it never started"
+    write_heartbeat(
+        run,
+        Heartbeat(rank=0, node="n1", pid=1, attempt=1, state="failed", reason=reason),
+    )
+    end_attempt(run, attempt.number, 128 + signal.SIGTERM)
+    ending = read_attempts(run)[0]["ending"]
+    assert (ending["cause"], ending["reason"]) == ("crash", reason)
