@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +55,24 @@ def make_config(tmp_path: Path, scan_file: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def weights_of() -> Callable[..., str]:
+    """`weights_of(run)`: SHA-256 of the weights of its newest checkpoint, bit for bit."""
+    import torch
+
+    from ptycho_dist.checkpoint.catalog import newest_whole
+
+    def digest_of(run: Any) -> str:
+        checkpoint, _ = newest_whole(run)
+        state = torch.load(checkpoint.state, weights_only=True)["state_dict"]
+        digest = hashlib.sha256()
+        for name, tensor in sorted(state.items()):
+            digest.update(name.encode() + tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+    return digest_of
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """A local run that is interrupted goes on by itself, and ends as if nothing had happened."""
 
-import hashlib
 import json
 import os
 import signal
 import time
 
 import pytest
-import torch
 
 from launcher.status import status_of
 from ptycho_dist.checkpoint.catalog import newest_whole
@@ -63,21 +61,12 @@ def over(run):
     return status if status.over else None
 
 
-def weights(run):
-    checkpoint, _ = newest_whole(run)
-    state = torch.load(checkpoint.state, weights_only=True)["state_dict"]
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        digest.update(name.encode() + tensor.numpy().tobytes())
-    return digest.hexdigest()
-
-
 def endings(run):
     return [record["ending"]["cause"] for record in read_attempts(run)]
 
 
 @pytest.mark.effect("requeue.on", "requeue.backoff_s")
-def test_a_signal_a_kill_and_a_rank_that_stands_still(submit, launch):
+def test_a_signal_a_kill_and_a_rank_that_stands_still(submit, launch, weights_of):
     """RS-010, RS-012, RS-030, RS-040, guarantees G2, G4 and G10: with the uninterrupted weights."""
     quiet = submit()
     run = submit()
@@ -108,7 +97,7 @@ def test_a_signal_a_kill_and_a_rank_that_stands_still(submit, launch):
     assert "without a word" in second["ending"]["reason"]
     assert "rank 1" in third["ending"]["reason"]
     assert "no sign of life" in third["ending"]["reason"]
-    assert weights(run) == weights(quiet)
+    assert weights_of(run) == weights_of(quiet)
     proof = verify(run)
     assert proof.proven, proof.faults
     assert proof.whole_epochs == 40

@@ -1,16 +1,13 @@
 """Runs on a real SLURM that put themselves back into the queue, whatever befell them."""
 
-import hashlib
 import json
 import os
 import signal
 import time
 
 import pytest
-import torch
 
 from launcher.status import status_of
-from ptycho_dist.checkpoint.catalog import newest_whole
 from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats, read_ledger
 from ptycho_dist.rundir.processes import start_time
 from ptycho_dist.rundir.verify import verify
@@ -79,15 +76,6 @@ def resumed_step(run):
     return max((e["step"] for e in read_ledger(run) if e["event"] == "resumed_from"), default=0)
 
 
-def weights(run):
-    checkpoint, _ = newest_whole(run)
-    state = torch.load(checkpoint.state, weights_only=True)["state_dict"]
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        digest.update(name.encode() + tensor.numpy().tobytes())
-    return digest.hexdigest()
-
-
 def slurmd_of(cluster, node):
     """The process number of a node's daemon."""
     state = json.loads((cluster.dir / "state.json").read_text())
@@ -104,7 +92,7 @@ def release(cluster, job):
     wait_for(released, "job in the queue")
 
 
-def test_three_blows_and_the_weights_of_the_uninterrupted_run(cluster, submit, capsys):
+def test_three_blows_and_the_weights_of_the_uninterrupted_run(cluster, submit, weights_of, capsys):
     """RS-010, RS-030 to RS-036, guarantees G2, G4 and G10."""
     quiet, _ = submit("quiet")
     assert wait_for(lambda: over(quiet), "end").state == "finished"
@@ -134,7 +122,7 @@ def test_three_blows_and_the_weights_of_the_uninterrupted_run(cluster, submit, c
     endings = [record["ending"]["cause"] for record in read_attempts(run)]
     assert endings == ["preempt", "preempt", "crash", "finished"]
     assert {record["job_id"] for record in read_attempts(run)} == {job}
-    assert weights(run) == weights(quiet)
+    assert weights_of(run) == weights_of(quiet)
     proof = verify(run)
     assert proof.proven, proof.faults
     assert proof.whole_epochs == 60
@@ -156,7 +144,9 @@ def test_the_walltime_is_reached(cluster, submit):
     assert len(read_attempts(run)) == 2  # scancel is no preemption: nothing starts again
 
 
-def test_a_node_is_lost_and_its_rank_lives_on(own_cluster, make_config, launch, tmp_path):
+def test_a_node_is_lost_and_its_rank_lives_on(
+    own_cluster, make_config, launch, weights_of, tmp_path
+):
     """RD-041, RS-036: the survivor is fenced off, its node excluded, the weights the same."""
     alone = "resources: {nodes: 1, tasks_per_node: 1}"
     text = TEXT.replace("resources: {nodes: 2, tasks_per_node: 2}", alone)
@@ -184,5 +174,5 @@ def test_a_node_is_lost_and_its_rank_lives_on(own_cluster, make_config, launch, 
     done = launch(*submit, tmp_path / "quiet", "--cluster", "local", "--wait")
     assert done.returncode == 0, done.stderr
     quiet = RunDirectory(tmp_path / "quiet" / json.loads(done.stdout)["run_id"])
-    assert weights(run) == weights(quiet)
+    assert weights_of(run) == weights_of(quiet)
     assert verify(run).proven
