@@ -103,6 +103,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--signal-trials",
         type=int,
-        default=2,
+        default=1,
         help="signals per kind in tests/slurm/test_signals.py (a campaign: 20)",
     )

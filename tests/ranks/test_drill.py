@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir import RunDirectory, read_ledger
 from ptycho_dist.rundir.verify import verify
 
 TEXT = """
@@ -46,19 +46,24 @@ def drill(launch, config, *arguments, **environment):
     return done, done.stdout.splitlines(), root
 
 
-def test_two_ranks_are_interrupted_everywhere_and_nothing_is_lost(launch, config):
-    """RS-001, RS-050, guarantees G2, G4 and G6."""
-    done, lines, root = drill(launch, config, "--ranks", "2", "--keep")
+def test_two_ranks_are_interrupted_and_nothing_is_lost(launch, config):
+    """RS-001, RS-050, RD-045, RD-060 to RD-064, guarantees G2, G4 and G6."""
+    points = ("mid-epoch", "validation", "random")  # the others: tests/slurm/test_drill.py
+    arguments = ("--ranks", "2", "--signal", "TERM", "--points", ",".join(points), "--keep")
+    done, lines, root = drill(launch, config, *arguments)
     assert (done.returncode, lines[-1]) == (0, "PASS"), done.stdout + done.stderr
     told = "\n".join(lines)
-    for point in ("mid-epoch", "window", "epoch-end", "validation", "random"):
+    for point in points:
         assert re.search(rf"^{point} \(.*\): all ranks stopped at step \d+; [\d.]+ s", told, re.M)
     assert re.search(
         r"signal to durable checkpoint: median [\d.]+ s, maximum [\d.]+ s; the lead is \d+ s", told
     )
     _, struck = sorted(root.iterdir())
-    proof = verify(RunDirectory(struck))
-    assert (proof.proven, len(proof.lineage)) == (True, 6)
+    struck = RunDirectory(struck)
+    proof = verify(struck)
+    assert (proof.proven, len(proof.lineage)) == (True, 4)
+    stops = [event for event in read_ledger(struck) if event["event"] == "stop_requested"]
+    assert [event["signal"] for event in stops] == ["SIGTERM"] * 3
 
 
 def test_a_rank_that_loses_its_random_generators_is_named(launch, config):

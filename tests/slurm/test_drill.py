@@ -13,7 +13,7 @@ execution: {accum_steps: 2, num_workers: 2}
 resources: {nodes: 2, tasks_per_node: 2}
 """
 
-POINTS = ("mid-epoch", "window", "epoch-end", "validation")
+POINTS = ("window", "epoch-end", "validation")
 
 
 def test_four_ranks_on_two_nodes_lose_nothing(

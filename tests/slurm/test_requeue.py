@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -21,6 +23,7 @@ requeue: {on: [preempt, timeout, node_fail, crash], backoff_s: 0}
 reconstruct: false
 resources: {nodes: 2, tasks_per_node: 2}
 """
+ALONE = TEXT.replace("nodes: 2, tasks_per_node: 2", "nodes: 1, tasks_per_node: 1")
 PATIENCE_S = 150
 
 
@@ -47,6 +50,28 @@ def submit(cluster, make_config, launch, tmp_path, request):
         return run, submission["job_id"]
 
     return start
+
+
+@pytest.fixture(scope="module")
+def walltime_run(cluster, scan_file, tmp_path_factory):
+    """A run of one rank with a walltime of two minutes, which passes while other tests run."""
+    folder = tmp_path_factory.mktemp("walltime")
+    config = folder / "run.yaml"
+    text = ALONE.replace("nepochs: 60", "nepochs: 100000")
+    config.write_text(f"name: walltime\ndata: {{train_data_file: {scan_file}}}\n{text}")
+    sets = ("resources.time=2:00", "requeue.signal_lead_s=40", "requeue.max_restarts=1")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "launcher", "submit", str(config), "--cluster", "slurm"),
+            *("--runs-dir", str(folder / "runs"), "--json"),
+            *(word for text in sets for word in ("--set", text)),
+        ],
+        capture_output=True, text=True, timeout=60, env={**os.environ, **cluster.env},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    submission = json.loads(done.stdout)
+    yield RunDirectory(folder / "runs" / submission["run_id"]), submission["job_id"]
+    cluster.run(["scancel", submission["job_id"]], check=False)
 
 
 @pytest.fixture(autouse=True)
@@ -128,16 +153,14 @@ def test_three_blows_and_the_weights_of_the_uninterrupted_run(cluster, submit, w
     assert proof.whole_epochs == 60
 
 
-def test_the_walltime_is_reached(cluster, submit):
-    """RS-020, RS-030: SLURM's signal, or the ranks' own clock, whichever comes first."""
-    run, job = submit(
-        "walltime", "--set", "resources.time=2:00", "--set", "requeue.signal_lead_s=40",
-        "--set", "requeue.max_restarts=1", "--set", "training.nepochs=100000",
-    )  # fmt: skip
+def test_the_walltime_is_reached(cluster, walltime_run):
+    """RS-020, RS-030, RS-032: SLURM's signal, or the rank's own clock, whichever comes first."""
+    run, job = walltime_run
     wait_for(lambda: len(read_attempts(run)) == 2, "second attempt")
-    first, _ = read_attempts(run)
+    first, second = read_attempts(run)
     assert (first["outcome"], first["ending"]["cause"]) == ("stopped", "timeout")
     assert first["ending"]["committed_step"] > 0
+    assert second["cause"] == "requeue"
     cluster.run(["scancel", job])
     status = wait_for(lambda: over(run), "end")
     assert status.state in {"cancelled", "stopped"}
@@ -148,9 +171,7 @@ def test_a_node_is_lost_and_its_rank_lives_on(
     own_cluster, make_config, launch, weights_of, tmp_path
 ):
     """RD-041, RS-036: the survivor is fenced off, its node excluded, the weights the same."""
-    alone = "resources: {nodes: 1, tasks_per_node: 1}"
-    text = TEXT.replace("resources: {nodes: 2, tasks_per_node: 2}", alone)
-    text = text.replace("nepochs: 60", "nepochs: 120")
+    text = ALONE.replace("nepochs: 60", "nepochs: 90")
     submit = ("submit", make_config(text), "--json", "--runs-dir")
     done = launch(*submit, tmp_path / "struck", "--cluster", "slurm", env=own_cluster.env)
     assert done.returncode == 0, done.stderr

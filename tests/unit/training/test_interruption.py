@@ -47,12 +47,13 @@ INTERRUPTIONS = [
 def interrupted(fit, simulate, tmp_path):
     """`interrupted()`: what differs between a run that was interrupted five times, and one not."""
 
-    def go(before_second=lambda: None, text=TEXT):
+    def go(before_second=lambda: None, points=INTERRUPTIONS):
+        text = TEXT
         test = simulate(tmp_path / "test.npz", n_patterns=10, seed=1)
         data = f"test_data_file: {test}"
         fit(text, data=data, interruptions=[])
         reference = fit.last_run
-        fit(text, data=data, interruptions=INTERRUPTIONS)
+        fit(text, data=data, interruptions=points)
         run = fit.last_run
         before_second()
         for _ in POINTS:
@@ -83,7 +84,8 @@ def test_the_number_of_workers_may_change(interrupted, fit):
         record["config_sha256"] = config_digest(decode_run_config(record["config"], "test"))
         fit.last_run.run_json.write_text(json.dumps(record))
 
-    assert interrupted(more_workers) == ()
+    in_training = [{**INTERRUPTIONS[0]}, {**INTERRUPTIONS[1]}]
+    assert interrupted(more_workers, in_training) == ()
 
 
 class Bar(Callback):
