@@ -117,7 +117,9 @@ def release(cluster, job):
     wait_for(released, "job in the queue")
 
 
-def test_three_blows_and_the_weights_of_the_uninterrupted_run(cluster, submit, weights_of, capsys):
+def test_three_blows_and_the_weights_of_the_uninterrupted_run(
+    cluster, submit, walltime_run, weights_of, capsys
+):
     """RS-010, RS-030 to RS-036, guarantees G2, G4 and G10."""
     quiet, _ = submit("quiet")
     assert wait_for(lambda: over(quiet), "end").state == "finished"
