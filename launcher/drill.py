@@ -22,7 +22,13 @@ from ptycho_dist.config.world import World
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory, read_attempts, read_ledger
 from ptycho_dist.rundir.files import read_json
-from ptycho_dist.rundir.rehearsed import SIGNAL, differences, lost_in_resume, read_trace
+from ptycho_dist.rundir.rehearsed import (
+    SIGNAL,
+    differences,
+    lost_in_resume,
+    read_trace,
+    without_clock,
+)
 from ptycho_dist.rundir.verify import verify
 
 POLL_S = 0.3
@@ -256,11 +262,7 @@ def _interrupted(run: RunDirectory, interruption: Interruption) -> Interrupted:
 
 
 def _table(run: RunDirectory) -> list[dict[str, str]]:
-    clocked = ("seconds", "patterns_per_s")
-    return [
-        {name: value for name, value in row.items() if name not in clocked}
-        for row in read_metrics(run.metrics / "metrics.csv")
-    ]
+    return [without_clock(row) for row in read_metrics(run.metrics / "metrics.csv")]
 
 
 def _best(run: RunDirectory) -> Any:

@@ -13,10 +13,9 @@ from ptycho_dist.rundir import (
     RunDirectory,
     read_attempts,
     read_heartbeats,
-    read_ledger,
 )
+from ptycho_dist.rundir.ending import cancel_requested
 from ptycho_dist.rundir.files import read_json
-from ptycho_dist.rundir.ledger import LAUNCHER
 from ptycho_dist.rundir.processes import LocalProcess, start_time
 
 OVER = frozenset({"finished", "stopped", "failed", "cancelled", "lost"})
@@ -122,7 +121,7 @@ def _between(
     why = str(attempt["next"].get("why"))
     if job["cluster"] == "slurm":
         state, cause, said_by = _ask_slurm(run, job["job_id"], None, scheduler)
-        if state == "lost" or (state == "failed" and not _cancelled(run, job["job_id"])):
+        if state == "lost" or (state == "failed" and not cancel_requested(run, job["job_id"])):
             return "failed", f"it was to start again ({why}), but {cause}", said_by
         return state, f"{why}; {cause}", said_by
     process = LocalProcess.parse(job["job_id"])
@@ -130,7 +129,7 @@ def _between(
         return "unknown", f"{why}, on {process.machine}; ask there", "run directory"
     if process.alive:
         return "pending", why, "processes"
-    if _cancelled(run, job["job_id"]):
+    if cancel_requested(run, job["job_id"]):
         return "cancelled", "cancelled on request", "processes"
     return "failed", f"it was to start again ({why}), but its process is gone", "processes"
 
@@ -144,7 +143,7 @@ def _later(attempt: dict[str, Any], job: dict[str, Any]) -> bool:
 
 def _ended(run: RunDirectory, attempt: dict[str, Any]) -> tuple[str, str]:
     code, outcome = attempt["exit_code"], attempt["outcome"]
-    if _cancelled(run, attempt["job_id"]):
+    if cancel_requested(run, attempt["job_id"]):
         how = "with a checkpoint" if outcome == "stopped" else f"exit code {code}"
         return "cancelled", f"cancelled on request, {how}"
     following = attempt.get("next") or {}
@@ -186,7 +185,7 @@ def _ask_slurm(
         if attempt is not None:  # what SLURM was asked some seconds ago is out of date
             return "running", "its attempt has begun", "run directory"
         return "pending", job.reason or "waiting for resources", job.said_by
-    if job.ended and _cancelled(run, job_id):
+    if job.ended and cancel_requested(run, job_id):
         return "cancelled", f"cancelled on request; SLURM says {job.state}", job.said_by
     if job.state == "CANCELLED":
         return "cancelled", f"SLURM says CANCELLED {job.reason}".strip(), job.said_by
@@ -209,16 +208,9 @@ def _ask_processes(
         return "running", "its processes are alive", "processes"
     if any(start_time(h.pid) is not None for h in _heartbeats_of(run, attempt)):
         return "running", "the local cluster is gone, its ranks are not yet", "processes"
-    if _cancelled(run, job_id):
+    if cancel_requested(run, job_id):
         return "cancelled", "cancelled on request", "processes"
     return "failed", "its process is gone and recorded no end", "processes"
-
-
-def _cancelled(run: RunDirectory, job_id: str) -> bool:
-    return any(
-        event["event"] == "cancel_requested" and event.get("job_id") == job_id
-        for event in read_ledger(run, writer=LAUNCHER)
-    )
 
 
 def _heartbeats_of(run: RunDirectory, attempt: dict[str, Any] | None) -> list[Heartbeat]:

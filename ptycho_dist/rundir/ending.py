@@ -71,7 +71,7 @@ def ending_of(
         outcome = "stopped"
     elif said.count("left"):
         outcome = "cut_short"
-    if on_request or _cancelled(run, record):
+    if on_request or cancel_requested(run, record["job_id"]):
         return said.ending(outcome, "cancelled", "ended on request")
     if exit_code == EXIT_USER_MISTAKE:
         return said.ending(outcome, "mistake", said.first_failure()[0] or "exit code 2")
@@ -160,10 +160,6 @@ class _Said:
 def _step(event: dict[str, Any]) -> int:
     step = event.get("step", 0)
     return step if isinstance(step, int) else 0
-
-
-def _cancelled(run: RunDirectory, record: dict[str, Any]) -> bool:
-    return cancel_requested(run, record["job_id"])
 
 
 def cancel_requested(run: RunDirectory, job_id: str) -> bool:

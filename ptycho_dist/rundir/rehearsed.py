@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,13 @@ from ptycho_dist.rundir.layout import RunDirectory
 
 SIGNAL, STEP, STOPPED, RESUMED, FINAL = "signal", "step", "stopped", "resumed", "final"
 _OF_A_STEP = ("order", "learning_rate", "loss", "random")
+_CLOCKED = ("seconds", "patterns_per_s")
 Trace = list[dict[str, Any]]
+
+
+def without_clock(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of figures without the columns that differ from run to run."""
+    return {name: value for name, value in row.items() if name not in _CLOCKED}
 
 
 def trace_file(run: RunDirectory, attempt: int, rank: int) -> Path:

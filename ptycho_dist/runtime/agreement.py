@@ -36,7 +36,7 @@ class Agreement:
 
     def any(self, flag: bool) -> bool:
         """Whether any rank says yes; blocks until all have spoken."""
-        return self.sum([float(flag)])[0] > 0
+        return self.vote(flag).result()[0]
 
     def vote(self, *questions: bool) -> Vote:
         """Begin to ask all ranks; nothing waits until the result is looked at."""
@@ -78,14 +78,10 @@ class Agreement:
         if self._ranks == 1:
             return [text]
         own = torch.tensor(list(text.encode()), dtype=torch.uint8)
-        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self._ranks)]
-        dist.all_gather(lengths, torch.tensor([len(own)]), group=self._group)
-        longest = int(max(lengths))
-        parts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self._ranks)]
-        padded = torch.nn.functional.pad(own, (0, longest - len(own)))
-        dist.all_gather(parts, padded, group=self._group)
+        lengths = self.gather(torch.tensor(len(own))).tolist()
+        parts = self.gather(torch.nn.functional.pad(own, (0, max(lengths) - len(own))))
         return [
-            bytes(part[: int(length)].tolist()).decode()
+            bytes(part[:length].tolist()).decode()
             for part, length in zip(parts, lengths, strict=True)
         ]
 

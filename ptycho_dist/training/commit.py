@@ -140,7 +140,7 @@ class Committer:
                 )
         except OSError as error:
             problem = f"rank {self._rank.rank} cannot write its ledger: {error.strerror}"
-        (bad,) = self._rank.agreement.vote(bool(problem)).result()
+        bad = self._rank.agreement.any(bool(problem))
         return problem or ("another rank cannot write its ledger" if bad else "")
 
     def _note_committed(self, step: int, position: Position, seconds: float) -> str:

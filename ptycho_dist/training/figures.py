@@ -9,15 +9,13 @@ from typing import Any
 
 from ptycho_dist.errors import DivergedLoss
 from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.rehearsed import without_clock
 from ptycho_dist.runtime.joined_rank import JoinedRank
 from ptycho_dist.training.loggers import Logger, open_logger
 from ptycho_dist.training.metrics import Row
 from ptycho_dist.training.module import LossSums, PtychoModule
 
 log = logging.getLogger(__name__)
-
-_CLOCKED = ("seconds", "patterns_per_s")
-"""Columns that differ from run to run."""
 
 
 class EpochFigures:
@@ -45,12 +43,8 @@ class EpochFigures:
 
     def kept(self) -> dict[str, Any]:
         """The state by name, without clock times, for a rehearsal to compare."""
-        timeless = [
-            {name: value for name, value in row.items() if name not in _CLOCKED}
-            for row in self.rows
-        ]
         return {
-            "rows of finished epochs": timeless,
+            "rows of finished epochs": [without_clock(row) for row in self.rows],
             "sums of the unfinished epoch": self._sums,
         }
 
