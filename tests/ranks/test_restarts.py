@@ -165,6 +165,8 @@ def test_a_second_signal_leaves_with_the_last_good_checkpoint(submit):
         return [event for event in read_ledger(run) if event["event"] == "left"]
 
     wait_for(left_when_signalled_again, "leaving")
+    # its exit code has been read when it is gone: a kill before that would be the first end seen
+    wait_for(lambda: start_time(pids[0]) is None, "end of rank 0")
     os.kill(pids[1], signal.SIGKILL)
     wait_for(lambda: read_attempts(run)[0]["ended_at"], "end")
     (record,) = read_attempts(run)

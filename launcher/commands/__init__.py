@@ -1,0 +1,36 @@
+"""The commands of `ptycho-launch`, one module each.
+
+A command module says what it does (`SUMMARY`, `EXAMPLE`), what it takes (`arguments`), and does
+it (`run`, which returns the exit code). What takes long to import, it imports when it runs.
+"""
+
+from __future__ import annotations
+
+from launcher.commands import (
+    cancel,
+    drill,
+    list,
+    logs,
+    plan,
+    resume,
+    script,
+    status,
+    submit,
+    validate,
+    verify,
+)
+
+COMMANDS = {
+    "validate": validate,
+    "plan": plan,
+    "script": script,
+    "submit": submit,
+    "status": status,
+    "list": list,
+    "logs": logs,
+    "verify": verify,
+    "drill": drill,
+    "cancel": cancel,
+    "resume": resume,
+}
+"""By what a person types, in the order of the help."""

@@ -1,0 +1,61 @@
+"""Arguments that several commands take."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+
+def takes_config(command: argparse.ArgumentParser) -> None:
+    """CONFIG, and `--set`."""
+    command.add_argument("config", type=Path, metavar="CONFIG", help="run.yaml")
+    sets_fields(command)
+
+
+def sets_fields(command: argparse.ArgumentParser) -> None:
+    """`--set section.field=value`, as often as one likes."""
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="SECTION.FIELD=VALUE",
+        help="override one value (repeatable)",
+    )
+
+
+def knows_runs(command: argparse.ArgumentParser) -> None:
+    """`--runs-dir`."""
+    command.add_argument(
+        "--runs-dir",
+        type=Path,
+        default=Path(os.environ.get("PTYCHO_DIST_RUNS_DIR", "runs")),
+        metavar="DIR",
+        help="where run directories are (default: $PTYCHO_DIST_RUNS_DIR, else ./runs)",
+    )
+
+
+def takes_run(command: argparse.ArgumentParser) -> None:
+    """RUN, and `--runs-dir`."""
+    command.add_argument("run", metavar="RUN", help="run id, its beginning, or its directory")
+    knows_runs(command)
+
+
+def chooses_cluster(command: argparse.ArgumentParser, otherwise: str) -> None:
+    """`--cluster`, which is `otherwise` where nobody says so."""
+    command.add_argument(
+        "--cluster", choices=("slurm", "local"), help=f"where to run (default: {otherwise})"
+    )
+
+
+def waits(command: argparse.ArgumentParser) -> None:
+    """`--wait`."""
+    command.add_argument(
+        "--wait", action="store_true", help="show progress; exit 0 when finished, else 1"
+    )
+
+
+def speaks_json(command: argparse.ArgumentParser) -> None:
+    """`--json`."""
+    command.add_argument("--json", action="store_true", help="machine-readable output")

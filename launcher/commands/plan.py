@@ -1,0 +1,38 @@
+"""`ptycho-launch plan`: what would be submitted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from launcher import present
+from launcher.commands.arguments import knows_runs, speaks_json, takes_config
+from launcher.commands.loading import load_and_plan
+from launcher.render import render
+from launcher.site_notes import site_notes
+
+SUMMARY = "show what would be submitted, and submit nothing"
+EXAMPLE = "ptycho-launch plan run.yaml --set resources.nodes=4 --json"
+RUN_ID_PLACEHOLDER = "RUN-ID"
+
+
+def arguments(command: argparse.ArgumentParser) -> None:
+    takes_config(command)
+    knows_runs(command)
+    speaks_json(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    _, plan = load_and_plan(options)
+    placeholder = Path(os.path.abspath(options.runs_dir)) / f"{plan.name}-{RUN_ID_PLACEHOLDER}"  # noqa: PTH100
+    script = render(plan, placeholder)
+    notes = site_notes(plan)
+    if options.json:
+        print(json.dumps({**plan.to_json(), "notes": notes, "script": script}, indent=2))
+    else:
+        present.show_plan(plan, notes, script, Console(soft_wrap=True))
+    return 0

@@ -1,0 +1,42 @@
+"""`ptycho-launch resume`: go on with a run that is over."""
+
+from __future__ import annotations
+
+import argparse
+
+from launcher.commands.arguments import (
+    chooses_cluster,
+    sets_fields,
+    speaks_json,
+    takes_run,
+    waits,
+)
+from launcher.commands.following import follow
+from ptycho_dist.rundir.layout import find_run
+
+SUMMARY = "go on with a stopped run from its newest checkpoint"
+EXAMPLE = "ptycho-launch resume fly64-20260714-101500-3f9a --wait"
+
+
+def arguments(command: argparse.ArgumentParser) -> None:
+    takes_run(command)
+    chooses_cluster(command, "the same as before")
+    waits(command)
+    sets_fields(command)
+    command.add_argument(
+        "--allow-resize",
+        action="store_true",
+        help="go on with another number of ranks or threads, without the same bits",
+    )
+    command.add_argument(
+        "--moved", action="store_true", help="the run directory was moved here; nothing runs there"
+    )
+    speaks_json(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    from launcher.resume import Changes, resume
+
+    changes = Changes(options.overrides, options.allow_resize, options.moved)
+    submission = resume(find_run(options.runs_dir, options.run), options.cluster, changes)
+    return follow(submission, wait=options.wait, as_json=options.json)

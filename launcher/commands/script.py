@@ -1,0 +1,26 @@
+"""`ptycho-launch script`: the sbatch script, for people who submit it themselves."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from launcher.commands.arguments import knows_runs, takes_config
+from launcher.commands.loading import load_and_plan
+
+SUMMARY = "make the run directory and print its sbatch script"
+EXAMPLE = "ptycho-launch script run.yaml > job.sbatch && sbatch job.sbatch"
+
+
+def arguments(command: argparse.ArgumentParser) -> None:
+    takes_config(command)
+    knows_runs(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    from launcher.submit import prepare
+
+    prepared = prepare(*load_and_plan(options), options.runs_dir)
+    print(f"prepared {prepared.path}; hand the script to sbatch to start it", file=sys.stderr)
+    sys.stdout.write(prepared.script.read_text("utf-8"))
+    return 0

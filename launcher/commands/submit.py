@@ -1,0 +1,34 @@
+"""`ptycho-launch submit`: start a run."""
+
+from __future__ import annotations
+
+import argparse
+
+from launcher.commands.arguments import (
+    chooses_cluster,
+    knows_runs,
+    speaks_json,
+    takes_config,
+    waits,
+)
+from launcher.commands.following import follow
+from launcher.commands.loading import load_and_plan
+
+SUMMARY = "submit a run"
+EXAMPLE = "ptycho-launch submit run.yaml --cluster local --wait"
+
+
+def arguments(command: argparse.ArgumentParser) -> None:
+    takes_config(command)
+    knows_runs(command)
+    chooses_cluster(command, "slurm where sbatch is on PATH, else local")
+    waits(command)
+    speaks_json(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    from launcher.submit import choose_cluster, submit
+
+    loaded, plan = load_and_plan(options)
+    submission = submit(loaded, plan, choose_cluster(options.cluster), options.runs_dir)
+    return follow(submission, wait=options.wait, as_json=options.json)
