@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -33,9 +34,11 @@ class UncertainSubmission(ClusterUnreachable):
 class SlurmScriptExecutor(submitit.SlurmExecutor):
     """Hands the script of a run to sbatch, in a clean environment."""
 
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self, run: RunDirectory, options: Sequence[str] = ()) -> None:
+        """`options`: of sbatch, beside those in the script."""
         super().__init__(_folder(run))
         self._run = run
+        self._options = options
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:
         return self._run.script.read_text("utf-8")
@@ -44,7 +47,15 @@ class SlurmScriptExecutor(submitit.SlurmExecutor):
         stale = sorted(set(os.environ) - set(clean_environment(os.environ)))
         unset = [word for name in stale for word in ("-u", name)]
         # A session of its own: Ctrl-C must not end sbatch between the queueing and its answer.
-        return ["setsid", "--wait", "env", *unset, "sbatch", str(submission_file_path)]
+        return [
+            "setsid",
+            "--wait",
+            "env",
+            *unset,
+            "sbatch",
+            *self._options,
+            str(submission_file_path),
+        ]
 
 
 class LocalScriptExecutor(submitit.LocalExecutor):
@@ -74,15 +85,20 @@ def _folder(run: RunDirectory) -> Path:
     return folder
 
 
-def submit_script(run: RunDirectory, cluster: str) -> str:
+def submit_script(run: RunDirectory, cluster: str, options: Sequence[str] = ()) -> str:
     """Submit a run and return its job id (of the local cluster: its LocalProcess).
+
+    Args:
+        run: its directory, with its script.
+        cluster: `slurm` or `local`.
+        options: of sbatch, beside those in the script.
 
     Raises:
         UserError: SLURM refuses the script; the message is SLURM's own.
         ClusterUnreachable: SLURM does not answer.
         UncertainSubmission: SLURM's answer was lost; the job may be queued.
     """
-    executor = LocalScriptExecutor(run) if cluster == "local" else SlurmScriptExecutor(run)
+    executor = LocalScriptExecutor(run) if cluster == "local" else SlurmScriptExecutor(run, options)
     try:
         with redirect_stderr(StringIO()):  # submitit repeats there what its exception carries
             job = executor._submit_command(str(run.path))

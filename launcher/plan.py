@@ -21,6 +21,7 @@ from ptycho_dist.config.logger_package import missing_logger_package
 from ptycho_dist.config.resources import RequeueConfig, ResourcesConfig, walltime_seconds
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World, world_of
+from ptycho_dist.rundir.containers import container_faults
 
 _UNKNOWN_PATTERNS = 10**12
 """In place of the number in a file that cannot be read: enough for any number of ranks."""
@@ -45,6 +46,8 @@ class LaunchPlan:
     modules: tuple[str, ...]
     variables: Mapping[str, str]
     setup: tuple[str, ...]
+    config: RunConfig
+    """What the plan was made of."""
     origins: Mapping[str, str]
     """Where each value of the config came from."""
     rehearsal: Mapping[str, Any] | None = None
@@ -93,6 +96,7 @@ def make_plan(
     faults = list(data_faults)
     world = world_of(config, _UNKNOWN_PATTERNS if train is None else train.n_patterns)
     faults += contradictions(config, world, train, test, measured)
+    faults += container_faults(config)
     if missing := _missing_logger_package(config):
         faults.append(Fault("execution.logger_backend", missing))
     if faults or train is None:
@@ -111,6 +115,7 @@ def make_plan(
         modules=config.environment.modules,
         variables=config.environment.env,
         setup=config.environment.setup,
+        config=config,
         origins=loaded.origins,
     )
 
@@ -118,6 +123,6 @@ def make_plan(
 def _missing_logger_package(config: RunConfig) -> str:
     """Empty, too, where the ranks have another Python or may find more: there each rank looks."""
     place = config.environment
-    if place.venv is not None or place.modules or place.setup or place.env:
+    if place.venv or place.modules or place.setup or place.env or place.container:
         return ""
     return missing_logger_package(config.execution.logger_backend)

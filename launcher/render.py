@@ -11,6 +11,7 @@ from pathlib import Path
 from launcher.plan import LaunchPlan
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE
+from ptycho_dist.rundir.containers import container_command, pyxis_options
 from ptycho_dist.rundir.job_variables import STALE_VARIABLES
 
 
@@ -32,18 +33,23 @@ def render(plan: LaunchPlan, run_path: Path) -> str:
 
 def _directives(plan: LaunchPlan, run_path: Path) -> list[str]:
     resources, world = plan.resources, plan.world
+    gpus = resources.gpus_per_node
+    kind = f"{resources.gpu_type}:" if resources.gpu_type else ""
     options: list[tuple[str, object]] = [
         ("job-name", plan.name),
         ("nodes", world.nodes),
         ("ntasks-per-node", world.tasks_per_node),
         ("cpus-per-task", resources.cpus_per_task),
-        ("gpus-per-node", resources.gpus_per_node),
+        ("gpus-per-node", None if gpus is None else f"{kind}{gpus}"),
         ("mem", resources.mem_per_node),
         ("time", resources.time),
         ("partition", resources.partition),
         ("account", resources.account),
         ("qos", resources.qos),
         ("constraint", resources.constraint),
+        ("reservation", resources.reservation),
+        ("mail-type", ",".join(resources.mail_type) or None),
+        ("mail-user", resources.mail_user),
         ("signal", f"USR2@{plan.signal_lead_s}"),
         ("output", _log_pattern(run_path)),
         ("open-mode", "append"),
@@ -53,6 +59,10 @@ def _directives(plan: LaunchPlan, run_path: Path) -> list[str]:
     for name, value in options:
         if value is not None:
             lines.append(f'#SBATCH --{name}="{value}"' if name in _QUOTED else _plain(name, value))
+    if resources.exclusive:
+        lines.append("#SBATCH --exclusive")
+    for name, value in sorted(resources.sbatch_options.items()):
+        lines.append(f'#SBATCH --{name}="{value}"' if value else f"#SBATCH --{name}")
     # the script puts its job back into the queue by itself, as requeue.on says
     return [*lines, f"#SBATCH --{'requeue' if plan.requeue.on else 'no-requeue'}"]
 
@@ -101,8 +111,20 @@ def _body(plan: LaunchPlan, run_path: Path) -> list[str]:
         f"--ntasks-per-node={plan.world.tasks_per_node} "
         f"--cpus-per-task={plan.resources.cpus_per_task} \\",
         '    --output="$run_dir/logs/attempt-$number-rank-%5t.log" \\',
-        '    "$python" -u -m ptycho_dist.runtime "$run_dir" || code=$?',
+        f'    {_interpreter(plan, run_path)} -u -m ptycho_dist.runtime "$run_dir" || code=$?',
         '"$python" -m ptycho_dist.rundir end "$run_dir" "$number" "$code" || exit $?',
         "exit 0",
     ]
     return lines
+
+
+def _interpreter(plan: LaunchPlan, run_path: Path) -> str:
+    """Of the ranks: of this machine, or in an image."""
+    place = plan.config.environment
+    if place.container is None:
+        return '"$python"'
+    if place.container_runtime == "pyxis":
+        words = [*pyxis_options(plan.config, run_path), place.container_python]
+    else:
+        words = container_command(plan.config, run_path)
+    return shlex.join(words)

@@ -58,6 +58,13 @@ MAY_CHANGE = (
     "resources.account",
     "resources.qos",
     "resources.constraint",
+    "resources.gpu_type",
+    "resources.exclusive",
+    "resources.reservation",
+    "resources.mail_type",
+    "resources.mail_user",
+    "resources.sbatch_options",
+    "resources.sbatch_options.",
     "requeue.",
     "environment.",
     "reconstruct",
@@ -121,7 +128,7 @@ def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submissi
     old_plan = read_json(run.plan_json)
     plan = _plan_anew(run, loaded, old_plan, changes.moved)
     cluster = cluster or status.cluster or choose_cluster(None)
-    require_cluster(cluster, plan.world.nodes)
+    require_cluster(cluster, plan)
     _write(run, loaded, plan, old_plan, changed, resized=_size(plan.world) != _size(run.world()))
     return submit_prepared(run, cluster)
 

@@ -6,13 +6,14 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from launcher.dependency import dependency_options
 from launcher.executors import UncertainSubmission, submit_script
 from launcher.plan import LaunchPlan
 from launcher.render import render
@@ -49,18 +50,34 @@ def prepare(loaded: LoadedConfig, plan: LaunchPlan, runs_root: Path) -> RunDirec
     return prepare_run(path, loaded, record, render(plan, path))
 
 
-def submit(loaded: LoadedConfig, plan: LaunchPlan, cluster: str, runs_root: Path) -> Submission:
+def submit(
+    loaded: LoadedConfig,
+    plan: LaunchPlan,
+    cluster: str,
+    runs_root: Path,
+    after: Sequence[RunDirectory] = (),
+) -> Submission:
     """Prepare a run and submit it; on a refusal nothing is left behind.
+
+    Args:
+        loaded: the checked config.
+        plan: its plan.
+        cluster: `slurm` or `local`.
+        runs_root: where its directory shall be.
+        after: runs that must have finished before it starts.
 
     Raises:
         UserError: the scheduler refuses the job, or the local cluster cannot hold it.
         ClusterUnreachable: SLURM does not answer.
     """
-    require_cluster(cluster, plan.world.nodes)
+    require_cluster(cluster, plan)
+    if after and cluster == "local":
+        raise UserError("--after: the local cluster starts a run at once; use --cluster slurm")
+    waits_for = dependency_options(after)
     with _ctrl_c_waits() as pressed:
         run = prepare(loaded, plan, runs_root)
         try:
-            job_id = _submit_and_record(run, cluster)
+            job_id = _submit_and_record(run, cluster, waits_for)
         except UncertainSubmission as error:
             raise UncertainSubmission(
                 f"{error}; the job may be queued all the same (squeue --name={plan.name}), so its "
@@ -79,9 +96,9 @@ def submit_prepared(run: RunDirectory, cluster: str) -> Submission:
     return Submission(run, job_id, cluster, bool(pressed))
 
 
-def _submit_and_record(run: RunDirectory, cluster: str) -> str:
+def _submit_and_record(run: RunDirectory, cluster: str, options: Sequence[str] = ()) -> str:
     """Submit, and tie job and run together; a job that cannot be recorded is taken back."""
-    job_id = submit_script(run, cluster)
+    job_id = submit_script(run, cluster, options)
     try:
         _record(run, cluster, job_id)
     except OSError as error:
@@ -93,18 +110,25 @@ def _submit_and_record(run: RunDirectory, cluster: str) -> str:
     return job_id
 
 
-def require_cluster(cluster: str, nodes: int) -> None:
-    """Check that a cluster is there, and can hold so many nodes.
+def require_cluster(cluster: str, plan: LaunchPlan) -> None:
+    """Check that a cluster is there, and can hold the ranks of a plan.
 
     Raises:
         UserError: it cannot, or SLURM does not answer.
     """
     if cluster == "slurm":
         require_slurm()
-    elif nodes > 1:
+        return
+    nodes, place = plan.world.nodes, plan.config.environment
+    if nodes > 1:
         raise UserError(
             f"resources.nodes: {nodes}, but the local cluster is this one machine; "
             "use --set resources.nodes=1, or --cluster slurm"
+        )
+    if place.container is not None and shutil.which(place.container_runtime) is None:
+        raise UserError(
+            f"environment.container_runtime: {place.container_runtime} is not on PATH here"
+            + ("; it is a plugin of srun, use apptainer" * (place.container_runtime == "pyxis"))
         )
 
 

@@ -13,6 +13,7 @@ from launcher.commands.arguments import (
 )
 from launcher.commands.following import follow
 from launcher.commands.loading import load_and_plan
+from ptycho_dist.rundir.layout import find_run
 
 SUMMARY = "submit a run"
 EXAMPLE = "ptycho-launch submit run.yaml --cluster local --wait"
@@ -23,6 +24,13 @@ def arguments(command: argparse.ArgumentParser) -> None:
     knows_runs(command)
     chooses_cluster(command, "slurm where sbatch is on PATH, else local")
     waits(command)
+    command.add_argument(
+        "--after",
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="start when this run has finished (repeatable; SLURM)",
+    )
     speaks_json(command)
 
 
@@ -30,5 +38,6 @@ def run(options: argparse.Namespace) -> int:
     from launcher.submit import choose_cluster, submit
 
     loaded, plan = load_and_plan(options)
-    submission = submit(loaded, plan, choose_cluster(options.cluster), options.runs_dir)
+    after = [find_run(options.runs_dir, run) for run in options.after]
+    submission = submit(loaded, plan, choose_cluster(options.cluster), options.runs_dir, after)
     return follow(submission, wait=options.wait, as_json=options.json)

@@ -42,6 +42,7 @@ def contradictions(
         measured: times of this run, or of an earlier one like it.
     """
     yield from _of_the_world(config, world, measured)
+    yield from _of_the_job(config)
     yield from _of_the_data(config, world, train, test)
     metric = unknown_metric(config)
     if metric:
@@ -136,6 +137,26 @@ def _of_the_world(config: RunConfig, world: World, measured: Measured | None) ->
             "resources.time",
             f"{walltime} s cannot hold {START_UP_S} s of start-up and a requeue.signal_lead_s of "
             f"{lead} s (auto; {source}): nothing would run; raise it, or set a lead",
+        )
+
+
+def _of_the_job(config: RunConfig) -> Iterator[Fault]:
+    resources = config.resources
+    if resources.gpu_type is not None and resources.gpus_per_node is None:
+        yield Fault(
+            "resources.gpu_type",
+            f"{resources.gpu_type}, but no GPU is asked for; set gpus_per_node",
+        )
+    if resources.mail_user is not None and not resources.mail_type:
+        yield Fault(
+            "resources.mail_user",
+            f"{resources.mail_user}, but mail_type names no event; set it, such as [END, FAIL]",
+        )
+    per_part = {"mem-per-cpu", "mem-per-gpu"} & resources.sbatch_options.keys()
+    if resources.mem_per_node is not None and per_part:
+        yield Fault(
+            "resources.mem_per_node",
+            f"sbatch_options asks for {min(per_part)}, and SLURM takes one of them; leave one out",
         )
 
 

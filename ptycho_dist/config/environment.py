@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
@@ -34,6 +34,10 @@ VariableName = Annotated[
     str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256), AfterValidator(_free_name)
 ]
 OneLine = Annotated[str, AfterValidator(_one_line)]
+ContainerMount = Annotated[
+    str, Field(pattern=r"^/[^:,\x00-\x1f\x7f]*(:/[^:,\x00-\x1f\x7f]*(:r[ow])?)?$", max_length=4096)
+]
+ContainerRuntime = Literal["apptainer", "singularity", "pyxis"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -53,3 +57,27 @@ class EnvironmentConfig:
     setup: Annotated[
         tuple[OneLine, ...], Field(description="Shell lines run before the ranks start.")
     ] = ()
+    container: Annotated[
+        OneLine | None,
+        Field(
+            min_length=1,
+            pattern=r"^[^-\s][^\s]*$",
+            description="Image that the ranks run in: a file, or what the runtime takes "
+            "(docker://…). The run directory and the folders of the data are mounted.",
+        ),
+    ] = None
+    container_runtime: Annotated[
+        ContainerRuntime,
+        Field(description="What starts the image: apptainer, singularity, or srun's plugin pyxis."),
+    ] = "apptainer"
+    container_mounts: Annotated[
+        tuple[ContainerMount, ...],
+        Field(description="Further mounts: /host, /host:/inside, /host:/inside:ro."),
+    ] = ()
+    container_options: Annotated[
+        tuple[OneLine, ...],
+        Field(description="Further options of the runtime, such as --rocm; one word each."),
+    ] = ()
+    container_python: Annotated[
+        OneLine, Field(min_length=1, description="The interpreter in the image.")
+    ] = "python3"

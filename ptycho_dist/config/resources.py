@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
+from ptycho_dist.config.sbatch_options import refusal
 from ptycho_dist.config.strictness import STRICT
 
 _WALLTIME = re.compile(r"(?:(\d{1,9})-)?(\d{1,9})(?::(\d{2}))?(?::(\d{2}))?")
@@ -47,6 +48,27 @@ SchedulerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,][A-Za-z0-9_.,@+-]*
 NodeConstraint = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9_.(\[][A-Za-z0-9_.,:&|()\[\]*+@=-]*$", max_length=256)
 ]
+MailEvent = Literal[
+    "BEGIN",
+    "END",
+    "FAIL",
+    "REQUEUE",
+    "INVALID_DEPEND",
+    "TIME_LIMIT",
+    "TIME_LIMIT_90",
+    "TIME_LIMIT_80",
+    "TIME_LIMIT_50",
+    "ALL",
+]
+OptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=64)]
+OptionValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,:;@+=/*&|()\[\]~-]*$", max_length=1024)]
+
+
+def _checked_options(options: dict[str, str]) -> dict[str, str]:
+    refused = [why for name, value in options.items() if (why := refusal(name, value))]
+    if refused:
+        raise ValueError("; ".join(refused))
+    return options
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -85,6 +107,37 @@ class ResourcesConfig:
     constraint: Annotated[
         NodeConstraint | None, Field(description="Node features, as sbatch takes them.")
     ] = None
+    gpu_type: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+            max_length=64,
+            description="Kind of the GPUs, as the site names it in its gres.",
+        ),
+    ] = None
+    exclusive: Annotated[bool, Field(description="Nodes that no other job shares.")] = False
+    reservation: Annotated[SchedulerName | None, Field(description="Reservation.")] = None
+    mail_type: Annotated[
+        tuple[MailEvent, ...],
+        Field(strict=False, description="When SLURM sends mail."),
+    ] = ()
+    mail_user: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[A-Za-z0-9_.+-]+(@[A-Za-z0-9.-]+)?$",
+            max_length=254,
+            description="To whom; none: to the user who submits.",
+        ),
+    ] = None
+    sbatch_options: Annotated[
+        dict[OptionName, OptionValue],
+        AfterValidator(_checked_options),
+        Field(
+            description="Further options of sbatch by their long names, an empty text for one "
+            'without a value: {licenses: "scratch:1", contiguous: ""}. Those that would break '
+            "the run's contract are refused."
+        ),
+    ] = Field(default_factory=dict)
 
 
 RestartCause = Literal["preempt", "timeout", "node_fail", "crash"]

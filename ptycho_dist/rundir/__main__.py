@@ -108,12 +108,18 @@ def _end(run: RunDirectory, number: int, exit_code: int) -> int:
         print(f"attempt {number}: {decision.why}", flush=True)
     if not decision.restart or job_id is None:
         return ended.exit_code
-    refused = requeue(job_id, decision.delay_s, decision.exclude)
+    refused = requeue(job_id, decision.delay_s, [*_excluded_by_the_config(run), *decision.exclude])
     if refused is not None:
         why = f"the job cannot be put back into the queue: {refused}; `resume` goes on"
         take_back_restart(run, number, why)
         print(f"attempt {number}: {why}", flush=True)
     return ended.exit_code
+
+
+def _excluded_by_the_config(run: RunDirectory) -> list[str]:
+    """Nodes that a person excludes: SLURM keeps one list, and a new one takes its place."""
+    asked = run.config().resources.sbatch_options.get("exclude")
+    return [asked] if asked else []
 
 
 if __name__ == "__main__":

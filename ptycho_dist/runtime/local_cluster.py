@@ -23,6 +23,7 @@ from typing import IO, Any
 from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED
 from ptycho_dist.rundir import Attempt, RunDirectory, begin_attempt, end_attempt
 from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE, Ended
+from ptycho_dist.rundir.containers import container_command
 from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.job_variables import clean_environment
 from ptycho_dist.rundir.processes import LocalProcess
@@ -46,6 +47,7 @@ class LocalJob:
         self._in_foreground = in_foreground
         self._plan: dict[str, Any] = read_json(run.plan_json)
         self._world = run.world()
+        self._config = run.config()
         self._ranks: list[subprocess.Popen[bytes]] = []
         self._kill_at = float("inf")
         self._passed_on: list[int] = []
@@ -130,9 +132,10 @@ class LocalJob:
             "MASTER_PORT": str(attempt.port),
             ATTEMPT_VARIABLE: attempt.to_variable(),
         }
-        command = [
-            self._plan["python"], "-u", "-m", "ptycho_dist.runtime", str(self._run.path)
-        ]  # fmt: skip
+        interpreter = [self._plan["python"]]
+        if self._config.environment.container is not None:
+            interpreter = container_command(self._config, self._run.path)
+        command = [*interpreter, "-u", "-m", "ptycho_dist.runtime", str(self._run.path)]
         shell_lines = [
             f"module load {shlex.quote(name)} || exit 2" for name in self._plan["modules"]
         ]

@@ -18,7 +18,8 @@ from ptycho_dist.config import (
     TrainingConfig,
     TrainingSection,
 )
-from ptycho_dist.config.resources import RequeueConfig
+from ptycho_dist.config.environment import EnvironmentConfig
+from ptycho_dist.config.resources import RequeueConfig, ResourcesConfig
 
 TESTS = Path(__file__).parents[2]
 SECTIONS = {
@@ -28,6 +29,8 @@ SECTIONS = {
     "data": DataConfig,
     "inference": InferenceConfig,
     "requeue": RequeueConfig,
+    "resources": ResourcesConfig,
+    "environment": EnvironmentConfig,
 }
 FIELDS = [
     f"{section}.{field.name}"

@@ -35,6 +35,12 @@ CASES = {
             "account": "m1234_g",
             "qos": "premium",
             "constraint": "gpu&hbm80g",
+            "gpu_type": "a100",
+            "exclusive": True,
+            "reservation": "beamtime_7",
+            "mail_type": ["END", "FAIL", "TIME_LIMIT_80"],
+            "mail_user": "someone@example.org",
+            "sbatch_options": {"licenses": "scratch:1", "contiguous": "", "exclude": "node[1-2]"},
         },
         "execution": {"accelerator": "auto", "devices": "auto", "num_nodes": "auto"},
         "requeue": {"signal_lead_s": 180},
@@ -46,16 +52,62 @@ CASES = {
     },
 }
 
+CASES["apptainer"] = {
+    "resources": {"gpus_per_node": 4},
+    "execution": {"accelerator": "auto", "devices": "auto", "num_nodes": "auto"},
+    "environment": {
+        "container": "/images/ptycho-dist.sif",
+        "container_mounts": ["/scratch", "/opt/plugins:/opt/plugins:ro"],
+        "container_python": "/opt/env/bin/python",
+    },
+}
+CASES["pyxis"] = {
+    "resources": {"nodes": 2, "gpus_per_node": 4},
+    "execution": {"accelerator": "auto", "devices": "auto", "num_nodes": "auto"},
+    "environment": {
+        "container": "nvcr.io#nvidia/pytorch:24.05-py3",
+        "container_runtime": "pyxis",
+        "container_mounts": ["/scratch"],
+        "container_options": ["--no-container-mount-home"],
+    },
+}
+
 
 def plan_of(sections):
     world = {"execution": {"devices": "auto", "num_nodes": "auto"}}  # as the front ends fill in
-    data = {"name": "fly64", "data": {"train_data_file": "x.npz"}, **world, **sections}
+    data = {"name": "fly64", "data": {"train_data_file": "/data/scans/x.npz"}, **world, **sections}
     loaded = LoadedConfig(decode_run_config(data, "test"), "", "test", {})
     plan = make_plan(loaded, DataFacts(2048, 64), None)
     object.__setattr__(plan, "python", PurePosixPath("/opt/env/bin/python"))
     return plan
 
 
+@pytest.mark.effect(
+    "resources.nodes",
+    "resources.tasks_per_node",
+    "resources.gpus_per_node",
+    "resources.cpus_per_task",
+    "resources.mem_per_node",
+    "resources.time",
+    "resources.partition",
+    "resources.account",
+    "resources.qos",
+    "resources.constraint",
+    "resources.gpu_type",
+    "resources.exclusive",
+    "resources.reservation",
+    "resources.mail_type",
+    "resources.mail_user",
+    "resources.sbatch_options",
+    "environment.modules",
+    "environment.env",
+    "environment.setup",
+    "environment.container",
+    "environment.container_runtime",
+    "environment.container_mounts",
+    "environment.container_options",
+    "environment.container_python",
+)
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name):
     text = render(plan_of(CASES[name]), RUN)
