@@ -190,7 +190,10 @@ def test_a_rank_that_cannot_come_is_named_and_the_job_ends(
 def test_cancel_ends_every_rank_within_30_s_and_the_ledger_says_so(
     cluster, config, launch, tmp_path
 ):
-    """RD-071: also where a step takes seconds, in which srun would kill the ranks."""
+    """RD-071: also where a step takes seconds, in which srun would kill the ranks.
+
+    LP-052: a run that was to start after it never does, and SLURM removes its job.
+    """
     root = tmp_path / "runs"
     long = ("--set", "training.nepochs=5000", "--set", "model.n_filters_scale=2.0")
     launch(
@@ -201,6 +204,15 @@ def test_cancel_ends_every_rank_within_30_s_and_the_ledger_says_so(
     wait_for(lambda: any(h.progress.get("step", 0) >= 1 for h in read_heartbeats(run).values()), 90)
     pids = [heartbeat.pid for heartbeat in read_heartbeats(run).values()]
     assert len(pids) == 4
+    later = launch(
+        "submit", config, "--cluster", "slurm", "--runs-dir", tmp_path / "later", "--json",
+        "--after", run.path, env=cluster.env,
+    )  # fmt: skip
+    assert later.returncode == 0, later.stderr
+    waiting = json.loads(later.stdout)["job_id"]
+    (job,) = json.loads(run.submission_json.read_text())["jobs"]
+    shown = cluster.run(["scontrol", "--oneliner", "show", "job", waiting]).stdout
+    assert f"Dependency=afterok:{job['job_id']}(unfulfilled)" in shown
     began = time.monotonic()
     done = launch("cancel", run.run_id, "--runs-dir", root, env=cluster.env)
     assert done.returncode == 0, done.stderr
@@ -212,6 +224,20 @@ def test_cancel_ends_every_rank_within_30_s_and_the_ledger_says_so(
     assert json.loads(launch("status", run.path, "--json", env=cluster.env).stdout)["state"] == (
         "cancelled"
     )
+    never = wait_for(
+        lambda: (
+            (
+                state := json.loads(
+                    launch(
+                        "status", only_run(tmp_path / "later").path, "--json", env=cluster.env
+                    ).stdout
+                )["state"]
+            )
+            not in {"pending", "running"}
+            and state
+        )
+    )
+    assert never == "cancelled"
 
 
 def test_a_refusal_of_slurm_is_one_line_and_leaves_nothing(cluster, config, launch, tmp_path):
