@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from launcher.commands import (
     cancel,
+    clean,
     drill,
     list,
     logs,
@@ -32,5 +33,6 @@ COMMANDS = {
     "drill": drill,
     "cancel": cancel,
     "resume": resume,
+    "clean": clean,
 }
 """By what a person types, in the order of the help."""

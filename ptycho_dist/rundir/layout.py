@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import time
@@ -28,6 +29,16 @@ SUBDIRECTORIES = (
     "metrics",
     "reconstruction",
 )
+OWNED = frozenset(
+    {
+        *SUBDIRECTORIES,
+        *("run.yaml", "run.json", "plan.json", "job.sbatch", "submission.json", "result.json"),
+        *("submitit", "report.html"),
+    }
+)
+"""All that the launcher and the ranks put there; anything else is a person's."""
+UNFINISHED = re.compile(r"\..+-\d{8}-\d{6}-[0-9a-f]{4}\.[0-9a-f]{8}\.tmp")
+"""The hidden name of a run directory that is being built."""
 
 
 @dataclass(frozen=True)
