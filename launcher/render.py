@@ -10,8 +10,7 @@ from pathlib import Path
 
 from launcher.plan import LaunchPlan
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE
-from ptycho_dist.rundir.job_variables import STALE_VARIABLES
+from ptycho_dist.rundir.job_variables import ATTEMPT_VARIABLE, STALE_VARIABLES
 
 
 def render(plan: LaunchPlan, run_path: Path) -> str:

@@ -11,8 +11,6 @@ from launcher.commands.arguments import (
     takes_config,
     waits,
 )
-from launcher.commands.following import follow
-from launcher.commands.loading import load_and_plan
 
 SUMMARY = "submit a run"
 EXAMPLE = "ptycho-launch submit run.yaml --cluster local --wait"
@@ -27,6 +25,8 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from launcher.commands.following import follow
+    from launcher.commands.loading import load_and_plan
     from launcher.submit import choose_cluster, submit
 
     loaded, plan = load_and_plan(options)

@@ -7,8 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-"""Unknown keys, values of another type, NaN and infinity are errors, never conversions."""
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+"""Unknown keys, values of another type, NaN and infinity are errors, never conversions.
+
+A class is built when it is first used: most commands use but one of them.
+"""
 
 AnyPath = Annotated[Path, Field(strict=False)]
 """A path, or the text of one."""
