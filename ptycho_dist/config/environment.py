@@ -1,7 +1,5 @@
 """The software environment of the ranks."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Annotated

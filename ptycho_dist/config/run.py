@@ -1,7 +1,5 @@
 """One run: everything that `run.yaml` says."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -43,7 +41,7 @@ class RunConfig:
     ] = True
 
     @model_validator(mode="after")
-    def _sections_agree(self) -> RunConfig:
+    def _sections_agree(self) -> "RunConfig":
         data, model, training = self.data, self.model, self.training
         if data.block_size is not None and model.gridsize != 1:
             raise ValueError(
