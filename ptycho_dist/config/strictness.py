@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,16 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, defer_buil
 A class is built when it is first used: most commands use but one of them.
 """
 
-AnyPath = Annotated[Path, Field(strict=False)]
+
+def one_line(text: Any) -> Any:
+    """Refuses what would break a line of a script or a log, or move the cursor of a terminal."""
+    if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in str(text)):
+        raise ValueError("control characters and line breaks are not allowed")
+    return text
+
+
+OneLine = Annotated[str, AfterValidator(one_line)]
+AnyPath = Annotated[Path, Field(strict=False), AfterValidator(one_line)]
 """A path, or the text of one."""
 
 
