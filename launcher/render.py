@@ -10,9 +10,8 @@ from pathlib import Path
 
 from launcher.plan import LaunchPlan
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE
 from ptycho_dist.rundir.containers import container_command, pyxis_options
-from ptycho_dist.rundir.job_variables import STALE_VARIABLES
+from ptycho_dist.rundir.job_variables import ATTEMPT_VARIABLE, STALE_VARIABLES
 
 
 def render(plan: LaunchPlan, run_path: Path) -> str:

@@ -50,6 +50,13 @@ class ClusterUnreachable(UserError):
     exit_code = EXIT_CLUSTER_UNREACHABLE
 
 
+def printable(text: str) -> str:
+    """`text` on one line: what would break it, or command a terminal, is written out (`\\x1b`)."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def one_line_errors(debug: bool, command: Callable[[], int]) -> int:
     """Run a command; a UserError becomes one line on stderr per fault, and its exit code.
 
@@ -62,8 +69,8 @@ def one_line_errors(debug: bool, command: Callable[[], int]) -> int:
     except UserError as error:
         if debug:
             raise
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+        for line in str(error).split("\n"):
+            print(f"error: {printable(line)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

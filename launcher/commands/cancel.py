@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from launcher.commands.arguments import takes_run
-from ptycho_dist.rundir.layout import find_run
 
 SUMMARY = "end a run: checkpoint if it can, within 30 s in any case"
 EXAMPLE = "ptycho-launch cancel fly64-20260714-101500-3f9a"
@@ -17,6 +16,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from launcher.cancel import cancel
+    from ptycho_dist.rundir.layout import find_run
 
     status = cancel(find_run(options.runs_dir, options.run))
     print(f"{status.run_id}: {status.state}; {status.cause}")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from launcher.commands.arguments import knows_runs, speaks_json
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.layout import find_run, list_runs
 
 if TYPE_CHECKING:
     from launcher.clean import Removal
+    from ptycho_dist.rundir.layout import find_run, list_runs
 
 SUMMARY = "show what can be removed of runs that are over; with --delete, remove it"
 EXAMPLE = "ptycho-launch clean --state finished,failed --older-than 30d --delete"

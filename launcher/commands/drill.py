@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from launcher.commands.arguments import chooses_cluster, knows_runs, takes_config
-from launcher.commands.loading import load_and_plan
 from ptycho_dist.errors import EXIT_RUN_FAILED
 
 if TYPE_CHECKING:
@@ -45,6 +44,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from launcher.commands.loading import load_and_plan
     from launcher.drill import Request, run_drills
     from launcher.submit import choose_cluster
 

@@ -8,9 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from launcher import present
 from ptycho_dist.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED
 
 if TYPE_CHECKING:  # submitit takes a fifth of a second, and most commands do without
@@ -19,8 +16,6 @@ if TYPE_CHECKING:  # submitit takes a fifth of a second, and most commands do wi
 
 def follow(submission: Submission, *, wait: bool, as_json: bool) -> int:
     """Say what was submitted; returns the exit code of the command."""
-    from launcher.watch import watch
-
     run = submission.run
     identity = {
         "run_id": run.run_id,
@@ -28,11 +23,10 @@ def follow(submission: Submission, *, wait: bool, as_json: bool) -> int:
         "cluster": submission.cluster,
         "path": str(run.path),
     }
-    messages = Console(stderr=as_json, soft_wrap=not sys.stdout.isatty())
     if as_json and not wait:
         print(json.dumps(identity, indent=2))
         return EXIT_INTERRUPTED if submission.interrupted else 0
-    say = partial(messages.print, highlight=False, markup=False)
+    say = partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
     say(f"submitted {run.run_id} ({submission.cluster} job {submission.job_id})")
     say(f"directory: {run.path}")
     if submission.interrupted:
@@ -40,6 +34,13 @@ def follow(submission: Submission, *, wait: bool, as_json: bool) -> int:
     if not wait:
         say(f"follow it: ptycho-launch status {run.run_id} --watch")
         return 0
+    # rich takes as long as all else of a submission that nobody waits for
+    from rich.console import Console
+
+    from launcher import present
+    from launcher.watch import watch
+
+    messages = Console(stderr=as_json, soft_wrap=not sys.stdout.isatty())
     try:
         status = watch(run, messages)
     except KeyboardInterrupt:

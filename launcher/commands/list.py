@@ -6,12 +6,8 @@ import argparse
 import json
 import sys
 
-from rich.console import Console
-
-from launcher import present
 from launcher.commands.arguments import knows_runs, speaks_json
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.layout import list_runs
 
 SUMMARY = "list the runs"
 EXAMPLE = "ptycho-launch list --json"
@@ -23,8 +19,12 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from launcher import present
     from launcher.scheduler import Scheduler
     from launcher.status import status_of
+    from ptycho_dist.rundir.layout import list_runs
 
     scheduler = Scheduler(every_s=60)
     scheduler.learn_all_of_mine()

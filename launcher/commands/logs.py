@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from launcher.commands.arguments import takes_run
-from ptycho_dist.rundir.layout import find_run
 
 SUMMARY = "print what the ranks said"
 EXAMPLE = "ptycho-launch logs fly64-20260714-101500-3f9a --rank 0 -f"
@@ -19,6 +18,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from launcher.logs import log_lines
+    from ptycho_dist.rundir.layout import find_run
 
     for line in log_lines(find_run(options.runs_dir, options.run), options.rank, options.follow):
         print(line, flush=options.follow)

@@ -7,13 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from rich.console import Console
-
-from launcher import present
 from launcher.commands.arguments import knows_runs, speaks_json, takes_config
-from launcher.commands.loading import load_and_plan
-from launcher.render import render
-from launcher.site_notes import site_notes
 
 SUMMARY = "show what would be submitted, and submit nothing"
 EXAMPLE = "ptycho-launch plan run.yaml --set resources.nodes=4 --json"
@@ -27,6 +21,11 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from launcher.commands.loading import load_and_plan
+    from launcher.present_plan import plan_lines
+    from launcher.render import render
+    from launcher.site_notes import site_notes
+
     _, plan = load_and_plan(options)
     placeholder = Path(os.path.abspath(options.runs_dir)) / f"{plan.name}-{RUN_ID_PLACEHOLDER}"  # noqa: PTH100
     script = render(plan, placeholder)
@@ -34,5 +33,5 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({**plan.to_json(), "notes": notes, "script": script}, indent=2))
     else:
-        present.show_plan(plan, notes, script, Console(soft_wrap=True))
+        print("\n".join(plan_lines(plan, notes, script)))
     return 0

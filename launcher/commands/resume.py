@@ -11,8 +11,6 @@ from launcher.commands.arguments import (
     takes_run,
     waits,
 )
-from launcher.commands.following import follow
-from ptycho_dist.rundir.layout import find_run
 
 SUMMARY = "go on with a stopped run from its newest checkpoint"
 EXAMPLE = "ptycho-launch resume fly64-20260714-101500-3f9a --wait"
@@ -35,7 +33,9 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from launcher.commands.following import follow
     from launcher.resume import Changes, resume
+    from ptycho_dist.rundir.layout import find_run
 
     changes = Changes(options.overrides, options.allow_resize, options.moved)
     submission = resume(find_run(options.runs_dir, options.run), options.cluster, changes)

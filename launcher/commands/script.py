@@ -6,7 +6,6 @@ import argparse
 import sys
 
 from launcher.commands.arguments import knows_runs, takes_config
-from launcher.commands.loading import load_and_plan
 
 SUMMARY = "make the run directory and print its sbatch script"
 EXAMPLE = "ptycho-launch script run.yaml > job.sbatch && sbatch job.sbatch"
@@ -18,6 +17,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from launcher.commands.loading import load_and_plan
     from launcher.submit import prepare
 
     prepared = prepare(*load_and_plan(options), options.runs_dir)

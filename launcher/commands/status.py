@@ -5,11 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from rich.console import Console
-
-from launcher import present
 from launcher.commands.arguments import speaks_json, takes_run
-from ptycho_dist.rundir.layout import find_run
 
 SUMMARY = "show what a run is doing"
 EXAMPLE = "ptycho-launch status fly64-20260714-101500-3f9a"
@@ -22,8 +18,12 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from launcher import present
     from launcher.status import status_of
     from launcher.watch import watch
+    from ptycho_dist.rundir.layout import find_run
 
     found = find_run(options.runs_dir, options.run)
     console = Console(stderr=options.json)

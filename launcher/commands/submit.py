@@ -11,9 +11,6 @@ from launcher.commands.arguments import (
     takes_config,
     waits,
 )
-from launcher.commands.following import follow
-from launcher.commands.loading import load_and_plan
-from ptycho_dist.rundir.layout import find_run
 
 SUMMARY = "submit a run"
 EXAMPLE = "ptycho-launch submit run.yaml --cluster local --wait"
@@ -35,7 +32,10 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from launcher.commands.following import follow
+    from launcher.commands.loading import load_and_plan
     from launcher.submit import choose_cluster, submit
+    from ptycho_dist.rundir.layout import find_run
 
     loaded, plan = load_and_plan(options)
     after = [find_run(options.runs_dir, run) for run in options.after]

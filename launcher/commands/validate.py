@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from launcher.commands.arguments import takes_config
-from launcher.commands.loading import load_and_plan
 
 SUMMARY = "check a config and name every fault"
 EXAMPLE = "ptycho-launch validate run.yaml"
@@ -16,6 +15,8 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from launcher.commands.loading import load_and_plan
+
     _, plan = load_and_plan(options)
     print(f"{options.config}: valid; {plan.world.ranks} ranks, {plan.world.total_steps} steps")
     return 0

@@ -7,7 +7,6 @@ import json
 
 from launcher.commands.arguments import speaks_json, takes_run
 from ptycho_dist.errors import EXIT_RUN_FAILED
-from ptycho_dist.rundir.layout import find_run
 
 SUMMARY = "prove that each sample was used once per epoch"
 EXAMPLE = "ptycho-launch verify fly64-20260714-101500-3f9a"
@@ -20,6 +19,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from launcher.verify import proof_lines
+    from ptycho_dist.rundir.layout import find_run
     from ptycho_dist.rundir.verify import verify
 
     proof = verify(find_run(options.runs_dir, options.run))

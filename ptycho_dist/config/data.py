@@ -1,7 +1,5 @@
 """Which measurement is read, and how its patterns are grouped into samples."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

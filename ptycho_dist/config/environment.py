@@ -1,15 +1,12 @@
 """The software environment of the ranks."""
 
-from __future__ import annotations
-
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
-from ptycho_dist.config.strictness import STRICT
+from ptycho_dist.config.strictness import STRICT, AnyPath, OneLine
 
 _RESERVED = re.compile(
     r"(SLURM|SBATCH|SUBMITIT|PTYCHO_DIST)_.*|MASTER_(ADDR|PORT)|RANK|WORLD_SIZE|LOCAL_RANK"
@@ -23,17 +20,10 @@ def _free_name(name: str) -> str:
     return name
 
 
-def _one_line(value: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise ValueError("control characters and line breaks are not allowed")
-    return value
-
-
 ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./+@:-]*$", max_length=256)]
 VariableName = Annotated[
     str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256), AfterValidator(_free_name)
 ]
-OneLine = Annotated[str, AfterValidator(_one_line)]
 ContainerMount = Annotated[
     str, Field(pattern=r"^/[^:,\x00-\x1f\x7f]*(:/[^:,\x00-\x1f\x7f]*(:r[ow])?)?$", max_length=4096)
 ]
@@ -48,7 +38,7 @@ class EnvironmentConfig:
         tuple[ModuleName, ...], Field(description="Modules loaded before the ranks start.")
     ] = ()
     venv: Annotated[
-        Path | None,
+        AnyPath | None,
         Field(description="Virtual environment of the ranks; none: the launcher's own Python."),
     ] = None
     env: Annotated[

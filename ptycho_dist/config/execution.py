@@ -5,8 +5,6 @@ Field names, defaults and rules are those of the PyTorch execution-config contra
 value and the reason for it: none is accepted and ignored.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator

@@ -14,7 +14,7 @@ from typing import get_type_hints
 from pydantic import ValidationError
 
 from ptycho_dist.config.run import RunConfig
-from ptycho_dist.errors import UserError
+from ptycho_dist.errors import UserError, printable
 
 _SHOULD_BE = "input should be "
 _RULE_OF_SECTIONS = re.compile(r"((?:[a-z]\w*\.)+\w+): (.*)")
@@ -29,7 +29,7 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        return printable(f"{self.path}: {self.message}" if self.path else self.message)
 
 
 class ConfigError(UserError, ValueError):
@@ -50,6 +50,7 @@ def faults_of(error: ValidationError, section: tuple[str, ...] = ()) -> Iterator
     """
     messages: dict[str, list[str]] = {}  # a union reports once per member
     found: dict[str, str] = {}
+    emptied: set[str] = set()
     for item in error.errors(include_url=False):
         path = _field_path((*section, *item["loc"]))
         if item["type"] == "unexpected_keyword_argument":
@@ -63,6 +64,8 @@ def faults_of(error: ValidationError, section: tuple[str, ...] = ()) -> Iterator
         elif not isinstance(item["input"], dict) and "found" not in message:
             text = json.dumps(item["input"], default=str)
             found[path] = f"; found {text if len(text) <= 80 else text[:77] + '...'}"
+        if item["type"] == "too_short":
+            emptied.add(path)
         message = message[0].lower() + message[1:] + _hint(path, item["type"])
         of_path = messages.setdefault(path, [])
         if of_path and message.startswith(_SHOULD_BE):
@@ -70,6 +73,8 @@ def faults_of(error: ValidationError, section: tuple[str, ...] = ()) -> Iterator
         if message not in of_path:
             of_path.append(message)
     for path, said in messages.items():
+        if path in emptied and any(other.startswith(f"{path}[") for other in messages):
+            continue  # too short only as its faulty items do not count
         yield Fault(path, " or ".join(said) + found.get(path, ""))
 
 
@@ -89,6 +94,10 @@ def sections() -> dict[str, type]:
     }
 
 
+_MAPPINGS = ("environment.env", "resources.sbatch_options")
+"""Fields whose keys are a person's own."""
+
+
 def _field_path(location: tuple[int | str, ...]) -> str:
     """`resources.nodes`, `environment.setup[1]`: the names that a person wrote.
 
@@ -101,7 +110,7 @@ def _field_path(location: tuple[int | str, ...]) -> str:
     for part in rest[own:]:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif path == "environment.env":
+        elif path in _MAPPINGS:
             path += f".{part}"
     return path
 
@@ -121,10 +130,16 @@ def unknown_key_advice(path: str) -> str:
     elsewhere = [name for name in known if name.rpartition(".")[2] == key]
     if elsewhere:
         return f"unknown key here; {elsewhere[0]} has this name"
-    leaves = {name.rpartition(".")[2]: name for name in known}
-    leaves |= {name: f"{section}.{name}" if section else name for name in siblings}
-    for candidates, cutoff in ((siblings, 0.85), (leaves, 0.85), (siblings, 0.6), (leaves, 0.6)):
-        close = difflib.get_close_matches(key, candidates, n=1, cutoff=cutoff)
+    leaves = {_plain(name.rpartition(".")[2]): name for name in known}
+    beside = {_plain(name): f"{section}.{name}" if section else name for name in siblings}
+    leaves |= beside
+    for candidates, cutoff in ((beside, 0.85), (leaves, 0.85), (beside, 0.6), (leaves, 0.6)):
+        close = difflib.get_close_matches(_plain(key), candidates, n=1, cutoff=cutoff)
         if close:
             return f"unknown key; did you mean {leaves[close[0]]}?"
     return f"unknown key; known here: {', '.join(sorted(siblings))}"
+
+
+def _plain(name: str) -> str:
+    """In which neither capitals nor the kind of a dash are mistakes."""
+    return name.lower().replace("-", "_")

@@ -1,7 +1,5 @@
 """Applying a trained network to data."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

@@ -1,7 +1,5 @@
 """Which legacy parameter dict the ranks keep to the config."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -28,6 +28,12 @@ FRONT_END_DEFAULTS = {
     "execution.num_nodes": "auto",
 }
 """Field path → what holds in run.yaml and in the commands where nobody says otherwise."""
+_NEEDED = {
+    field.name
+    for field in dataclasses.fields(RunConfig)
+    if field.default is field.default_factory is dataclasses.MISSING
+}
+"""Sections and fields that have no default."""
 _PATH_FIELDS = (
     ("data", "train_data_file"),
     ("data", "test_data_file"),
@@ -120,6 +126,10 @@ def _read_run_data(
     data: dict[str, Any], source: str, text: str, origins: dict[str, str]
 ) -> ReadConfig:
     for section in sections():
+        if section not in _NEEDED:
+            data.setdefault(
+                section
+            )  # the whole is checked at once: quicker than section by section
         if section in data and data[section] is None:  # a heading with nothing under it
             data[section] = {}
     for dotted, value in FRONT_END_DEFAULTS.items():

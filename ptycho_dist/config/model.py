@@ -1,7 +1,5 @@
 """The network and the physics it is trained with."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated, Literal
 
@@ -98,7 +96,7 @@ class ModelConfig:
     ] = 0.0
 
     @model_validator(mode="after")
-    def _fields_of_this_architecture(self) -> ModelConfig:
+    def _fields_of_this_architecture(self) -> "ModelConfig":
         for field in dataclasses.fields(self):
             owner = _OF_ONE_ARCHITECTURE.get(field.name, self.architecture)
             value = getattr(self, field.name)

@@ -1,7 +1,5 @@
 """What the scheduler is asked for, and how long before its end a job is told to stop."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """One run: everything that `run.yaml` says."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -43,11 +41,11 @@ class RunConfig:
     ] = True
 
     @model_validator(mode="after")
-    def _sections_agree(self) -> RunConfig:
+    def _sections_agree(self) -> "RunConfig":
         data, model, training = self.data, self.model, self.training
         if data.block_size is not None and model.gridsize != 1:
             raise ValueError(
-                f"model.gridsize is {model.gridsize} and data.block_size {data.block_size}: a "
+                f"model.gridsize: {model.gridsize}, and data.block_size is {data.block_size}: a "
                 "group is either gridsize² patterns or a block; leave one of the two out"
             )
         if data.block_size is not None and not model.object_big:
@@ -57,9 +55,10 @@ class RunConfig:
             )
         labels = training.realspace_weight or training.realspace_mae_weight
         if labels and model.model_type != "supervised":
+            field = "realspace_weight" if training.realspace_weight else "realspace_mae_weight"
             raise ValueError(
-                "training.realspace_weight and realspace_mae_weight compare with labels, which "
-                "model.model_type: pinn does without; set supervised, or the weights to 0"
+                f"training.{field}: {labels:g}, but it compares with labels, which "
+                "model.model_type: pinn does without; set supervised, or the weight to 0"
             )
         if model.model_type == "supervised" and not labels:
             raise ValueError(

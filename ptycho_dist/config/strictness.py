@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-"""Unknown keys, values of another type, NaN and infinity are errors, never conversions."""
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+"""Unknown keys, values of another type, NaN and infinity are errors, never conversions.
 
-AnyPath = Annotated[Path, Field(strict=False)]
+A class is built when it is first used: most commands use but one of them.
+"""
+
+
+def one_line(text: Any) -> Any:
+    """Refuses what would break a line of a script or a log, or move the cursor of a terminal."""
+    if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in str(text)):
+        raise ValueError("control characters and line breaks are not allowed")
+    return text
+
+
+OneLine = Annotated[str, AfterValidator(one_line)]
+AnyPath = Annotated[Path, Field(strict=False), AfterValidator(one_line)]
 """A path, or the text of one."""
 
 

@@ -1,7 +1,5 @@
 """How long, how much at a time, and against which loss; and the canonical training config."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal

@@ -20,11 +20,11 @@ from typing import Any
 from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, UserError
 from ptycho_dist.rundir.ending import ending_of
 from ptycho_dist.rundir.files import json_bytes, read_json, write_bytes_atomic, write_json_atomic
+from ptycho_dist.rundir.job_variables import ATTEMPT_VARIABLE
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.restart import Decision, decide
 from ptycho_dist.rundir.slurm_job import rendezvous_host
 
-ATTEMPT_VARIABLE = "PTYCHO_DIST_ATTEMPT"
 PORTS = range(15_000, 30_000)
 """Below the ports that the kernel hands out by itself (32768 and up on Linux)."""
 

@@ -12,6 +12,8 @@ STALE_VARIABLES = (
 )
 """Left over from an interactive job or a login script, they would send the ranks astray."""
 PREFIXES = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_", "PMI_", "PMIX_", "OMPI_", "PTYCHO_DIST_")
+ATTEMPT_VARIABLE = "PTYCHO_DIST_ATTEMPT"
+"""Carries the attempt from the batch script to its ranks."""
 KEPT = frozenset({"SLURM_CONF"})
 """Which cluster to talk to; on some sites its only address."""
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from ptycho_dist.errors import JoinError, UserError
 from ptycho_dist.rundir import Attempt, RunDirectory, begin_attempt, read_attempts
-from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE
+from ptycho_dist.rundir.job_variables import ATTEMPT_VARIABLE
 from ptycho_dist.rundir.processes import LocalProcess
 from ptycho_dist.rundir.slurm_job import slurm_nodes
 from ptycho_dist.runtime.environment import RankEnvironment

@@ -22,10 +22,10 @@ from typing import IO, Any
 
 from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED
 from ptycho_dist.rundir import Attempt, RunDirectory, begin_attempt, end_attempt
-from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE, Ended
+from ptycho_dist.rundir.attempt import Ended
 from ptycho_dist.rundir.containers import container_command
 from ptycho_dist.rundir.files import read_json
-from ptycho_dist.rundir.job_variables import clean_environment
+from ptycho_dist.rundir.job_variables import ATTEMPT_VARIABLE, clean_environment
 from ptycho_dist.rundir.processes import LocalProcess
 
 POLL_S = 0.05

@@ -14,7 +14,8 @@ import pytest
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir import RunDirectory, begin_attempt, prepare_run
-from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE, Attempt
+from ptycho_dist.rundir.attempt import Attempt
+from ptycho_dist.rundir.job_variables import ATTEMPT_VARIABLE
 
 SMALL = """
 model: {n_filters_scale: 0.125}

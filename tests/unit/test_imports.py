@@ -1,5 +1,6 @@
 """What a login node loads (design: it never imports torch, lightning or h5py)."""
 
+import ast
 import subprocess
 import sys
 
@@ -22,6 +23,8 @@ MODULES = [
     "ptycho_dist.runtime.entry",
     "ptycho_dist.cli.data",
 ]
+HEAVY = {"numpy", "pydantic", "rich", "scipy", "submitit", "yaml"}
+"""Packages of the launcher, each of which takes a large part of the time of a command."""
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -32,3 +35,27 @@ def test_no_torch_no_lightning_no_h5py(module):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def imported_by(*arguments):
+    """The top-level packages that a command of ptycho-launch has loaded when it ends."""
+    code = (
+        "import sys\nfrom launcher.cli import main\n"
+        f"try:\n    code = main({list(map(str, arguments))!r})\n"
+        "except SystemExit as end:\n    code = end.code\n"
+        "print({name.partition('.')[0] for name in sys.modules}, file=sys.stderr)\nsys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return ast.literal_eval(done.stderr.splitlines()[-1])
+
+
+def test_the_help_of_a_command_loads_no_package():
+    """RC-125: a module of launcher/commands that imports one at its top slows every command."""
+    assert not HEAVY & imported_by("plan", "--help")
+
+
+def test_a_plan_loads_the_packages_of_a_config_alone(make_config, tmp_path):
+    """RC-125"""
+    loaded = imported_by("plan", make_config(), "--runs-dir", tmp_path)
+    assert HEAVY & loaded == {"pydantic", "yaml"}

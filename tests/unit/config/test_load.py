@@ -312,7 +312,7 @@ def test_blocks_and_gridsize_exclude_each_other(make_config):
     """REC-012"""
     path = make_config("model: {gridsize: 2}\n")
     path.write_text(path.read_text().replace("npz}", "npz, block_size: 4}"))
-    with pytest.raises(ConfigError, match=r"gridsize is 2 and data\.block_size 4: a group"):
+    with pytest.raises(ConfigError, match=r"gridsize: 2, and data\.block_size is 4: a group"):
         load_run_config(path)
     path.write_text(path.read_text().replace("gridsize: 2", "gridsize: 1"))
     assert load_run_config(path).config.data.block_size == 4
