@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from launcher.commands import (
     cancel,
+    check,
     drill,
     list,
     logs,
@@ -24,6 +25,7 @@ COMMANDS = {
     "validate": validate,
     "plan": plan,
     "script": script,
+    "check": check,
     "submit": submit,
     "status": status,
     "list": list,

@@ -1,0 +1,181 @@
+"""What SLURM's commands print, as typed facts. Pure; any text is taken, however damaged.
+
+The plain text of old and new SLURM alike: `--json` came with 21.08, its shape changes from release
+to release, and it needs a plugin that sites leave out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from launcher.cluster_facts import (
+    Association,
+    Limits,
+    NodeGroup,
+    Partition,
+    Qos,
+    QueuedJob,
+    Trial,
+    names_of,
+)
+from launcher.slurm_units import duration_s, memory_mb, whole
+
+NODE_FORMAT = "%R|%D|%T|%c|%m|%G|%f|%N|%E"
+"""Of sinfo; the reason comes last, as it may hold anything."""
+QUEUE_FORMAT = "%T|%a|%q"
+
+
+def read_config(text: str) -> dict[str, str]:
+    """`scontrol show config`: name → value."""
+    pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def read_partitions(text: str) -> tuple[Partition, ...]:
+    """`scontrol --oneliner show partition`."""
+    found = []
+    for line in text.splitlines():
+        words = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        if name := words.get("PartitionName"):
+            found.append(Partition(name=name, words=words))
+    return tuple(found)
+
+
+def read_nodes(text: str) -> tuple[NodeGroup, ...]:
+    """`sinfo --all --exact --noheader --format=NODE_FORMAT`."""
+    found = []
+    for line in text.splitlines():
+        cells = line.split("|", 8)
+        if len(cells) != 9:
+            continue
+        partition, count, state, cpus, memory, gres, features, names, reason = map(str.strip, cells)
+        gpus = dict(_gpus(gres))
+        found.append(
+            NodeGroup(
+                partition=partition,
+                count=whole(count) or 0,
+                state=state.lower(),
+                cpus=whole(cpus) or 0,
+                memory_mb=whole(memory) or 0,
+                gpus=sum(gpus.values()),
+                gpu_types=tuple(name for name in gpus if name),
+                features=names_of(features) or frozenset(),
+                names=names,
+                reason="" if reason == "none" else reason,
+            )
+        )
+    return tuple(found)
+
+
+def _gpus(gres: str) -> Iterator[tuple[str, int]]:
+    """`gpu:2`, `gpu:a100:4(S:0-1),gpu:a30:2`, `gpu:no_consume:4`: type → number."""
+    for item in re.sub(r"\([^)]*\)", "", gres).split(","):
+        name, *rest = item.strip().split(":")
+        if name != "gpu":
+            continue
+        number = whole(rest[-1]) if rest else 1
+        kind = ":".join(part for part in rest[: -1 if number is not None else None])
+        yield kind.removesuffix("no_consume").strip(":"), 1 if number is None else number
+
+
+def read_associations(text: str) -> tuple[Association, ...]:
+    """`sacctmgr --parsable2 show assoc`, by the names of its columns, which old SLURM has fewer
+    of."""
+    found = []
+    for row in _table(text):
+        account = row.get("Account", "")
+        if not account:
+            continue
+        user = row.get("User", "")
+        source = f"account {account}" if not user else f"your association with account {account}"
+        found.append(
+            Association(
+                cluster=row.get("Cluster", ""),
+                account=account,
+                user=user,
+                partition=row.get("Partition", ""),
+                qos=names_of(row.get("QOS")) or frozenset(),
+                default_qos=row.get("Def QOS", ""),
+                limits=_limits(source, row),
+            )
+        )
+    return tuple(found)
+
+
+def read_qos(text: str) -> dict[str, Qos]:
+    """`sacctmgr --parsable2 show qos`: by name."""
+    found = {}
+    for row in _table(text):
+        if name := row.get("Name"):
+            flags = names_of(row.get("Flags")) or frozenset()
+            found[name] = Qos(name=name, flags=flags, limits=_limits(f"QOS {name}", row))
+    return found
+
+
+def read_default_account(text: str) -> str:
+    """`sacctmgr --parsable2 show user`; empty where there is none."""
+    return next((row.get("Def Acct", "") for row in _table(text)), "")
+
+
+def read_queue(text: str) -> tuple[QueuedJob, ...]:
+    """`squeue --noheader --format=QUEUE_FORMAT`."""
+    cells = (line.strip().split("|") for line in text.splitlines())
+    return tuple(
+        QueuedJob(state=row[0], account=row[1], qos=row[2]) for row in cells if len(row) == 3
+    )
+
+
+_START = re.compile(r"to start at (\S+)(?:.* on (?:nodes )?(\S+))?")
+
+
+def read_trial(text: str) -> Trial:
+    """`sbatch --test-only`, standard output and error together."""
+    refusals = []
+    for line in text.splitlines():
+        if match := _START.search(line):
+            try:
+                starts_at = datetime.fromisoformat(match[1]).replace(tzinfo=None)
+            except ValueError:
+                starts_at = None
+            return Trial(starts_at=starts_at, nodes=match[2] or "", refusal="")
+        said = re.sub(r"^(sbatch: )?(error: )?(allocation failure: )?", "", line.strip())
+        said = said.removeprefix("Batch job submission failed: ")
+        if said and said not in refusals:
+            refusals.append(said)
+    return Trial(starts_at=None, nodes="", refusal="; ".join(refusals) or "no answer")
+
+
+_COUNTS = {
+    "MaxJobs": ("MaxJobs", "MaxJobsPU"),
+    "MaxSubmit": ("MaxSubmit", "MaxSubmitPU"),
+}
+_RESOURCES = ("GrpTRES", "MaxTRES", "MaxTRESPerNode", "MaxTRESPU", "MinTRES")
+
+
+def _limits(source: str, row: Mapping[str, str]) -> Limits:
+    values: dict[str, int] = {}
+    if (wall := duration_s(row.get("MaxWall", ""))) is not None:
+        values["MaxWall"] = wall
+    for name, columns in _COUNTS.items():
+        for column in columns:
+            if (count := whole(row.get(column, ""))) is not None:
+                values[name] = count
+    for column in _RESOURCES:
+        for item in row.get(column, "").split(","):
+            resource, equals, amount = item.strip().partition("=")
+            number = memory_mb(amount) if resource == "mem" else whole(amount)
+            if equals and number is not None:
+                values[f"{column}:{resource}"] = number
+    return Limits(source=source, values=values)
+
+
+def _table(text: str) -> Iterator[dict[str, str]]:
+    lines = [line for line in text.splitlines() if "|" in line]
+    if not lines:
+        return
+    names = [name.strip() for name in lines[0].split("|")]
+    for line in lines[1:]:
+        cells = line.split("|")
+        yield {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
