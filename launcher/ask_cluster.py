@@ -64,32 +64,22 @@ def ask_cluster(script: str, account: str | None) -> ClusterFacts:
         answers = {what: each.result() for what, each in pending.items()}
     unknown = {what: answer.why for what, answer in answers.items() if answer.why}
 
-    said = {what: "" if answer.why else answer.text for what, answer in answers.items()}
-    config = slurm_text.read_config(said["config"])
-    default_account = slurm_text.read_default_account(said["user"])
-    associations = slurm_text.read_associations(said["accounts"])
-    charged = account or default_account
-    if charged and associations:
+    said = {what: answer.text for what, answer in answers.items() if not answer.why}
+    charged = account or slurm_text.read_default_account(said.get("user", ""))
+    if charged and "accounts" in said:
         # limits of a group stand in the row of the account, not in the user's
         rows = ask([*sacctmgr, "assoc", "where", f"account={charged}", "user="], query)
-        associations += slurm_text.read_associations("" if rows.why else rows.text)
-    here = ("", config.get("ClusterName"))
+        said["account"] = "" if rows.why else rows.text
     trial = answers["trial"]
-    if trial.answered:
+    if trial.answered:  # a refusal is an answer
+        said["trial"] = trial.text
         unknown.pop("trial", None)
-    return ClusterFacts(
-        asked_at=datetime.now(),  # local time, as sbatch says when a job would start
+    return slurm_text.read_facts(
+        said,
+        unknown,
         user=user,
         groups=_groups(),
-        config=config,
-        partitions=slurm_text.read_partitions(said["partitions"]),
-        nodes=slurm_text.read_nodes(said["nodes"]),
-        associations=tuple(each for each in associations if each.cluster in here),
-        qos=slurm_text.read_qos(said["qos"]),
-        default_account=default_account,
-        queue=slurm_text.read_queue(said["queue"]),
-        trial=slurm_text.read_trial(trial.text) if trial.answered else None,
-        unknown=unknown,
+        asked_at=datetime.now(),  # local time, as sbatch says when a job would start
     )
 
 
@@ -125,6 +115,8 @@ def ask(command: list[str], environment: Mapping[str, str], stdin: str = "") -> 
         )
     except subprocess.TimeoutExpired:
         return Answer("", f"{name} did not answer within {TIMEOUT_S} s", False)
+    except FileNotFoundError:
+        return Answer("", f"{name} is not on PATH", False)
     except OSError as error:
         return Answer("", f"{name} cannot be run here ({error.strerror})", False)
     text, said = done.stdout, done.stderr

@@ -173,8 +173,8 @@ class ClusterFacts:
         return "slurmdbd" in self.config.get("AccountingStorageType", "slurmdbd")
 
     def enforces(self, what: str) -> bool:
-        """Whether `associations`, `limits` or `qos` hold here."""
-        enforced = self.config.get("AccountingStorageEnforce", "").lower()
+        """Whether `associations`, `limits` or `qos` hold here; so where nobody says."""
+        enforced = self.config.get("AccountingStorageEnforce", "all").lower()
         implied = {"associations": ("assoc", "limits", "qos", "safe", "wckeys", "all")}
         signs = implied.get(what, (what, "safe", "all") if what == "limits" else (what, "all"))
         return any(sign in enforced for sign in signs)

@@ -46,7 +46,7 @@ def show_report(report: Report, arguments: str, console: Console) -> None:
     if faults:
         verdict, command = f"{count(faults, 'error')}: mend, then check again", "check"
     else:
-        verdict, command = "nothing stands against it; next", "submit"
+        verdict, command = "no error; next", "submit"
     console.print(
         Text(f"{verdict}: ptycho-launch {command} {arguments}"), soft_wrap=True, highlight=False
     )

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from launcher.cluster_facts import (
     Association,
+    ClusterFacts,
     Limits,
     NodeGroup,
     Partition,
@@ -25,6 +26,44 @@ from launcher.slurm_units import duration_s, memory_mb, whole
 NODE_FORMAT = "%R|%D|%T|%c|%m|%G|%f|%N|%E"
 """Of sinfo; the reason comes last, as it may hold anything."""
 QUEUE_FORMAT = "%T|%a|%q"
+
+
+def read_facts(
+    said: Mapping[str, str],
+    unknown: Mapping[str, str],
+    *,
+    user: str,
+    groups: frozenset[str] | None,
+    asked_at: datetime,
+) -> ClusterFacts:
+    """All that the commands told.
+
+    Args:
+        said: by what was asked, what was printed: `config`, `partitions`, `nodes`, `accounts`
+            (the user's associations), `account` (that of the charged account), `user`, `qos`,
+            `queue`, `trial`. What is missing is unknown.
+        unknown: what could not be asked, and why.
+        user: who asks.
+        groups: of the user; None: root.
+        asked_at: local time.
+    """
+    config = read_config(said.get("config", ""))
+    here = config.get("ClusterName")
+    rows = read_associations(said.get("accounts", "")) + read_associations(said.get("account", ""))
+    return ClusterFacts(
+        asked_at=asked_at,
+        user=user,
+        groups=groups,
+        config=config,
+        partitions=read_partitions(said.get("partitions", "")),
+        nodes=read_nodes(said.get("nodes", "")),
+        associations=tuple(each for each in rows if here in (None, each.cluster)),
+        qos=read_qos(said.get("qos", "")),
+        default_account=read_default_account(said.get("user", "")),
+        queue=read_queue(said.get("queue", "")),
+        trial=read_trial(said["trial"]) if "trial" in said else None,
+        unknown=unknown,
+    )
 
 
 def read_config(text: str) -> dict[str, str]:
@@ -51,7 +90,7 @@ def read_nodes(text: str) -> tuple[NodeGroup, ...]:
         if len(cells) != 9:
             continue
         partition, count, state, cpus, memory, gres, features, names, reason = map(str.strip, cells)
-        gpus = dict(_gpus(gres))
+        gpus = list(_gpus(gres))
         found.append(
             NodeGroup(
                 partition=partition,
@@ -59,8 +98,8 @@ def read_nodes(text: str) -> tuple[NodeGroup, ...]:
                 state=state.lower(),
                 cpus=whole(cpus) or 0,
                 memory_mb=whole(memory) or 0,
-                gpus=sum(gpus.values()),
-                gpu_types=tuple(name for name in gpus if name),
+                gpus=sum(number for _, number in gpus),
+                gpu_types=tuple(dict.fromkeys(kind for kind, _ in gpus if kind)),
                 features=names_of(features) or frozenset(),
                 names=names,
                 reason="" if reason == "none" else reason,
@@ -75,9 +114,10 @@ def _gpus(gres: str) -> Iterator[tuple[str, int]]:
         name, *rest = item.strip().split(":")
         if name != "gpu":
             continue
-        number = whole(rest[-1]) if rest else 1
-        kind = ":".join(part for part in rest[: -1 if number is not None else None])
-        yield kind.removesuffix("no_consume").strip(":"), 1 if number is None else number
+        # a type may begin with a digit, or be one: `gpu:1g.5gb`, `gpu:6000:8`
+        counted = rest[-1:] and re.fullmatch(r"[0-9]{1,9}", rest[-1])
+        kind = ":".join(rest[:-1] if counted else rest).replace("no_consume", "").strip(":")
+        yield kind, int(rest[-1]) if counted else 1
 
 
 def read_associations(text: str) -> tuple[Association, ...]:

@@ -28,12 +28,16 @@ class Finding:
     field: str
     """Of run.yaml, `resources.nodes`; empty where none is to blame."""
     message: str
+    """In printable characters: what SLURM says may hold any, and must not play with a terminal."""
+
+    def __post_init__(self) -> None:
+        text = "".join(each if each.isprintable() else "?" for each in self.message)
+        object.__setattr__(self, "message", text)
 
     def to_json(self, places: FieldPlaces) -> dict[str, Any]:
         """Plain data for `check --json`."""
-        line, origin = (
-            (places.line(self.field), places.origin(self.field)) if self.field else 2 * (None,)
-        )
+        line = places.line(self.field) if self.field else None
+        origin = places.origin(self.field) if self.field else None
         return {**dataclasses.asdict(self), "line": line, "origin": origin}
 
 

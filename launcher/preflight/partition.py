@@ -121,7 +121,7 @@ def _walltime(
         )
     else:
         effect = "refused"
-        if facts.config.get("EnforcePartLimits", "").upper() in ("NO", ""):
+        if facts.config.get("EnforcePartLimits", "").upper() in ("NO", "0", ""):
             effect = "taken, and never started"
         requeued = "; the run goes on in further jobs (requeue.on)" if plan.requeue.on else ""
         yield Finding(

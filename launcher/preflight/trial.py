@@ -10,13 +10,13 @@ from launcher.preflight.findings import FieldPlaces, Finding, refused
 from launcher.slurm_units import duration_text
 
 _REFUSALS = (
+    ("policy", "", "a limit of the account or the QOS is exceeded"),
     ("partition name", "resources.partition", "there is no such partition"),
     ("partition not available", "resources.partition", "the partition takes no jobs now"),
     ("partition configuration not available", "resources.partition", "its nodes are not there now"),
     ("group not permitted", "resources.partition", "the partition is not for your groups"),
     ("account", "resources.account", "the account may not be used so"),
     ("qos specification", "resources.qos", "the QOS may not be used so"),
-    ("policy", "resources.qos", "a limit of the account or the QOS is exceeded"),
     ("time limit", "resources.time", "the walltime is longer than allowed"),
     ("node count", "NODES", "the partition does not allow so many, or so few, nodes"),
     ("feature", "resources.constraint", "no node has these features"),
@@ -26,7 +26,8 @@ _REFUSALS = (
     ("processors", "", "there are not so many CPUs"),
     ("cpu count", "", "there are not so many CPUs"),
 )
-"""Words of SLURM's message (without case) → the field to blame, and what it means."""
+"""Words of SLURM's message (without case) → the field to blame, and what it means; empty: it may be
+any of several."""
 _NO_NODES = (
     "node configuration is not available",
     "node not available",
