@@ -175,16 +175,20 @@ def read_trial(text: str) -> Trial:
     refusals = []
     for line in text.splitlines():
         if match := _START.search(line):
-            try:
-                starts_at = datetime.fromisoformat(match[1]).replace(tzinfo=None)
-            except ValueError:
-                starts_at = None
-            return Trial(starts_at=starts_at, nodes=match[2] or "", refusal="")
+            return Trial(starts_at=_local_time(match[1]), nodes=match[2] or "", refusal="")
         said = re.sub(r"^(sbatch: )?(error: )?(allocation failure: )?", "", line.strip())
         said = said.removeprefix("Batch job submission failed: ")
         if said and said not in refusals:
             refusals.append(said)
     return Trial(starts_at=None, nodes="", refusal="; ".join(refusals) or "no answer")
+
+
+def _local_time(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text).replace(tzinfo=None)
+    except ValueError:
+        return None
+    return found if 2000 <= found.year < 2200 else None  # beyond, zones cannot be reckoned
 
 
 _COUNTS = {

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from launcher import slurm_text
@@ -277,6 +277,12 @@ def test_a_start_to_come(check):
     assert any("start 2026-11-25 18:30 (in 1-02:30:00) on node001" in e.message for e in found)
 
 
+@pytest.mark.parametrize("start", ["N/A", "0001-01-01T00:00:00", "9999-12-31T23:59:59", "now"])
+def test_a_start_that_is_none(check, start):
+    found = check("", trial=f"sbatch: Job 4 to start at {start} using 4 processors on node001")
+    assert any("and says no start" in each.message for each in found)
+
+
 GPU_RUN = "partition: gpu, account: phys, gpus_per_node: 4, cpus_per_task: 8, mem_per_node: 400G"
 
 
@@ -519,10 +525,18 @@ def test_units_take_any_text(text):
 GENUINE = {site: texts(site) for site in ("", "gpu_site_", "old_")}
 
 
+@pytest.fixture
+def planned(make_config):
+    loaded = load_run_config(make_config(f"resources: {{nodes: 2, {GPU_RUN}, qos: long}}"))
+    return loaded, make_plan(loaded, DataFacts(n_patterns=10**6, N=64), None)
+
+
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_damaged_text_of_commands_is_taken(data):
-    """LP-204: whatever the commands print, there are facts."""
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_damaged_text_of_commands_is_taken(planned, data):
+    """LP-204, LP-211: whatever the commands print, there are facts and findings."""
     site = GENUINE[data.draw(st.sampled_from(sorted(GENUINE)))]
     said = {"queue": "RUNNING|a|b\n", "trial": STARTS, **site}
     for what in list(said):
@@ -536,3 +550,8 @@ def test_damaged_text_of_commands_is_taken(data):
         assert partition.max_time_s is None or partition.max_time_s > 0
         assert partition.min_nodes >= 0
     assert all(group.count >= 0 and group.gpus >= 0 for group in facts.nodes)
+    loaded, plan = planned
+    places = FieldPlaces(loaded)
+    found = findings_of(plan, loaded.config, facts, STORAGE, places, False)
+    assert {"trial", "storage", "environment"} <= {each.check for each in found}
+    assert all(each.message.isprintable() for each in found)
