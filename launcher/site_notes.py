@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from launcher.plan import LaunchPlan
 from launcher.scheduler import slurm_settings
@@ -11,10 +12,14 @@ from launcher.scheduler import slurm_settings
 def site_notes(plan: LaunchPlan) -> list[str]:
     """What a person should know of requeue and warnings here; nothing where there is no SLURM."""
     settings = slurm_settings(plan.resources.partition)
-    if settings is None:
-        return []
+    return [] if settings is None else requeue_notes(plan, *settings)
+
+
+def requeue_notes(
+    plan: LaunchPlan, config: Mapping[str, str], partition: Mapping[str, str]
+) -> list[str]:
+    """The same, of settings that were asked already. Pure."""
     notes = []
-    config, partition = settings
     if plan.requeue.on and config.get("JobRequeue") == "0":
         notes.append(
             "JobRequeue=0: jobs are not requeued here by default. The script asks for it "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from launcher.commands import (
     cancel,
+    check,
     clean,
     drill,
     list,
@@ -25,6 +26,7 @@ COMMANDS = {
     "validate": validate,
     "plan": plan,
     "script": script,
+    "check": check,
     "submit": submit,
     "status": status,
     "list": list,

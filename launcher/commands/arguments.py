@@ -25,12 +25,17 @@ def sets_fields(command: argparse.ArgumentParser) -> None:
     )
 
 
+def default_runs_dir() -> Path:
+    """Where run directories are where nobody says so."""
+    return Path(os.environ.get("PTYCHO_DIST_RUNS_DIR", "runs"))
+
+
 def knows_runs(command: argparse.ArgumentParser) -> None:
     """`--runs-dir`."""
     command.add_argument(
         "--runs-dir",
         type=Path,
-        default=Path(os.environ.get("PTYCHO_DIST_RUNS_DIR", "runs")),
+        default=default_runs_dir(),
         metavar="DIR",
         help="where run directories are (default: $PTYCHO_DIST_RUNS_DIR, else ./runs)",
     )

@@ -74,6 +74,25 @@ def parse_yaml(text: str, source: str) -> Any:
         raise YamlError(f"{source}: {error}") from None
 
 
+def field_lines(text: str) -> dict[str, int]:
+    """Dotted field path → the line of its key, counted from 1; empty where `text` is no mapping."""
+    try:
+        root = yaml.compose(text, Loader=_CoreLoader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    lines: dict[str, int] = {}
+    rest = [("", root)]
+    while rest:
+        prefix, node = rest.pop()
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                lines[f"{prefix}{key.value}"] = key.start_mark.line + 1
+                rest.append((f"{prefix}{key.value}.", value))
+    return lines
+
+
 def _refuse_surprises(loader: yaml.SafeLoader, source: str) -> None:
     """Walk the events once, before any object is built: an alias can grow without bound."""
     keys: list[tuple[bool, set[str], bool]] = []  # (is mapping, keys seen, a key comes next)

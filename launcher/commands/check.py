@@ -1,0 +1,37 @@
+"""`ptycho-launch check`: would the cluster take this run?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+
+from launcher.commands.arguments import default_runs_dir, knows_runs, speaks_json, takes_config
+from ptycho_dist.errors import EXIT_USER_MISTAKE
+
+SUMMARY = "hold a config against the live cluster, and submit nothing"
+EXAMPLE = "ptycho-launch check run.yaml --set resources.partition=gpu"
+
+
+def arguments(command: argparse.ArgumentParser) -> None:
+    takes_config(command)
+    knows_runs(command)
+    speaks_json(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from launcher.commands.loading import load_and_plan
+    from launcher.preflight.check import check_run
+    from launcher.present_check import show_report
+
+    report = check_run(*load_and_plan(options), options.runs_dir)
+    if options.json:
+        print(json.dumps(report.to_json(), indent=2))
+    else:
+        words = [word for override in options.overrides for word in ("--set", override)]
+        if options.runs_dir != default_runs_dir():
+            words += ["--runs-dir", str(options.runs_dir)]
+        show_report(report, shlex.join([str(options.config), *words]), Console())
+    return 0 if report.passed else EXIT_USER_MISTAKE

@@ -1,0 +1,159 @@
+"""May the run go to its partition, and is its walltime allowed there? Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from launcher.cluster_facts import ClusterFacts, Partition
+from launcher.plan import LaunchPlan
+from launcher.preflight.findings import FieldPlaces, Finding, refused
+from launcher.preflight.nodes import Need, node_findings, waived
+from launcher.preflight.wording import listed
+from launcher.slurm_units import duration_text
+
+_CLOSED = {
+    "DRAIN": "takes no new jobs (state DRAIN)",
+    "INACTIVE": "takes no new jobs (state INACTIVE)",
+}
+_FIELD = "resources.partition"
+
+
+def partition_findings(
+    plan: LaunchPlan, facts: ClusterFacts, places: FieldPlaces
+) -> Iterator[Finding]:
+    """All of the partition, its nodes and its walltime."""
+    if not facts.partitions:
+        why = facts.unknown.get("partitions", "SLURM names none")
+        yield Finding("note", "partition", _FIELD, f"not checked: {why}")
+        return
+    named = plan.resources.partition
+    known = {each.name: each for each in facts.partitions}
+    visible = [each.name for each in facts.partitions if not each.hidden]
+    if named is None:
+        chosen = [each for each in facts.partitions if each.default]
+        if not chosen:
+            yield Finding(
+                "error",
+                "partition",
+                _FIELD,
+                f"none is named, and this cluster has no default; there are {listed(visible)}",
+            )
+            return
+    else:
+        names = [name for name in named.split(",") if name]
+        for name in names:
+            if name not in known:
+                yield Finding("error", "partition", _FIELD, _unknown_partition(name, visible))
+        chosen = [known[name] for name in names if name in known]
+    of_each = [list(_of_partition(each, plan, facts, places)) for each in chosen]
+    spared = any(not refused(found) for found in of_each)
+    every_one = facts.config.get("EnforcePartLimits", "").upper() == "ALL"
+    for found in of_each:
+        # of several partitions one that fits is enough, unless the site wants all to fit
+        for each in found:
+            lenient = each.level == "error" and spared and not every_one
+            yield Finding(
+                "warning" if lenient else each.level, each.check, each.field, each.message
+            )
+
+
+def chosen_partitions(plan: LaunchPlan, facts: ClusterFacts) -> list[Partition]:
+    """Those that the run names and that exist; without a name the default one."""
+    named = plan.resources.partition
+    if named is None:
+        return [each for each in facts.partitions if each.default]
+    return [each for each in facts.partitions if each.name in named.split(",")]
+
+
+def _unknown_partition(name: str, visible: list[str]) -> str:
+    close = difflib.get_close_matches(name, visible, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"there is no partition {name} here{hint}; there are {listed(visible)}"
+
+
+def _of_partition(
+    partition: Partition, plan: LaunchPlan, facts: ClusterFacts, places: FieldPlaces
+) -> Iterator[Finding]:
+    access, elsewhere = [*_access(partition, facts)], _elsewhere(partition, plan, facts)
+    yield from access
+    if not access:
+        yield Finding("ok", "partition", _FIELD, f"{partition.name} is up, and you may use it")
+    yield from node_findings(partition, plan, facts, places, elsewhere)
+    yield from _walltime(partition, plan, facts, elsewhere)
+
+
+def _access(partition: Partition, facts: ClusterFacts) -> Iterator[Finding]:
+    name, state = partition.name, partition.state
+    if state in _CLOSED:
+        yield Finding("error", "partition", _FIELD, f"{name} {_CLOSED[state]}; choose another")
+    elif state != "UP":
+        yield Finding(
+            "warning", "partition", _FIELD, f"{name} is {state}: the job would wait until it is up"
+        )
+    if facts.groups is None:
+        return
+    allowed = partition.allowed("Groups")
+    if partition.root_only:
+        yield Finding("error", "partition", _FIELD, f"{name} is for root only; choose another")
+    elif allowed is not None and not allowed & facts.groups:
+        yield Finding(
+            "error",
+            "partition",
+            _FIELD,
+            f"{name} is for the groups {listed(sorted(allowed))}, and {facts.user} is in "
+            f"{listed(sorted(facts.groups))}; choose another partition, or ask the site",
+        )
+
+
+def _walltime(
+    partition: Partition, plan: LaunchPlan, facts: ClusterFacts, elsewhere: str
+) -> Iterator[Finding]:
+    limit, name = partition.max_time_s, partition.name
+    if limit is None:
+        yield Finding("ok", "walltime", "resources.time", f"{name} has no limit of its own")
+    elif plan.walltime_s <= limit or waived(plan, facts, "PartitionTimeLimit"):
+        yield Finding(
+            "ok",
+            "walltime",
+            "resources.time",
+            f"{duration_text(plan.walltime_s)}; {name} allows {duration_text(limit)}",
+        )
+    else:
+        effect = "refused"
+        if facts.config.get("EnforcePartLimits", "").upper() in ("NO", "0", ""):
+            effect = "taken, and never started"
+        requeued = "; the run goes on in further jobs (requeue.on)" if plan.requeue.on else ""
+        yield Finding(
+            "error",
+            "walltime",
+            "resources.time",
+            f"{duration_text(plan.walltime_s)}, but {name} allows {duration_text(limit)}: it would "
+            f"be {effect}; set {duration_text(limit)} or less{requeued}"
+            f"{elsewhere}",
+        )
+
+
+def _elsewhere(partition: Partition, plan: LaunchPlan, facts: ClusterFacts) -> str:
+    """Other partitions that would take the run as it is."""
+    need = Need.of(plan)
+    fitting = [
+        other.name
+        for other in facts.partitions
+        if other.name != partition.name
+        and not other.hidden
+        and other.state == "UP"
+        and (other.max_nodes is None or need.nodes <= other.max_nodes)
+        and need.nodes >= other.min_nodes
+        and (other.max_time_s is None or plan.walltime_s <= other.max_time_s)
+        and (other.max_cpus_per_node is None or need.cpus <= other.max_cpus_per_node)
+        and (need.memory_mb or 0) <= (other.max_mem_per_node_mb or need.memory_mb or 0)
+        and not any(refused([each]) for each in _access(other, facts))
+        and need.nodes
+        <= sum(
+            each.count
+            for each in facts.nodes
+            if each.partition == other.name and each.usable and need.fits(each)
+        )
+    ]
+    return f", or use {listed(fitting, 'or')}" if fitting else ""

@@ -1,0 +1,57 @@
+"""Would the run be warned before its end, and put back into the queue? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from launcher.cluster_facts import ClusterFacts, Partition
+from launcher.plan import LaunchPlan
+from launcher.preflight.findings import Finding
+from launcher.site_notes import requeue_notes
+from launcher.slurm_units import duration_text, whole
+
+
+def requeue_findings(
+    plan: LaunchPlan, partitions: list[Partition], facts: ClusterFacts
+) -> Iterator[Finding]:
+    """What SLURM's settings mean for the lead and the restarts of a run."""
+    if "config" in facts.unknown:
+        yield Finding("note", "requeue", "requeue.on", f"not checked: {facts.unknown['config']}")
+        return
+    # every partition says the same of what is set for the whole cluster
+    notes = [
+        note
+        for each in partitions or [Partition(name="")]
+        for note in requeue_notes(plan, facts.config, each.words)
+    ]
+    for note in dict.fromkeys(notes):
+        yield Finding("note", "requeue", "requeue.on", note)
+    for partition in partitions:
+        grace = whole(partition.words.get("GraceTime", "")) or 0
+        if _preempts(partition, facts) and 0 < grace < plan.signal_lead_s:
+            yield Finding(
+                "note",
+                "requeue",
+                "requeue.signal_lead_s",
+                f"a preemption in {partition.name} comes with {grace} s of warning (GraceTime), "
+                f"and the lead is {plan.signal_lead_s} s: a checkpoint that takes longer is lost",
+            )
+    if not notes:
+        restarts = (
+            f"started again after {', '.join(plan.requeue.on)}"
+            if plan.requeue.on
+            else ("not started again by itself (requeue.on is empty)")
+        )
+        yield Finding(
+            "ok",
+            "requeue",
+            "requeue.on",
+            f"told to stop {plan.signal_lead_s} s before {duration_text(plan.walltime_s)} are "
+            f"over; {restarts}",
+        )
+
+
+def _preempts(partition: Partition, facts: ClusterFacts) -> bool:
+    mode = partition.words.get("PreemptMode", facts.config.get("PreemptMode", "OFF"))
+    kind = facts.config.get("PreemptType", "preempt/none")
+    return kind != "preempt/none" and mode.split(",")[0] not in ("OFF", "GANG", "SUSPEND")
