@@ -9,6 +9,7 @@ from __future__ import annotations
 from launcher.commands import (
     cancel,
     drill,
+    explain,
     list,
     logs,
     plan,
@@ -28,6 +29,7 @@ COMMANDS = {
     "status": status,
     "list": list,
     "logs": logs,
+    "explain": explain,
     "verify": verify,
     "drill": drill,
     "cancel": cancel,
