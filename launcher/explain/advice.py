@@ -24,7 +24,7 @@ ADVICE: dict[str, tuple[str, ...]] = {
     "node_failure": (
         "go on elsewhere: `ptycho-launch resume {run}`; let it do so by itself: name node_fail in "
         "requeue.on",
-        "tell your site that {node} was lost (`sinfo --nodes={node} --format=%E` says why)",
+        "tell your site that {node} was lost; `sinfo --list-reasons` may say why",
     ),
     "crash_loop": (
         "read what rank {rank} said: `ptycho-launch logs {run} --rank {rank}`; mend it, then "
@@ -47,8 +47,8 @@ ADVICE: dict[str, tuple[str, ...]] = {
         "`ptycho-launch resume {run} --set 'environment.setup=[…]'`",
     ),
     "config_changed": (
-        "undo the change in run.json; fields are changed by `ptycho-launch resume {run} --set "
-        "section.field=value`, and others by a new `ptycho-launch submit`",
+        "undo the change in run.json; a field is changed by `ptycho-launch resume {run} --set …` "
+        "(resources.time and the like), or by a new `ptycho-launch submit`",
     ),
     "data_changed": (
         "put the file back (data.train_data_file, data.test_data_file), or start a new run with "

@@ -20,16 +20,30 @@ class Cause:
     title: str
     signs: tuple[str, ...] = ()
     """Regular expressions; one that fits a line of a log, or a recorded reason, is enough."""
+    hints: tuple[str, ...] = ()
+    """The same, but they only make the class likely: where one of them is all, it is a guess."""
     general: bool = False
     """It says what broke and not why: whatever is more specific goes before it."""
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        return re.compile("|".join(f"(?:{sign})" for sign in self.signs) or r"(?!)")
+        return _any_of((*self.signs, *self.hints))
+
+    @cached_property
+    def _sure(self) -> re.Pattern[str]:
+        return _any_of(self.signs)
 
     def fits(self, text: str) -> bool:
-        """Whether one of the signs is in the text."""
+        """Whether one of the signs or hints is in the text."""
         return self._pattern.search(text) is not None
+
+    def is_sure(self, text: str) -> bool:
+        """Whether it is a sign, and no mere hint."""
+        return self._sure.search(text) is not None
+
+
+def _any_of(expressions: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{each})" for each in expressions) or r"(?!)")
 
 
 _DIFFERING = r"(?:python|ptycho-dist|torch|lightning|torchmetrics|numpy|scipy|h5py|pydantic|pyyaml)"
@@ -100,7 +114,9 @@ CAUSES = (
             r"out of shared memory\. Please try to raise your shared memory limit",
             r"DataLoader worker \(pid\S* \d+\) is killed by signal: Bus error",
             r"[Uu]nexpected bus error encountered in worker",
-            r"creating shared memory segment /dev/shm/\S+.*No space left on device",
+            r"/dev/shm/\S+.*No space left on device",  # noqa: S108 - a message, no file of ours
+            r"failed to extend /dev/shm/",
+            r"posix_fallocate failed : No space left on device",
             r"unable to (?:mmap|allocate shared memory|write to file </torch_)",
         ),
     ),
@@ -112,11 +128,14 @@ CAUSES = (
             r"\btasks? [\d,-]+: Out Of Memory",
             r"\bOUT_OF_MEMORY\b",
             r"Exceeded (?:job|step) memory limit",
-            r"DataLoader worker \(pid\S* \d+\) is killed by signal: Killed",
             r"DefaultCPUAllocator: (?:can't allocate memory|not enough memory)",
             r"\bMemoryError\b",
             r"\bstd::bad_alloc\b",
             r"Cannot allocate memory",
+        ),
+        hints=(
+            r"DataLoader worker \(pid\S* \d+\) is killed by signal: Killed",
+            r"DataLoader worker \(pid\(s\) [\d, ]+\) exited unexpectedly",
         ),
     ),
     Cause(
@@ -173,7 +192,7 @@ CAUSES = (
             r"the ranks differ: ",
             r"have the same GPU",
             r"Duplicate GPU detected",
-            r"the legacy values differ",
+            r"the legacy values (?:are not those|of the ranks differ)",
         ),
     ),
     Cause(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher.accounting import Accounted, accounted
-from launcher.explain.reading import Line, Log, read_log
+from launcher.explain.batch_log import of_local_cluster, of_slurm
+from launcher.explain.reading import TAIL_BYTES, Line, Log, clean, read_log
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory, read_ledger
 from ptycho_dist.rundir.files import read_json
@@ -17,11 +18,9 @@ from ptycho_dist.rundir.files import read_json
 SHORT_TAIL_BYTES = 16 * 1024
 MOST_LOGS = 1024
 """How many logs are looked at where no rank has said anything else."""
+LOCAL_LOG = "batch-local.log"
 _RANK_WRITER = re.compile(r"rank-(\d{1,9})")
 _RANK_LOG = re.compile(r"attempt-(\d{1,9})-rank-(\d{1,9})\.log")
-_END_OF_ATTEMPT = re.compile(r"^attempt (\d{1,9}): ")
-_TAKEN_AWAY = re.compile(r"JOB \S+ ON \S+ CANCELLED AT \S+ DUE TO (?:JOB REQUEUE|PREEMPTION|NODE)")
-_LOCAL_RESTART = re.compile(r"^restart \d+ of \d+ after ")
 
 
 @dataclass(frozen=True)
@@ -66,20 +65,23 @@ class Evidence:
         return ending if isinstance(ending, dict) else {}
 
     @property
+    def what_followed(self) -> str | None:
+        """What the policy of restarts decided at its end."""
+        following = (self.record or {}).get("next")
+        why = following.get("why") if isinstance(following, dict) else None
+        return clean(why) if isinstance(why, str) else None
+
+    @property
     def number(self) -> int | None:
         """Of the attempt."""
         return None if self.record is None else int(self.record["number"])
 
-    def rank_log(self, rank: int, tail_bytes: int | None = None) -> Log:
+    def rank_log(self, rank: int, tail_bytes: int = TAIL_BYTES) -> Log:
         """The log of a rank in this attempt."""
         if self.number is None:
             return Log()
         path = self.run.rank_log(self.number, rank)
-        return (
-            read_log(self.run.path, path, tail_bytes)
-            if tail_bytes is not None
-            else read_log(self.run.path, path)
-        )
+        return read_log(self.run.path, path, tail_bytes)
 
     def ranks_with_logs(self) -> list[int]:
         """Those of the attempt, as many as are worth reading."""
@@ -97,46 +99,21 @@ class Evidence:
         if path is None:
             return []
         telling = read_log(self.run.path, path).telling
-        local = path.name == "batch-local.log"
-        parts: list[list[Line]] = [[]]
-        for line in telling:
-            if local and _LOCAL_RESTART.match(line.text):
-                parts.append([])
-            parts[-1].append(line)
-            if not local and (_END_OF_ATTEMPT.match(line.text) or _TAKEN_AWAY.search(line.text)):
-                parts.append([])
-        return parts[self._place_in_job(local)] if self._can_split(parts, local) else telling
-
-    def _place_in_job(self, local: bool) -> int:
-        """Which part of the batch log is this attempt's: of a job from its beginning, of the local
-        cluster, whose log all resumes share, from its end."""
         if self.record is None:
-            return 0
-        if local:
-            return -1 - sum(1 for r in self._later if r.get("cause") == "requeue")
-        return (
-            sum(1 for r in self.records if _same_job(r, self.record) and r not in self._later) - 1
-        )
-
-    def _can_split(self, parts: list[list[Line]], local: bool) -> bool:
-        place = self._place_in_job(local)
-        return -len(parts) <= place < len(parts) and bool(parts[place])
-
-    @property
-    def _later(self) -> list[dict[str, Any]]:
-        return [r for r in self.records if r["number"] > (self.number or 0)]
+            return telling
+        if path.name == LOCAL_LOG:
+            later = [each for each in self.records if each["number"] > self.record["number"]]
+            return of_local_cluster(telling, sum(each.get("cause") == "requeue" for each in later))
+        starts = [each["number"] for each in self.records if each["job_id"] == self.job_id]
+        return of_slurm(telling, self.record["number"], starts)
 
     def _batch_log(self) -> Path | None:
         if self.record is not None and self.record.get("cluster") == "local":
-            return self.run.logs / "batch-local.log"
+            return self.run.logs / LOCAL_LOG
         if self.job_id is not None and re.fullmatch(r"[\d_]{1,30}", self.job_id):
             return self.run.logs / f"batch-{self.job_id}.log"
-        local = self.run.logs / "batch-local.log"
+        local = self.run.logs / LOCAL_LOG
         return local if local.exists() else None
-
-
-def _same_job(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return bool(one["job_id"] == other["job_id"])
 
 
 def gather(run: RunDirectory, number: int | None, job_id: str | None) -> Evidence:
@@ -157,7 +134,7 @@ def gather(run: RunDirectory, number: int | None, job_id: str | None) -> Evidenc
         raise UserError(f"--attempt {number}: {run.run_id} has no such attempt; known: {known}")
     record = chosen[-1] if chosen else None
     if number is None and record is not None and job_id not in (None, record["job_id"]):
-        record = None if _is_newer_job(run, records, job_id) else record
+        record = record if any(each["job_id"] == job_id for each in records) else None
     job_id = record["job_id"] if record is not None else job_id
     evidence = Evidence(run, record, records, job_id)
     if record is not None:
@@ -165,11 +142,6 @@ def gather(run: RunDirectory, number: int | None, job_id: str | None) -> Evidenc
     if job_id is not None and (record is None or record.get("cluster") == "slurm"):
         evidence.account = accounted(job_id)
     return evidence
-
-
-def _is_newer_job(run: RunDirectory, records: list[dict[str, Any]], job_id: str | None) -> bool:
-    """A job was submitted of which no attempt has begun."""
-    return all(record["job_id"] != job_id for record in records)
 
 
 def read_records(run: RunDirectory) -> list[dict[str, Any]]:
@@ -235,22 +207,20 @@ def _read_heartbeats(evidence: Evidence, number: int) -> None:
         except (UserError, KeyError, TypeError, ValueError, OverflowError):
             continue
         before = evidence.ranks.get(rank, RankTrace())
-        progress = said.get("progress")
+        state, progress = said.get("state"), said.get("progress")
         step = progress.get("step") if isinstance(progress, dict) else None
         evidence.ranks[rank] = RankTrace(
             node=before.node or (said["node"] if isinstance(said.get("node"), str) else None),
-            ended=before.ended or said.get("state") in {"failed", "stopped", "finished"},
+            ended=before.ended or state in ("failed", "stopped", "finished"),
             last_sign=max(before.last_sign, at),
             step=_whole(step, before.step),
         )
-        if said.get("state") == "failed" and rank not in spoke:
+        if state == "failed" and rank not in spoke:
             line = Line(f"heartbeat/{path.name}", None, _text(reason))
             evidence.words.append(Word(rank, at, line.text, line))
 
 
 def _text(value: object) -> str:
-    from launcher.explain.reading import clean
-
     return clean(" ".join(value.split())) if isinstance(value, str) else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,8 @@ class Explanation:
     """How one knows which rank was the first."""
     step: int | None
     """How far that rank was."""
+    together: tuple[int, ...]
+    """The ranks that recorded the same reason at once, that one among them."""
     followers: tuple[int, ...]
     """Ranks that only saw it go."""
     evidence: tuple[Line, ...]
@@ -70,6 +73,7 @@ class Explanation:
             "node": self.node,
             "how": self.how,
             "step": self.step,
+            "together": list(self.together),
             "followers": list(self.followers),
             "evidence": [
                 {"file": line.file, "line": line.number, "text": line.text}
@@ -97,13 +101,17 @@ def explain(
     read_records(run)  # before anybody builds on them
     status = status_of(run, scheduler)
     evidence = gather(run, attempt, status.job_id)
-    of_the_past = bool(evidence.records) and evidence.number not in (
-        None,
-        evidence.records[-1]["number"],
-    )
-    if not of_the_past and (status.state == "finished" or not status.over):
-        return _nothing_to_explain(status, evidence)
-    return _explained(status, evidence, judge(evidence))
+    judged = status.over and status.state != "finished"
+    if attempt is not None and evidence.record is not None:
+        last = attempt == evidence.records[-1]["number"]
+        judged = judged or not last or evidence.record["ended_at"] is not None
+    if judged and evidence.ending.get("cause") != "finished":
+        return _explained(status, evidence, judge(evidence))
+    if status.state == "unknown":  # the logs may know what nobody else can say
+        verdict = judge(evidence)
+        if verdict.confidence != "guessed":
+            return _explained(status, evidence, verdict)
+    return _nothing_to_explain(status, evidence)
 
 
 def _nothing_to_explain(status: RunStatus, evidence: Evidence) -> Explanation:
@@ -132,6 +140,7 @@ def _nothing_to_explain(status: RunStatus, evidence: Evidence) -> Explanation:
         node=None,
         how=None,
         step=None,
+        together=(),
         followers=(),
         evidence=(),
         advice=advice,
@@ -141,12 +150,8 @@ def _nothing_to_explain(status: RunStatus, evidence: Evidence) -> Explanation:
 
 
 def _explained(status: RunStatus, evidence: Evidence, verdict: Verdict) -> Explanation:
-    record = evidence.record or {}
     first = verdict.first
-    followed = (
-        (record.get("next") or {}).get("why") if isinstance(record.get("next"), dict) else None
-    )
-    node = first.node if first is not None else _lost_node(evidence)
+    node = first.node if first is not None else _lost_node(evidence, verdict)
     rank = first.rank if first is not None else None
     known = {"run": status.run_id}
     if node is not None:
@@ -168,15 +173,20 @@ def _explained(status: RunStatus, evidence: Evidence, verdict: Verdict) -> Expla
         node=None if node is None else clean(node),
         how=None if first is None else first.how,
         step=None if trace is None else trace.step,
+        together=() if first is None else first.together,
         followers=() if first is None else first.followers,
         evidence=verdict.lines,
         advice=advice_for(verdict.cause.name, **known),
-        exit_code=record.get("exit_code"),
-        what_followed=clean(followed) if isinstance(followed, str) else None,
+        exit_code=(evidence.record or {}).get("exit_code"),
+        what_followed=evidence.what_followed,
     )
 
 
-def _lost_node(evidence: Evidence) -> str | None:
+def _lost_node(evidence: Evidence, verdict: Verdict) -> str | None:
+    for line in verdict.lines:
+        named = re.search(r"Node failure on ([\w.-]+)", line.text)
+        if named:
+            return named[1]
     node = evidence.ending.get("node")
     return node if isinstance(node, str) else None
 
@@ -187,5 +197,13 @@ def _summary(verdict: Verdict, node: str | None) -> str:
         return f"{verdict.cause.title}{by}"
     if verdict.first is None:
         return verdict.cause.title + (f": {clean(node)}" if node else "")
+    if len(verdict.first.together) > 1:
+        return f"{verdict.cause.title}; {named_ranks(verdict.first.together)} ended together"
     where = f" on {clean(node)}" if node else ""
     return f"{verdict.cause.title}; rank {verdict.first.rank}{where} failed first"
+
+
+def named_ranks(ranks: tuple[int, ...]) -> str:
+    """`rank 3`, `ranks 0, 1, 2`."""
+    more = f" and {len(ranks) - 6} more" if len(ranks) > 6 else ""
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks[:6]))}{more}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launcher.explain.causes import CAUSES
 from launcher.explain.evidence import SHORT_TAIL_BYTES, Evidence, Word
@@ -41,6 +41,8 @@ class FirstRank:
     """Ranks that only saw it go."""
     word: Word | None = None
     """What it has recorded itself, or another one of it."""
+    together: tuple[int, ...] = ()
+    """The ranks that recorded the same reason: they agreed, and ended together."""
     signal: Line | None = None
     """Where srun or the local cluster says that a signal ended it."""
 
@@ -48,7 +50,8 @@ class FirstRank:
 def first_rank(evidence: Evidence) -> FirstRank | None:
     """The rank that failed first; None: no rank is known to have failed.
 
-    By this order: a rank that recorded a reason of its own, the earliest by its clock; a rank that
+    By this order: a rank that recorded a reason of its own, the earliest by its clock, and of
+    several that recorded the same one, on which they then agreed, the lowest; a rank that
     others name; a rank that joined and died without a word, where a signal is told of it, or else
     the one that was silent longest; the earliest telling line of a log.
     """
@@ -56,9 +59,7 @@ def first_rank(evidence: Evidence) -> FirstRank | None:
     by_signal = _signalled(evidence)
     for word in evidence.words:
         if not _follows(word):
-            return _found(
-                evidence, word.rank, "it was the first to record a reason", followers, word
-            )
+            return _first_to_speak(evidence, word, followers)
     for word in evidence.words:
         named = _named(word)
         if named is not None:
@@ -78,6 +79,16 @@ def first_rank(evidence: Evidence) -> FirstRank | None:
         others = tuple(rank for rank in followers if rank != word.rank)
         return _found(evidence, word.rank, "it was the first to lose another", others, word)
     return _by_logs(evidence)
+
+
+def _first_to_speak(evidence: Evidence, word: Word, followers: tuple[int, ...]) -> FirstRank:
+    same = {each.rank: each for each in evidence.words if each.text == word.text}
+    if len(same) == 1:
+        how = "it was the first to record a reason"
+        return _found(evidence, word.rank, how, followers, word)
+    lowest = min(same)
+    found = _found(evidence, lowest, "the ranks ended together", followers, same[lowest])
+    return replace(found, together=tuple(sorted(same)))
 
 
 def lost_a_peer(text: str) -> bool:
@@ -112,8 +123,12 @@ def _found(
 ) -> FirstRank:
     trace = evidence.ranks.get(rank)
     node = trace.node if trace is not None else None
+    told = _ENDED_BY_SIGNAL.search(signal.text) if signal is not None else None
+    if told is not None:
+        node = told["node"] or node
     others = tuple(each for each in followers if each != rank)
-    return FirstRank(rank, node or _planned_node(evidence, rank), how, others, word, signal)
+    planned = _planned_node(evidence, rank)
+    return FirstRank(rank, node or planned, how, others, word, signal=signal)
 
 
 def _planned_node(evidence: Evidence, rank: int) -> str | None:

@@ -19,6 +19,7 @@ MOST_LINES = 6
 LAST_LINES = 8
 BEFORE_RANKS = frozenset({"module_not_found", "venv_missing", "setup_failed"})
 """Classes of a script that ends before a rank lives; later the same words end nothing."""
+NOT_BY_A_RANK = frozenset({"cancelled", "walltime", "preempted", "node_failure"})
 
 _STATES = {
     "NODE_FAIL": "node_failure",
@@ -26,14 +27,11 @@ _STATES = {
     "DEADLINE": "walltime",
     "PREEMPTED": "preempted",
 }
-_SAID_BY_SLURM = (
-    (
-        re.compile(r"CANCELLED AT \S+ DUE TO NODE FAILURE|srun: error: Node failure on"),
-        "node_failure",
-    ),
-    (re.compile(r"CANCELLED AT \S+ DUE TO TIME LIMIT"), "walltime"),
-    (re.compile(r"CANCELLED AT \S+ DUE TO (?:PREEMPTION|JOB REQUEUE)"), "preempted"),
-)
+_SAID_BY_SLURM = {
+    "node_failure": re.compile(r"CANCELLED AT \S+ DUE TO NODE FAIL|srun: error: Node failure on"),
+    "walltime": re.compile(r"CANCELLED AT \S+ DUE TO TIME LIMIT"),
+    "preempted": re.compile(r"CANCELLED AT \S+ DUE TO (?:PREEMPTION|JOB REQUEUE)"),
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def judge(evidence: Evidence) -> Verdict:
         or _by_signs(evidence, first)
         or _guess(evidence, first)
     )
-    if verdict.first is None and verdict.cause.name not in {"cancelled", "walltime", "preempted"}:
+    if verdict.first is None and verdict.cause.name not in NOT_BY_A_RANK:
         verdict = replace(verdict, first=first)
     return verdict
 
@@ -97,18 +95,24 @@ def _by_slurm(evidence: Evidence) -> Verdict | None:
             continue
         line = Line("sacct", None, clean(job.line))
         if job.state in _STATES:
-            return Verdict(BY_NAME[_STATES[job.state]], "recorded", (line,))
+            name = _STATES[job.state]
+            lines = (line, *_of_slurm(evidence, name)[: MOST_LINES - 1])
+            return Verdict(BY_NAME[name], "recorded", lines)
         if job.state == "CANCELLED" and not evidence.words:
             return Verdict(BY_NAME["cancelled"], "recorded", (line,), by=job.ended_by)
     return _said_in_batch_log(evidence)
 
 
 def _said_in_batch_log(evidence: Evidence) -> Verdict | None:
-    for pattern, name in _SAID_BY_SLURM:
-        for line in evidence.batch:
-            if pattern.search(line.text):
-                return Verdict(BY_NAME[name], "read", (line,))
+    for name in _SAID_BY_SLURM:
+        lines = _of_slurm(evidence, name)
+        if lines:
+            return Verdict(BY_NAME[name], "read", tuple(lines[:MOST_LINES]))
     return None
+
+
+def _of_slurm(evidence: Evidence, name: str) -> list[Line]:
+    return [line for line in evidence.batch if _SAID_BY_SLURM[name].search(line.text)]
 
 
 def _is_last_of_its_job(evidence: Evidence) -> bool:
@@ -145,14 +149,20 @@ def _by_signs(evidence: Evidence, first: FirstRank | None) -> Verdict | None:
         for cause in chosen:
             if any(cause.fits(line.text) for line in said):
                 lines = [*said, *(line for line in own if cause.fits(line.text))]
-                return Verdict(cause, "recorded", tuple(lines[:MOST_LINES]), first)
+                return _seen(cause, "recorded", lines, first)
         for cause in chosen:
             fitting = [line for line in own if cause.fits(line.text)]
             if fitting:
                 told: Confidence = "recorded" if fitting[0].file == "sacct" else "read"
-                lines = [*said, *fitting]
-                return Verdict(cause, told, tuple(lines[:MOST_LINES]), first)
+                return _seen(cause, told, [*said, *fitting], first)
     return None
+
+
+def _seen(
+    cause: Cause, confidence: Confidence, lines: list[Line], first: FirstRank | None
+) -> Verdict:
+    sure = any(cause.is_sure(line.text) for line in lines)
+    return Verdict(cause, confidence if sure else "guessed", tuple(lines[:MOST_LINES]), first)
 
 
 def _possible(evidence: Evidence, first: FirstRank | None) -> list[Cause]:
@@ -181,7 +191,8 @@ def _lines_of(evidence: Evidence, first: FirstRank | None) -> list[Line]:
 
 def _guess(evidence: Evidence, first: FirstRank | None) -> Verdict:
     if evidence.ending.get("cause") == "preempt":
-        line = Line(f"attempts/{evidence.number:03d}.json", None, str(evidence.ending["reason"]))
+        reason = evidence.ending.get("reason")
+        line = Line(f"attempts/{evidence.number:03d}.json", None, clean(f"ending: {reason}"))
         return Verdict(BY_NAME["preempted"], "guessed", (line,))
     if evidence.record is None and _has_setup(evidence):
         return Verdict(BY_NAME["setup_failed"], "guessed", tuple(evidence.batch[-LAST_LINES:]))
@@ -193,10 +204,12 @@ def _guess(evidence: Evidence, first: FirstRank | None) -> Verdict:
             lines.append(first.signal)
         lines += [line for line in evidence.rank_log(first.rank).lines if line.text][-LAST_LINES:]
     else:
-        lines += evidence.batch[-LAST_LINES:]
-    why = ((evidence.record or {}).get("next") or {}).get("why")
-    if isinstance(why, str) and why.startswith("a crash loop"):
-        line = Line(f"attempts/{evidence.number:03d}.json", None, clean(why))
+        logs = (evidence.rank_log(rank).lines for rank in evidence.ranks_with_logs()[:MOST_LINES])
+        spoken = [[line for line in lines_of if line.text] for lines_of in logs]
+        lines += (evidence.batch or next(filter(None, spoken), []))[-LAST_LINES:]
+    why = evidence.what_followed
+    if why is not None and why.startswith("a crash loop"):
+        line = Line(f"attempts/{evidence.number:03d}.json", None, why)
         return Verdict(BY_NAME["crash_loop"], "recorded", (line, *lines), first)
     return Verdict(BY_NAME["unknown"], "guessed", tuple(lines), first)
 

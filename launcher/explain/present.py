@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from launcher.explain.explain import Explanation
+from launcher.explain.explain import Explanation, named_ranks
 
 _SAID = {"recorded": "recorded", "read": "read from logs", "guessed": "a guess"}
 
@@ -19,9 +19,11 @@ def show_explanation(explanation: Explanation, console: Console) -> None:
     of = f", attempt {explanation.attempt} of {explanation.attempts}" if explanation.attempt else ""
     say(f"{explanation.run_id}: {explanation.state}{of}", "bold")
     say(f"  {explanation.cause}: {explanation.summary} ({_SAID[explanation.confidence]})")
-    if explanation.first_rank is not None and explanation.how is not None:
+    if explanation.how is not None and not explanation.together:
         at = "" if explanation.step is None else f" at step {explanation.step}"
-        say(f"  rank {explanation.first_rank}{at}: {explanation.how}{_followers(explanation)}")
+        followers = explanation.followers
+        others = f"; {named_ranks(followers)} only saw it" if followers else ""
+        say(f"  rank {explanation.first_rank}{at}: {explanation.how}{others}")
     if explanation.exit_code:
         say(f"  exit code {explanation.exit_code}")
     if explanation.what_followed:
@@ -33,12 +35,3 @@ def show_explanation(explanation: Explanation, console: Console) -> None:
     say("what to do")
     for advice in explanation.advice:
         say(f"  - {advice}")
-
-
-def _followers(explanation: Explanation) -> str:
-    ranks = explanation.followers
-    if not ranks:
-        return ""
-    more = f" and {len(ranks) - 6} more" if len(ranks) > 6 else ""
-    shown = ", ".join(map(str, ranks[:6])) + more
-    return f"; rank{'s' if len(ranks) > 1 else ''} {shown} only saw it"

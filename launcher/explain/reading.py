@@ -16,7 +16,7 @@ LONGEST_LINE = 300
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 _LABEL = re.compile(r"^(?:\s*\d+: |\[rank\d+\]:\s?)")  # of `srun --label`, and of torch
 _HARMLESS = re.compile(
-    r"^\S+ \S+ rank \d+ (?:DEBUG|INFO|WARNING) |\bWarning: |^\[W|NCCL INFO |^\s{2,}"
+    r"^\S+ \S+ rank \d+ (?:DEBUG|INFO|WARNING) |Warning: |^\[W|NCCL INFO |^\s{2,}"
 )
 """Lines that a healthy run prints too: our own below ERROR, warnings of Python and torch; and the
 source lines of a traceback, which may quote any message."""
