@@ -83,14 +83,15 @@ class Evidence:
         path = self.run.rank_log(self.number, rank)
         return read_log(self.run.path, path, tail_bytes)
 
+    @cached_property
     def ranks_with_logs(self) -> list[int]:
-        """Those of the attempt, as many as are worth reading."""
+        """Those of the attempt."""
         found = []
         for path in self.run.logs.glob(f"attempt-{self.number or 0:03d}-rank-*.log"):
             match = _RANK_LOG.fullmatch(path.name)
             if match is not None:
                 found.append(int(match[2]))
-        return sorted(found)[:MOST_LOGS]
+        return sorted(found)
 
     @cached_property
     def batch(self) -> list[Line]:

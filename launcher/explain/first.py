@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from launcher.explain.causes import CAUSES
-from launcher.explain.evidence import SHORT_TAIL_BYTES, Evidence, Word
+from launcher.explain.evidence import MOST_LOGS, SHORT_TAIL_BYTES, Evidence, Word
 from launcher.explain.reading import Line
 
 _LOST_A_PEER = re.compile(
@@ -134,7 +134,7 @@ def _found(
 def _planned_node(evidence: Evidence, rank: int) -> str | None:
     """Blocks of ranks go to the nodes in their order."""
     nodes = (evidence.record or {}).get("nodes") or []
-    ranks = max([rank, *evidence.ranks_with_logs(), *evidence.ranks]) + 1
+    ranks = max([rank, *evidence.ranks_with_logs, *evidence.ranks]) + 1
     index = rank * len(nodes) // ranks
     name = nodes[index] if index < len(nodes) else None
     return name if isinstance(name, str) else None
@@ -165,7 +165,7 @@ def _tasks(text: str) -> list[int]:
 def _by_logs(evidence: Evidence) -> FirstRank | None:
     """No rank has recorded anything: it ended before it could."""
     earliest: tuple[float, int, Line] | None = None
-    for rank in evidence.ranks_with_logs():
+    for rank in evidence.ranks_with_logs[:MOST_LOGS]:
         log = evidence.rank_log(rank, SHORT_TAIL_BYTES)
         line = next((each for each in log.telling if _tells(each.text)), None)
         if line is not None:

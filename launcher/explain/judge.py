@@ -204,7 +204,7 @@ def _guess(evidence: Evidence, first: FirstRank | None) -> Verdict:
             lines.append(first.signal)
         lines += [line for line in evidence.rank_log(first.rank).lines if line.text][-LAST_LINES:]
     else:
-        logs = (evidence.rank_log(rank).lines for rank in evidence.ranks_with_logs()[:MOST_LINES])
+        logs = (evidence.rank_log(rank).lines for rank in evidence.ranks_with_logs[:MOST_LINES])
         spoken = [[line for line in lines_of if line.text] for lines_of in logs]
         lines += (evidence.batch or next(filter(None, spoken), []))[-LAST_LINES:]
     why = evidence.what_followed
