@@ -30,6 +30,9 @@ def show_status(status: RunStatus, console: Console) -> None:
             highlight=False,
         )
     console.print(escape(f"  attempts: {status.attempts}   directory: {status.path}"))
+    if status.over and status.state != "finished":
+        why = f"  why: ptycho-launch explain {status.run_id}"
+        console.print(escape(why), highlight=False, soft_wrap=True)
     if not status.ranks:
         return
     table = Table(box=None, pad_edge=False)

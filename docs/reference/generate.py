@@ -14,6 +14,8 @@ from typing import Any, get_type_hints
 os.environ["COLUMNS"] = "90"  # argparse wraps its help to the terminal
 os.environ.pop("PTYCHO_DIST_RUNS_DIR", None)
 
+from launcher.explain.advice import advice_for
+from launcher.explain.causes import BY_NAME
 from launcher.parser import build_parser as launch_parser
 from ptycho_dist.cli.data import build_parser as data_parser
 from ptycho_dist.cli.flags import meaning_of
@@ -147,6 +149,14 @@ def flag_table(parser: argparse.ArgumentParser) -> str:
     return "\n".join(lines) + "\n"
 
 
+def causes_of_failure() -> str:
+    """Every class that `explain` names: what it means, what to do."""
+    lines = ["| class | meaning | what to do |", "| --- | --- | --- |"]
+    for name, cause in BY_NAME.items():
+        lines.append(_row(f"`{name}`", cause.title, "; ".join(advice_for(name))))
+    return "\n".join(lines) + "\n"
+
+
 def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
@@ -167,6 +177,7 @@ def with_inserts(path: Path) -> str:
 PAGES = {"run_config.md": run_config_page, "commands.md": commands_page}
 INSERTS: dict[str, dict[str, Callable[[], str]]] = {
     "specs/execution_config.md": {"execution fields": execution_fields},
+    "docs/how-to/why-did-it-fail.md": {"causes": causes_of_failure},
     "docs/workflows/pytorch.md": {
         "training flags": lambda: flag_table(train_parser()),
         "inference flags": lambda: flag_table(infer_parser()),

@@ -13,7 +13,6 @@ from ptycho_dist.errors import UserError
 
 if TYPE_CHECKING:
     from launcher.clean import Removal
-    from ptycho_dist.rundir.layout import find_run, list_runs
 
 SUMMARY = "show what can be removed of runs that are over; with --delete, remove it"
 EXAMPLE = "ptycho-launch clean --state finished,failed --older-than 30d --delete"
@@ -46,6 +45,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from launcher.clean import removals, remove
+    from ptycho_dist.rundir.layout import find_run, list_runs
 
     age = _AGE.fullmatch(options.older_than)
     if age is None:

@@ -51,7 +51,7 @@ def follow(submission: Submission, *, wait: bool, as_json: bool) -> int:
         present.show_result(run, messages)
         return 0
     say(f"{status.state}: {status.cause}")
-    say(f"see: ptycho-launch logs {run.run_id}")
+    say(f"why: ptycho-launch explain {run.run_id}")
     return EXIT_RUN_FAILED
 
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from launcher.explain.explain import explain
 from launcher.status import status_of
 from ptycho_dist.checkpoint.catalog import newest_whole
 from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats, read_ledger
@@ -130,6 +131,10 @@ def test_a_crash_loop_ends(submit):
     assert "no longer finite" in status.cause
     assert endings(run) == ["crash", "crash"]
     assert "a crash loop: twice in a row at step" in read_attempts(run)[-1]["next"]["why"]
+    why = explain(run)  # RD-232: what is known goes before the loop that it makes
+    assert (why.cause, why.confidence) == ("nan_loss", "recorded")
+    assert "a crash loop" in why.what_followed
+    assert explain(run, 1).cause == "nan_loss"
 
 
 def test_a_wait_before_a_restart_can_be_cancelled(submit, launch):

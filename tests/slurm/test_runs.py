@@ -1,6 +1,7 @@
 """Runs on a real SLURM: 2 nodes × 2 ranks, the printed script, refusals, missing ranks, cancel."""
 
 import csv
+import getpass
 import json
 import sys
 import time
@@ -182,6 +183,11 @@ def test_a_rank_that_cannot_come_is_named_and_the_job_ends(
     assert status["state"] == "failed"
     assert words in status["cause"]
     assert "rank 3" in status["cause"]
+    why = json.loads(launch("explain", run.path, "--json", env=cluster.env).stdout)
+    causes = {"did not join": "rank_did_not_join", "cannot resolve": "unresolvable_host"}
+    assert why["cause"] == next(name for said, name in causes.items() if said in words)
+    assert (why["first_rank"], why["node"]) == (3, "node2")
+    assert 0 in why["followers"]
     log = launch("logs", run.path, "--rank", "0").stdout
     assert words in log
     assert "Traceback" not in log
@@ -224,20 +230,15 @@ def test_cancel_ends_every_rank_within_30_s_and_the_ledger_says_so(
     assert json.loads(launch("status", run.path, "--json", env=cluster.env).stdout)["state"] == (
         "cancelled"
     )
-    never = wait_for(
-        lambda: (
-            (
-                state := json.loads(
-                    launch(
-                        "status", only_run(tmp_path / "later").path, "--json", env=cluster.env
-                    ).stdout
-                )["state"]
-            )
-            not in {"pending", "running"}
-            and state
-        )
-    )
-    assert never == "cancelled"
+    why = launch("explain", run.path, env=cluster.env).stdout
+    assert f"cancelled: the run was ended on request by {getpass.getuser()} (recorded)" in why
+    waited = ("status", only_run(tmp_path / "later").path, "--json")
+
+    def state():
+        return json.loads(launch(*waited, env=cluster.env).stdout)["state"]
+
+    wait_for(lambda: state() not in {"pending", "running"})
+    assert state() == "cancelled"
 
 
 def test_a_refusal_of_slurm_is_one_line_and_leaves_nothing(cluster, config, launch, tmp_path):

@@ -29,7 +29,10 @@ def test_reference_pages_are_those_of_the_code(name, monkeypatch):
     assert stored == generator().PAGES[name](), "run `make reference`"
 
 
-@pytest.mark.parametrize("page", ["specs/execution_config.md", "docs/workflows/pytorch.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["specs/execution_config.md", "docs/how-to/why-did-it-fail.md", "docs/workflows/pytorch.md"],
+)
 def test_generated_tables_are_those_of_the_code(page, monkeypatch):
     """EC-031: a default, a flag or a field that changes in the code alone is found here."""
     monkeypatch.setenv("COLUMNS", "90")

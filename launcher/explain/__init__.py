@@ -1,0 +1,1 @@
+"""Why a run ended: `ptycho-launch explain`."""

@@ -1,0 +1,229 @@
+"""What is known of one attempt: its record, ledger, heartbeats, the accounting, and its logs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from launcher.accounting import Accounted, accounted
+from launcher.explain.batch_log import of_local_cluster, of_slurm
+from launcher.explain.reading import TAIL_BYTES, Line, Log, clean, read_log
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir import RunDirectory, read_ledger
+from ptycho_dist.rundir.files import read_json
+
+SHORT_TAIL_BYTES = 16 * 1024
+MOST_LOGS = 1024
+"""How many logs are looked at where no rank has said anything else."""
+LOCAL_LOG = "batch-local.log"
+_RANK_WRITER = re.compile(r"rank-(\d{1,9})")
+_RANK_LOG = re.compile(r"attempt-(\d{1,9})-rank-(\d{1,9})\.log")
+
+
+@dataclass(frozen=True)
+class Word:
+    """What a rank has recorded of its failure."""
+
+    rank: int
+    time: float
+    text: str
+    said_in: Line
+
+
+@dataclass(frozen=True)
+class RankTrace:
+    """What is recorded of one rank in the attempt."""
+
+    node: str | None = None
+    ended: bool = False
+    """It has said that it stopped, left, failed or finished."""
+    last_sign: float = 0.0
+    step: int | None = None
+
+
+@dataclass
+class Evidence:
+    """All that is looked at; logs are read when they are asked for."""
+
+    run: RunDirectory
+    record: dict[str, Any] | None
+    """Of the attempt; None: no attempt began."""
+    records: list[dict[str, Any]]
+    job_id: str | None
+    words: list[Word] = field(default_factory=list)
+    """In the order of their clocks."""
+    ranks: dict[int, RankTrace] = field(default_factory=dict)
+    account: list[Accounted] = field(default_factory=list)
+
+    @property
+    def ending(self) -> dict[str, Any]:
+        """As the batch script judged it."""
+        ending = (self.record or {}).get("ending")
+        return ending if isinstance(ending, dict) else {}
+
+    @property
+    def what_followed(self) -> str | None:
+        """What the policy of restarts decided at its end."""
+        following = (self.record or {}).get("next")
+        why = following.get("why") if isinstance(following, dict) else None
+        return clean(why) if isinstance(why, str) else None
+
+    @property
+    def number(self) -> int | None:
+        """Of the attempt."""
+        return None if self.record is None else int(self.record["number"])
+
+    def rank_log(self, rank: int, tail_bytes: int = TAIL_BYTES) -> Log:
+        """The log of a rank in this attempt."""
+        if self.number is None:
+            return Log()
+        path = self.run.rank_log(self.number, rank)
+        return read_log(self.run.path, path, tail_bytes)
+
+    @cached_property
+    def ranks_with_logs(self) -> list[int]:
+        """Those of the attempt."""
+        found = []
+        for path in self.run.logs.glob(f"attempt-{self.number or 0:03d}-rank-*.log"):
+            match = _RANK_LOG.fullmatch(path.name)
+            if match is not None:
+                found.append(int(match[2]))
+        return sorted(found)
+
+    @cached_property
+    def batch(self) -> list[Line]:
+        """What the batch script, srun, slurmstepd or the local cluster said in this attempt."""
+        path = self._batch_log()
+        if path is None:
+            return []
+        telling = read_log(self.run.path, path).telling
+        if self.record is None:
+            return telling
+        if path.name == LOCAL_LOG:
+            later = [each for each in self.records if each["number"] > self.record["number"]]
+            return of_local_cluster(telling, sum(each.get("cause") == "requeue" for each in later))
+        starts = [each["number"] for each in self.records if each["job_id"] == self.job_id]
+        return of_slurm(telling, self.record["number"], starts)
+
+    def _batch_log(self) -> Path | None:
+        if self.record is not None and self.record.get("cluster") == "local":
+            return self.run.logs / LOCAL_LOG
+        if self.job_id is not None and re.fullmatch(r"[\d_]{1,30}", self.job_id):
+            return self.run.logs / f"batch-{self.job_id}.log"
+        local = self.run.logs / LOCAL_LOG
+        return local if local.exists() else None
+
+
+def gather(run: RunDirectory, number: int | None, job_id: str | None) -> Evidence:
+    """Gather what is known of an attempt.
+
+    Args:
+        run: its directory.
+        number: of the attempt; None: the latest one.
+        job_id: of the job that was submitted last, for a job of which no attempt began.
+
+    Raises:
+        UserError: there is no such attempt, or its record is damaged.
+    """
+    records = read_records(run)
+    chosen = [record for record in records if number in (None, record["number"])]
+    if number is not None and not chosen:
+        known = ", ".join(str(record["number"]) for record in records) or "none"
+        raise UserError(f"--attempt {number}: {run.run_id} has no such attempt; known: {known}")
+    record = chosen[-1] if chosen else None
+    if number is None and record is not None and job_id not in (None, record["job_id"]):
+        record = record if any(each["job_id"] == job_id for each in records) else None
+    job_id = record["job_id"] if record is not None else job_id
+    evidence = Evidence(run, record, records, job_id)
+    if record is not None:
+        _read_ranks(evidence, record["number"])
+    if job_id is not None and (record is None or record.get("cluster") == "slurm"):
+        evidence.account = accounted(job_id)
+    return evidence
+
+
+def read_records(run: RunDirectory) -> list[dict[str, Any]]:
+    """The records of all attempts, oldest first, looked at.
+
+    Raises:
+        UserError: one is no record of an attempt.
+    """
+    records = []
+    for path in run.attempts.glob("*.json"):
+        if not re.fullmatch(r"\d{1,9}", path.stem):
+            continue
+        record = read_json(path)
+        sound = (
+            isinstance(record, dict)
+            and record.get("number") == int(path.stem)
+            and isinstance(record.get("job_id"), str)
+            and isinstance(record.get("ended_at"), float | int | None)
+            and isinstance(record.get("exit_code"), int | None)
+            and isinstance(record.get("nodes"), list)
+        )
+        if not sound:
+            raise UserError(f"{path}: not the record of an attempt; restore it, or move it away")
+        records.append(record)
+    return sorted(records, key=lambda record: int(record["number"]))
+
+
+_ENDED = frozenset({"failed", "stalled", "stopped", "left", "finished"})
+
+
+def _read_ranks(evidence: Evidence, number: int) -> None:
+    counts: dict[str, int] = {}
+    for event in read_ledger(evidence.run, number):
+        writer, kind = str(event["writer"]), event["event"]
+        counts[writer] = counts.get(writer, 0) + 1
+        match = _RANK_WRITER.fullmatch(writer)
+        if match is None or not isinstance(kind, str):
+            continue
+        rank = int(match[1])
+        before = evidence.ranks.get(rank, RankTrace())
+        node = event.get("node")
+        evidence.ranks[rank] = RankTrace(
+            node=node if isinstance(node, str) else before.node,
+            ended=before.ended or kind in _ENDED,
+            last_sign=float(event["time"]),
+            step=_whole(event.get("step"), before.step),
+        )
+        if kind in {"failed", "stalled"}:
+            said_in = Line(f"ledger/{number:03d}-{writer}.jsonl", None, _text(event.get("reason")))
+            evidence.words.append(Word(rank, float(event["time"]), said_in.text, said_in))
+    _read_heartbeats(evidence, number)
+    evidence.words.sort(key=lambda word: word.time)
+
+
+def _read_heartbeats(evidence: Evidence, number: int) -> None:
+    spoke = {word.rank for word in evidence.words}
+    for path in sorted(evidence.run.heartbeats.glob("rank-*.json")):
+        try:
+            said = read_json(path)
+            rank, at, reason = said["rank"], float(said["updated_at"]), said["reason"]
+            if type(rank) is not int or said["attempt"] != number:
+                continue
+        except (UserError, KeyError, TypeError, ValueError, OverflowError):
+            continue
+        before = evidence.ranks.get(rank, RankTrace())
+        state, progress = said.get("state"), said.get("progress")
+        step = progress.get("step") if isinstance(progress, dict) else None
+        evidence.ranks[rank] = RankTrace(
+            node=before.node or (said["node"] if isinstance(said.get("node"), str) else None),
+            ended=before.ended or state in ("failed", "stopped", "finished"),
+            last_sign=max(before.last_sign, at),
+            step=_whole(step, before.step),
+        )
+        if state == "failed" and rank not in spoke:
+            line = Line(f"heartbeat/{path.name}", None, _text(reason))
+            evidence.words.append(Word(rank, at, line.text, line))
+
+
+def _text(value: object) -> str:
+    return clean(" ".join(value.split())) if isinstance(value, str) else ""
+
+
+def _whole(value: object, otherwise: int | None) -> int | None:
+    return value if type(value) is int else otherwise

@@ -1,0 +1,209 @@
+"""Why a run ended: the first rank that failed, the cause, the evidence, and what to do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.explain.advice import advice_for
+from launcher.explain.causes import BY_NAME
+from launcher.explain.evidence import Evidence, gather, read_records
+from launcher.explain.judge import Confidence, Verdict, judge
+from launcher.explain.reading import Line, clean
+from launcher.scheduler import Scheduler
+from launcher.status import RunStatus, status_of
+from ptycho_dist.rundir import RunDirectory
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Why an attempt of a run ended; stable as JSON (RD-236)."""
+
+    run_id: str
+    path: str
+    state: str
+    """Of the run, as `status` says."""
+    attempt: int | None
+    """Which one is explained; None: none began."""
+    attempts: int
+    cause: str
+    """The name of a class of `launcher.explain.causes`."""
+    title: str
+    summary: str
+    """In one line."""
+    confidence: Confidence
+    first_rank: int | None
+    node: str | None
+    how: str | None
+    """How one knows which rank was the first."""
+    step: int | None
+    """How far that rank was."""
+    together: tuple[int, ...]
+    """The ranks that recorded the same reason at once, that one among them."""
+    followers: tuple[int, ...]
+    """Ranks that only saw it go."""
+    evidence: tuple[Line, ...]
+    advice: tuple[str, ...]
+    exit_code: int | None
+    what_followed: str | None
+    """What the policy of restarts decided, in words."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is something to explain."""
+        return self.cause != "not_failed"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `explain --json`."""
+        return {
+            "format": FORMAT,
+            "run_id": self.run_id,
+            "path": self.path,
+            "state": self.state,
+            "attempt": self.attempt,
+            "attempts": self.attempts,
+            "cause": self.cause,
+            "title": self.title,
+            "summary": self.summary,
+            "confidence": self.confidence,
+            "first_rank": self.first_rank,
+            "node": self.node,
+            "how": self.how,
+            "step": self.step,
+            "together": list(self.together),
+            "followers": list(self.followers),
+            "evidence": [
+                {"file": line.file, "line": line.number, "text": line.text}
+                for line in self.evidence
+            ],
+            "advice": list(self.advice),
+            "exit_code": self.exit_code,
+            "what_followed": self.what_followed,
+        }
+
+
+def explain(
+    run: RunDirectory, attempt: int | None = None, scheduler: Scheduler | None = None
+) -> Explanation:
+    """Explain an attempt that is over, or say that there is nothing to explain.
+
+    Args:
+        run: its directory.
+        attempt: its number; None: the latest one.
+        scheduler: whom to ask about jobs; None: SLURM, now.
+
+    Raises:
+        UserError: there is no such attempt, or a record of the run directory is damaged.
+    """
+    read_records(run)  # before anybody builds on them
+    status = status_of(run, scheduler)
+    evidence = gather(run, attempt, status.job_id)
+    judged = status.over and status.state != "finished"
+    if attempt is not None and evidence.record is not None:
+        last = attempt == evidence.records[-1]["number"]
+        judged = judged or not last or evidence.record["ended_at"] is not None
+    if judged and evidence.ending.get("cause") != "finished":
+        return _explained(status, evidence, judge(evidence))
+    if status.state == "unknown":  # the logs may know what nobody else can say
+        verdict = judge(evidence)
+        if verdict.confidence != "guessed":
+            return _explained(status, evidence, verdict)
+    return _nothing_to_explain(status, evidence)
+
+
+def _nothing_to_explain(status: RunStatus, evidence: Evidence) -> Explanation:
+    before = [record for record in evidence.records if record["ended_at"] is not None]
+    advice = advice_for("not_failed", run=status.run_id)
+    if (status.state != "finished" and before) or len(before) > 1:
+        number = [record["number"] for record in before][-2 if status.state == "finished" else -1]
+        advice = (
+            *advice,
+            f"how attempt {number} ended: `ptycho-launch explain {status.run_id} "
+            f"--attempt {number}`",
+        )
+    cause = BY_NAME["not_failed"]
+    unknown = status.state == "unknown"
+    return Explanation(
+        run_id=status.run_id,
+        path=status.path,
+        state=status.state,
+        attempt=evidence.number,
+        attempts=len(evidence.records),
+        cause=cause.name,
+        title="nobody here can say" if unknown else cause.title,
+        summary=clean(f"{status.state}: {status.cause}"),
+        confidence="guessed" if unknown else "recorded",
+        first_rank=None,
+        node=None,
+        how=None,
+        step=None,
+        together=(),
+        followers=(),
+        evidence=(),
+        advice=advice,
+        exit_code=None,
+        what_followed=None,
+    )
+
+
+def _explained(status: RunStatus, evidence: Evidence, verdict: Verdict) -> Explanation:
+    first = verdict.first
+    node = first.node if first is not None else _lost_node(evidence, verdict)
+    rank = first.rank if first is not None else None
+    known = {"run": status.run_id}
+    if node is not None:
+        known["node"] = clean(node)
+    if rank is not None:
+        known["rank"] = str(rank)
+    trace = evidence.ranks.get(rank) if rank is not None else None
+    return Explanation(
+        run_id=status.run_id,
+        path=status.path,
+        state=status.state,
+        attempt=evidence.number,
+        attempts=len(evidence.records),
+        cause=verdict.cause.name,
+        title=verdict.cause.title,
+        summary=_summary(verdict, node),
+        confidence=verdict.confidence,
+        first_rank=rank,
+        node=None if node is None else clean(node),
+        how=None if first is None else first.how,
+        step=None if trace is None else trace.step,
+        together=() if first is None else first.together,
+        followers=() if first is None else first.followers,
+        evidence=verdict.lines,
+        advice=advice_for(verdict.cause.name, **known),
+        exit_code=(evidence.record or {}).get("exit_code"),
+        what_followed=evidence.what_followed,
+    )
+
+
+def _lost_node(evidence: Evidence, verdict: Verdict) -> str | None:
+    for line in verdict.lines:
+        named = re.search(r"Node failure on ([\w.-]+)", line.text)
+        if named:
+            return named[1]
+    node = evidence.ending.get("node")
+    return node if isinstance(node, str) else None
+
+
+def _summary(verdict: Verdict, node: str | None) -> str:
+    if verdict.cause.name == "cancelled":
+        by = f" by {verdict.by}" if verdict.by else ", by cancel, scancel or a signal"
+        return f"{verdict.cause.title}{by}"
+    if verdict.first is None:
+        return verdict.cause.title + (f": {clean(node)}" if node else "")
+    if len(verdict.first.together) > 1:
+        return f"{verdict.cause.title}; {named_ranks(verdict.first.together)} ended together"
+    where = f" on {clean(node)}" if node else ""
+    return f"{verdict.cause.title}; rank {verdict.first.rank}{where} failed first"
+
+
+def named_ranks(ranks: tuple[int, ...]) -> str:
+    """`rank 3`, `ranks 0, 1, 2`."""
+    more = f" and {len(ranks) - 6} more" if len(ranks) > 6 else ""
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks[:6]))}{more}"

@@ -1,0 +1,181 @@
+"""Which rank failed first: the others only lose it, some milliseconds later."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from launcher.explain.causes import CAUSES
+from launcher.explain.evidence import MOST_LOGS, SHORT_TAIL_BYTES, Evidence, Word
+from launcher.explain.reading import Line
+
+_LOST_A_PEER = re.compile(
+    r"Connection closed by peer|Connection reset by peer|Broken pipe|failed to recv, got 0 bytes"
+    r"|remote process exited or there was a network error|ncclRemoteError"
+    r"|NCCL communicator was aborted|rank 0 left before it said|the store of rank 0 .*went away"
+    r"|another rank cannot write its ledger|Socket Timeout|closed the connection"
+)
+"""A rank that says so has only seen that another one is gone."""
+_NAMES = re.compile(
+    r"^(?:\w+: )?(?:no progress for \d+ s: |the checkpoint of step .*: )?"
+    r"(?:rank (\d{1,9})(?:: on | on \S+ did not join| on \S+ shows no sign| on \S+ is behind"
+    r"| cannot write its ledger)|(rank 0) (?:did not open its store|and its store do not answer))"
+)
+"""A rank that says so speaks of another one, or passes on what that one has said."""
+_ENDED_BY_SIGNAL = re.compile(
+    r"(?:srun: error: (?P<node>\S+): tasks? (?P<tasks>\d[\d,-]*): "
+    r"(?P<how>Killed|Out Of Memory|Segmentation fault|Bus error|Illegal instruction|Aborted"
+    r"|Floating point exception)|^rank (?P<rank>\d{1,9}) was killed by (?P<signal>SIG\w+))"
+)
+
+
+@dataclass(frozen=True)
+class FirstRank:
+    """The rank that failed first."""
+
+    rank: int
+    node: str | None
+    how: str
+    """How one knows, in words."""
+    followers: tuple[int, ...]
+    """Ranks that only saw it go."""
+    word: Word | None = None
+    """What it has recorded itself, or another one of it."""
+    together: tuple[int, ...] = ()
+    """The ranks that recorded the same reason: they agreed, and ended together."""
+    signal: Line | None = None
+    """Where srun or the local cluster says that a signal ended it."""
+
+
+def first_rank(evidence: Evidence) -> FirstRank | None:
+    """The rank that failed first; None: no rank is known to have failed.
+
+    By this order: a rank that recorded a reason of its own, the earliest by its clock, and of
+    several that recorded the same one, on which they then agreed, the lowest; a rank that
+    others name; a rank that joined and died without a word, where a signal is told of it, or else
+    the one that was silent longest; the earliest telling line of a log.
+    """
+    followers = tuple(sorted({word.rank for word in evidence.words if _follows(word)}))
+    by_signal = _signalled(evidence)
+    for word in evidence.words:
+        if not _follows(word):
+            return _first_to_speak(evidence, word, followers)
+    for word in evidence.words:
+        named = _named(word)
+        if named is not None:
+            return _found(
+                evidence, named, f"rank {word.rank} names it", followers, word, by_signal.get(named)
+            )
+    mute = [rank for rank, trace in evidence.ranks.items() if not trace.ended]
+    for rank, line in by_signal.items():
+        if rank in mute or not evidence.ranks:
+            how = "a signal ended it"
+            return _found(evidence, rank, how, followers, signal=line)
+    if mute and (followers or by_signal):
+        rank = min(mute, key=lambda each: (evidence.ranks[each].last_sign, each))
+        return _found(evidence, rank, "it died without a word", followers)
+    if evidence.words:
+        word = evidence.words[0]
+        others = tuple(rank for rank in followers if rank != word.rank)
+        return _found(evidence, word.rank, "it was the first to lose another", others, word)
+    return _by_logs(evidence)
+
+
+def _first_to_speak(evidence: Evidence, word: Word, followers: tuple[int, ...]) -> FirstRank:
+    same = {each.rank: each for each in evidence.words if each.text == word.text}
+    if len(same) == 1:
+        how = "it was the first to record a reason"
+        return _found(evidence, word.rank, how, followers, word)
+    lowest = min(same)
+    found = _found(evidence, lowest, "the ranks ended together", followers, same[lowest])
+    return replace(found, together=tuple(sorted(same)))
+
+
+def lost_a_peer(text: str) -> bool:
+    """Whether it only says that another rank is gone."""
+    return _LOST_A_PEER.search(text) is not None
+
+
+def tells_of_signal(text: str) -> bool:
+    """Whether srun or the local cluster says there which ranks a signal has ended."""
+    return _ENDED_BY_SIGNAL.search(text) is not None
+
+
+def _follows(word: Word) -> bool:
+    return _named(word) is not None or lost_a_peer(word.text)
+
+
+def _named(word: Word) -> int | None:
+    match = _NAMES.match(word.text)
+    if match is None:
+        return None
+    rank = int(match[1]) if match[1] is not None else 0
+    return None if rank == word.rank else rank
+
+
+def _found(
+    evidence: Evidence,
+    rank: int,
+    how: str,
+    followers: tuple[int, ...],
+    word: Word | None = None,
+    signal: Line | None = None,
+) -> FirstRank:
+    trace = evidence.ranks.get(rank)
+    node = trace.node if trace is not None else None
+    told = _ENDED_BY_SIGNAL.search(signal.text) if signal is not None else None
+    if told is not None:
+        node = told["node"] or node
+    others = tuple(each for each in followers if each != rank)
+    planned = _planned_node(evidence, rank)
+    return FirstRank(rank, node or planned, how, others, word, signal=signal)
+
+
+def _planned_node(evidence: Evidence, rank: int) -> str | None:
+    """Blocks of ranks go to the nodes in their order."""
+    nodes = (evidence.record or {}).get("nodes") or []
+    ranks = max([rank, *evidence.ranks_with_logs, *evidence.ranks]) + 1
+    index = rank * len(nodes) // ranks
+    name = nodes[index] if index < len(nodes) else None
+    return name if isinstance(name, str) else None
+
+
+def _signalled(evidence: Evidence) -> dict[int, Line]:
+    """Rank → where it is said that a signal ended it, in the order of the lines."""
+    found: dict[int, Line] = {}
+    for line in evidence.batch:
+        match = _ENDED_BY_SIGNAL.search(line.text)
+        if match is None:
+            continue
+        for rank in [int(match["rank"])] if match["rank"] else _tasks(match["tasks"]):
+            found.setdefault(rank, line)
+    return found
+
+
+def _tasks(text: str) -> list[int]:
+    ranks: list[int] = []
+    for part in text.split(","):
+        low, _, high = part.partition("-")
+        if low.isdecimal() and len(low) < 8 and len(high) < 8:
+            last = int(high) if high.isdecimal() else int(low)
+            ranks += range(int(low), min(last, int(low) + 10_000) + 1)
+    return ranks
+
+
+def _by_logs(evidence: Evidence) -> FirstRank | None:
+    """No rank has recorded anything: it ended before it could."""
+    earliest: tuple[float, int, Line] | None = None
+    for rank in evidence.ranks_with_logs[:MOST_LOGS]:
+        log = evidence.rank_log(rank, SHORT_TAIL_BYTES)
+        line = next((each for each in log.telling if _tells(each.text)), None)
+        if line is not None:
+            candidate = (log.time_of(line), rank, line)
+            earliest = min(earliest or candidate, candidate, key=lambda each: each[:2])
+    if earliest is None:
+        return None
+    _, rank, _ = earliest
+    return _found(evidence, rank, "its log has the first line that tells of a failure", ())
+
+
+def _tells(text: str) -> bool:
+    return not lost_a_peer(text) and any(cause.fits(text) for cause in CAUSES)

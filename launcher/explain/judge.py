@@ -1,0 +1,219 @@
+"""From evidence to a cause, by a fixed precedence (specs/run_directory.md, RD-232)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from launcher.explain.causes import BY_NAME, CAUSES, Cause
+from launcher.explain.evidence import Evidence
+from launcher.explain.first import FirstRank, first_rank, lost_a_peer, tells_of_signal
+from launcher.explain.reading import Line, clean
+from ptycho_dist.rundir import read_ledger
+from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.ledger import LAUNCHER
+
+Confidence = Literal["recorded", "read", "guessed"]
+MOST_LINES = 6
+LAST_LINES = 8
+BEFORE_RANKS = frozenset({"module_not_found", "venv_missing", "setup_failed"})
+"""Classes of a script that ends before a rank lives; later the same words end nothing."""
+NOT_BY_A_RANK = frozenset({"cancelled", "walltime", "preempted", "node_failure"})
+
+_STATES = {
+    "NODE_FAIL": "node_failure",
+    "TIMEOUT": "walltime",
+    "DEADLINE": "walltime",
+    "PREEMPTED": "preempted",
+}
+_SAID_BY_SLURM = {
+    "node_failure": re.compile(r"CANCELLED AT \S+ DUE TO NODE FAIL|srun: error: Node failure on"),
+    "walltime": re.compile(r"CANCELLED AT \S+ DUE TO TIME LIMIT"),
+    "preempted": re.compile(r"CANCELLED AT \S+ DUE TO (?:PREEMPTION|JOB REQUEUE)"),
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why an attempt ended."""
+
+    cause: Cause
+    confidence: Confidence
+    """recorded: by a rank, the batch script or SLURM's accounting; read: from logs; guessed."""
+    lines: tuple[Line, ...] = ()
+    first: FirstRank | None = None
+    by: str | None = None
+    """Who ended it on request."""
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Why an attempt ended that is over: the first of these that holds.
+
+    A request of a person; what SLURM says of the job; what the batch script recorded of walltime,
+    preemption, nodes and requests; a specific reason that the first rank recorded; specific signs
+    in its log, the batch log and the accounting; the same for general ones; nothing known.
+    """
+    first = first_rank(evidence)
+    verdict = (
+        _on_request(evidence, first)
+        or _by_slurm(evidence)
+        or _as_recorded(evidence)
+        or _by_signs(evidence, first)
+        or _guess(evidence, first)
+    )
+    if verdict.first is None and verdict.cause.name not in NOT_BY_A_RANK:
+        verdict = replace(verdict, first=first)
+    return verdict
+
+
+def _on_request(evidence: Evidence, first: FirstRank | None) -> Verdict | None:
+    record = evidence.record or {}
+    for event in read_ledger(evidence.run, writer=LAUNCHER):
+        if event["event"] != "cancel_requested" or event.get("job_id") != evidence.job_id:
+            continue
+        asked = float(event["time"])
+        began, ended = record.get("started_at"), record.get("ended_at")
+        if isinstance(began, float) and asked < began:
+            continue
+        if isinstance(ended, float) and asked > ended:
+            continue
+        if first is not None and first.word is not None and first.word.time < asked:
+            continue  # it had failed by itself
+        by = event.get("by")
+        by = clean(by) if isinstance(by, str) else None
+        line = Line("ledger (launcher)", None, f"cancel_requested by {by or 'somebody'}")
+        return Verdict(BY_NAME["cancelled"], "recorded", (line,), by=by)
+    return None
+
+
+def _by_slurm(evidence: Evidence) -> Verdict | None:
+    if not _is_last_of_its_job(evidence):
+        return _said_in_batch_log(evidence)
+    for job in evidence.account:
+        if "." in job.job_id:
+            continue
+        line = Line("sacct", None, clean(job.line))
+        if job.state in _STATES:
+            name = _STATES[job.state]
+            lines = (line, *_of_slurm(evidence, name)[: MOST_LINES - 1])
+            return Verdict(BY_NAME[name], "recorded", lines)
+        if job.state == "CANCELLED" and not evidence.words:
+            return Verdict(BY_NAME["cancelled"], "recorded", (line,), by=job.ended_by)
+    return _said_in_batch_log(evidence)
+
+
+def _said_in_batch_log(evidence: Evidence) -> Verdict | None:
+    for name in _SAID_BY_SLURM:
+        lines = _of_slurm(evidence, name)
+        if lines:
+            return Verdict(BY_NAME[name], "read", tuple(lines[:MOST_LINES]))
+    return None
+
+
+def _of_slurm(evidence: Evidence, name: str) -> list[Line]:
+    return [line for line in evidence.batch if _SAID_BY_SLURM[name].search(line.text)]
+
+
+def _is_last_of_its_job(evidence: Evidence) -> bool:
+    """The accounting tells of the job as a whole: of its last start."""
+    return not any(
+        record["job_id"] == evidence.job_id and record["number"] > (evidence.number or 0)
+        for record in evidence.records
+    )
+
+
+def _as_recorded(evidence: Evidence) -> Verdict | None:
+    cause, reason = evidence.ending.get("cause"), evidence.ending.get("reason")
+    if not isinstance(reason, str):
+        return None
+    line = Line(f"attempts/{evidence.number:03d}.json", None, clean(f"ending: {cause}: {reason}"))
+    if cause == "timeout":
+        return Verdict(BY_NAME["walltime"], "recorded", (line,))
+    if cause == "preempt" and reason.startswith("asked to stop"):
+        return Verdict(BY_NAME["preempted"], "recorded", (line,))
+    if cause == "node_fail" and reason.startswith("node lost"):
+        return Verdict(BY_NAME["node_failure"], "recorded", (line,))
+    if cause == "cancelled":
+        return Verdict(BY_NAME["cancelled"], "recorded", (line,))
+    return None
+
+
+def _by_signs(evidence: Evidence, first: FirstRank | None) -> Verdict | None:
+    """The first class of the table that fits, specific ones before general ones."""
+    own = _lines_of(evidence, first)
+    said = [first.word.said_in] if first is not None and first.word is not None else []
+    causes = _possible(evidence, first)
+    for general in (False, True):
+        chosen = [cause for cause in causes if cause.general == general]
+        for cause in chosen:
+            if any(cause.fits(line.text) for line in said):
+                lines = [*said, *(line for line in own if cause.fits(line.text))]
+                return _seen(cause, "recorded", lines, first)
+        for cause in chosen:
+            fitting = [line for line in own if cause.fits(line.text)]
+            if fitting:
+                told: Confidence = "recorded" if fitting[0].file == "sacct" else "read"
+                return _seen(cause, told, [*said, *fitting], first)
+    return None
+
+
+def _seen(
+    cause: Cause, confidence: Confidence, lines: list[Line], first: FirstRank | None
+) -> Verdict:
+    sure = any(cause.is_sure(line.text) for line in lines)
+    return Verdict(cause, confidence if sure else "guessed", tuple(lines[:MOST_LINES]), first)
+
+
+def _possible(evidence: Evidence, first: FirstRank | None) -> list[Cause]:
+    lived = first.rank in evidence.ranks if first is not None else bool(evidence.ranks)
+    return [cause for cause in CAUSES if not lived or cause.name not in BEFORE_RANKS]
+
+
+def _lines_of(evidence: Evidence, first: FirstRank | None) -> list[Line]:
+    """Where signs are looked for: the log of the first rank, then what stands around the ranks."""
+    lines = []
+    if first is not None:
+        lines += [
+            line
+            for line in evidence.rank_log(first.rank).telling
+            if not lost_a_peer(line.text) or first.word is not None
+        ]
+    own_word = first is not None and first.word is not None and first.word.rank == first.rank
+    for line in evidence.batch:
+        of_a_signal = tells_of_signal(line.text)
+        if not of_a_signal or (not own_word and first is not None and first.signal == line):
+            lines.append(line)
+    if _is_last_of_its_job(evidence):
+        lines += [Line("sacct", None, clean(job.line)) for job in evidence.account]
+    return lines
+
+
+def _guess(evidence: Evidence, first: FirstRank | None) -> Verdict:
+    if evidence.ending.get("cause") == "preempt":
+        reason = evidence.ending.get("reason")
+        line = Line(f"attempts/{evidence.number:03d}.json", None, clean(f"ending: {reason}"))
+        return Verdict(BY_NAME["preempted"], "guessed", (line,))
+    if evidence.record is None and _has_setup(evidence):
+        return Verdict(BY_NAME["setup_failed"], "guessed", tuple(evidence.batch[-LAST_LINES:]))
+    lines = []
+    if first is not None:
+        if first.word is not None:
+            lines.append(first.word.said_in)
+        if first.signal is not None:
+            lines.append(first.signal)
+        lines += [line for line in evidence.rank_log(first.rank).lines if line.text][-LAST_LINES:]
+    else:
+        logs = (evidence.rank_log(rank).lines for rank in evidence.ranks_with_logs[:MOST_LINES])
+        spoken = [[line for line in lines_of if line.text] for lines_of in logs]
+        lines += (evidence.batch or next(filter(None, spoken), []))[-LAST_LINES:]
+    why = evidence.what_followed
+    if why is not None and why.startswith("a crash loop"):
+        line = Line(f"attempts/{evidence.number:03d}.json", None, why)
+        return Verdict(BY_NAME["crash_loop"], "recorded", (line, *lines), first)
+    return Verdict(BY_NAME["unknown"], "guessed", tuple(lines), first)
+
+
+def _has_setup(evidence: Evidence) -> bool:
+    plan = read_json(evidence.run.plan_json)
+    return isinstance(plan, dict) and bool(plan.get("setup"))

@@ -1,0 +1,108 @@
+"""Reading logs that nobody trusts: head and tail of each, cleaned for a terminal."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+HEAD_BYTES = 64 * 1024
+TAIL_BYTES = 256 * 1024
+COUNTED_BYTES = 64 * 1024 * 1024
+"""Up to this size the lines in between are counted, so that those of the tail have a number."""
+LONGEST_LINE = 300
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+_LABEL = re.compile(r"^(?:\s*\d+: |\[rank\d+\]:\s?)")  # of `srun --label`, and of torch
+_HARMLESS = re.compile(
+    r"^\S+ \S+ rank \d+ (?:DEBUG|INFO|WARNING) |Warning: |^\[W|NCCL INFO |^\s{2,}"
+)
+"""Lines that a healthy run prints too: our own below ERROR, warnings of Python and torch; and the
+source lines of a traceback, which may quote any message."""
+_TIME = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) rank ")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a file of the run directory, as evidence."""
+
+    file: str
+    """Its path inside the run directory, or the command that said it."""
+    number: int | None
+    """From 1; None: not known (a command, or the tail of a very large file)."""
+    text: str
+
+    @property
+    def where(self) -> str:
+        """`logs/attempt-001-rank-00003.log:41`"""
+        return self.file if self.number is None else f"{self.file}:{self.number}"
+
+
+@dataclass(frozen=True)
+class Log:
+    """The two ends of a log."""
+
+    lines: tuple[Line, ...] = ()
+
+    @property
+    def telling(self) -> list[Line]:
+        """Without what healthy runs print too."""
+        return [line for line in self.lines if line.text and not _HARMLESS.search(line.text)]
+
+    def time_of(self, line: Line) -> float:
+        """When it was written, by the last line before it that has a time; 0: nobody knows."""
+        found = 0.0
+        for each in self.lines:
+            stamp = _TIME.match(each.text)
+            if stamp:
+                written = datetime.strptime(stamp[1], "%Y-%m-%d %H:%M:%S")
+                found = written.timestamp() + int(stamp[2]) / 1000
+            if each == line:
+                break
+        return found
+
+
+def clean(text: str) -> str:
+    """On one line, without terminal escapes and what cannot be printed, and not too long."""
+    text = _ESCAPES.sub(
+        "", text.rstrip("\r").rpartition("\r")[2]
+    )  # a progress bar draws itself over
+    text = "".join(char if char.isprintable() else " " for char in text).rstrip()
+    return text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE - 3]}..."
+
+
+def read_log(root: Path, path: Path, tail_bytes: int = TAIL_BYTES) -> Log:
+    """Both ends of a log; nothing where it is not there or no plain file.
+
+    Args:
+        root: the run directory, from which the file is named.
+        path: the log.
+        tail_bytes: how much of its end.
+    """
+    name = str(path.relative_to(root))
+    try:
+        if not path.is_file() or path.is_symlink():
+            return Log()
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            if size <= HEAD_BYTES + tail_bytes:
+                return Log(_lines(name, file.read(HEAD_BYTES + tail_bytes), 1))
+            head = file.read(HEAD_BYTES)
+            between = size - HEAD_BYTES - tail_bytes
+            first: int | None = None
+            if size <= COUNTED_BYTES:
+                first = head.count(b"\n") + file.read(between).count(b"\n") + 1
+            file.seek(HEAD_BYTES + between)
+            tail = file.read(tail_bytes)
+    except OSError:
+        return Log()
+    return Log((*_lines(name, head, 1)[:-1], *_lines(name, tail, first)[1:]))
+
+
+def _lines(name: str, block: bytes, first: int | None) -> tuple[Line, ...]:
+    texts = block.decode("utf-8", errors="replace").split("\n")
+    return tuple(
+        Line(name, None if first is None else first + index, clean(_LABEL.sub("", text, count=1)))
+        for index, text in enumerate(texts)
+    )
