@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher.site_profile import PlannedSite
+from launcher.site_rules import site_faults
 from ptycho_dist.config.contradictions import DataFacts, contradictions
 from ptycho_dist.config.faults import ConfigError, Fault
 from ptycho_dist.config.lead import Measured, planned_lead
@@ -50,6 +52,8 @@ class LaunchPlan:
     """What the plan was made of."""
     origins: Mapping[str, str]
     """Where each value of the config came from."""
+    site: PlannedSite | None = None
+    """The limits and rules that it was planned by."""
     rehearsal: Mapping[str, Any] | None = None
     """Of a drill: what shall befall the ranks."""
 
@@ -69,6 +73,7 @@ class LaunchPlan:
             "variables": dict(self.variables),
             "setup": list(self.setup),
             "origins": dict(self.origins),
+            "site": None if self.site is None else self.site.to_json(),
             **({} if self.rehearsal is None else {"rehearsal": dict(self.rehearsal)}),
         }
 
@@ -79,6 +84,7 @@ def make_plan(
     test: DataFacts | None,
     data_faults: Sequence[Fault] = (),
     measured: Measured | None = None,
+    site: PlannedSite | None = None,
 ) -> LaunchPlan:
     """Work out the plan of a checked config, or refuse it.
 
@@ -88,6 +94,7 @@ def make_plan(
         test: what the validation file holds, where there is one that can be read.
         data_faults: what is wrong with the files.
         measured: times of this run, or of an earlier one like it.
+        site: limits and rules of the site that the config names.
 
     Raises:
         ConfigError: with every contradiction that the config holds, and the faults of its files.
@@ -97,10 +104,12 @@ def make_plan(
     world = world_of(config, _UNKNOWN_PATTERNS if train is None else train.n_patterns)
     faults += contradictions(config, world, train, test, measured)
     faults += container_faults(config)
+    if site is not None:
+        faults += site_faults(config.resources, world, site)
     if missing := _missing_logger_package(config):
         faults.append(Fault("execution.logger_backend", missing))
     if faults or train is None:
-        raise ConfigError(loaded.source, faults)
+        raise ConfigError(loaded.source, [_with_origin(fault, loaded.origins) for fault in faults])
     venv = config.environment.venv
     return LaunchPlan(
         name=config.name,
@@ -117,7 +126,14 @@ def make_plan(
         setup=config.environment.setup,
         config=config,
         origins=loaded.origins,
+        site=site,
     )
+
+
+def _with_origin(fault: Fault, origins: Mapping[str, str]) -> Fault:
+    """A value that nobody wrote into run.yaml is hard to find there."""
+    origin = origins.get(fault.path, "")
+    return Fault(fault.path, f"{fault.message} [{origin}]") if origin.startswith("site ") else fault
 
 
 def _missing_logger_package(config: RunConfig) -> str:

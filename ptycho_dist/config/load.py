@@ -1,15 +1,17 @@
 """From the text of run.yaml and the overrides of a command to a checked RunConfig.
 
-Precedence, highest first: `--set`, run.yaml, front-end default (`accelerator: auto`), dataclass
-default (specs/run_config.md, RC-020).
+Precedence, highest first: `--set`, run.yaml, site profile, front-end default (`accelerator: auto`),
+dataclass default (specs/run_config.md, RC-020). Who asks brings the profile's defaults: this half
+of the project reads no profiles.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,6 +36,11 @@ _NEEDED = {
     if field.default is field.default_factory is dataclasses.MISSING
 }
 """Sections and fields that have no default."""
+SiteDefaults = Callable[[str], Mapping[str, Mapping[str, Any]]]
+"""Name of a site → section → field → what holds there unless run.yaml says otherwise.
+
+Raises UserError where there is no such profile, or it is no sound one.
+"""
 _PATH_FIELDS = (
     ("data", "train_data_file"),
     ("data", "test_data_file"),
@@ -49,7 +56,7 @@ class LoadedConfig:
     text: str
     source: str
     origins: Mapping[str, str]
-    """Dotted field path → `--set`, `run.yaml`, `front end` or `default`."""
+    """Dotted field path → `--set`, `run.yaml`, `site NAME`, `front end` or `default`."""
 
 
 @dataclass(frozen=True)
@@ -70,27 +77,32 @@ class ReadConfig:
         return self.loaded
 
 
-def load_run_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
+def load_run_config(
+    path: Path, overrides: Sequence[str] = (), site_defaults: SiteDefaults | None = None
+) -> LoadedConfig:
     """Read, merge and check a run config; the data files it names must exist.
 
     Args:
         path: the YAML file.
         overrides: `section.field=value` texts; the value is read as YAML.
+        site_defaults: reads the profile that `site` names; None: a config with a site is refused.
 
     Raises:
         ConfigError: with every fault of the config.
         UserError: the file cannot be read or is not YAML.
     """
-    return read_run_config(path, overrides).sound()
+    return read_run_config(path, overrides, site_defaults).sound()
 
 
-def read_run_config(path: Path, overrides: Sequence[str] = ()) -> ReadConfig:
+def read_run_config(
+    path: Path, overrides: Sequence[str] = (), site_defaults: SiteDefaults | None = None
+) -> ReadConfig:
     """`load_run_config` for a caller that has faults to add: these are returned, not raised.
 
     Raises:
         UserError: the file cannot be read or is not YAML.
     """
-    text = _read_text(path)
+    text = read_text(path)
     data = parse_yaml(text, str(path))
     if data is None:
         raise UserError(f"{path}: the file is empty; a run needs at least name and data")
@@ -102,7 +114,7 @@ def read_run_config(path: Path, overrides: Sequence[str] = ()) -> ReadConfig:
         replaced = f"{dotted.strip()}."
         origins = {k: origin for k, origin in origins.items() if not k.startswith(replaced)}
         origins |= _apply_override(data, override)
-    return _read_run_data(data, str(path), text, origins)
+    return _read_run_data(data, str(path), text, origins, site_defaults)
 
 
 def load_run_data(
@@ -123,7 +135,11 @@ def load_run_data(
 
 
 def _read_run_data(
-    data: dict[str, Any], source: str, text: str, origins: dict[str, str]
+    data: dict[str, Any],
+    source: str,
+    text: str,
+    origins: dict[str, str],
+    site_defaults: SiteDefaults | None = None,
 ) -> ReadConfig:
     for section in sections():
         if section not in _NEEDED:
@@ -132,13 +148,15 @@ def _read_run_data(
             )  # the whole is checked at once: quicker than section by section
         if section in data and data[section] is None:  # a heading with nothing under it
             data[section] = {}
+    site_faults = _complete_from_site(data, origins, site_defaults)
     for dotted, value in FRONT_END_DEFAULTS.items():
         section, field = dotted.split(".")
         block = data.setdefault(section, {})
         if isinstance(block, dict) and field not in block:
             block[field] = value
             origins[dotted] = "front end"
-    files, faults = _look_at_files(data)
+    files, file_faults = _look_at_files(data)
+    faults = [*site_faults, *file_faults]
     try:
         config = decode_run_config(data, source)
     except ConfigError as error:
@@ -151,6 +169,41 @@ def _read_run_data(
         origins.setdefault(dotted, "default")
     loaded = LoadedConfig(config=config, text=text, source=source, origins=origins)
     return ReadConfig(source, loaded, files, tuple(faults))
+
+
+def _complete_from_site(
+    data: dict[str, Any], origins: dict[str, str], site_defaults: SiteDefaults | None
+) -> list[Fault]:
+    """Put the defaults of the site where the config says nothing; what is wrong with its profile.
+
+    A null of the config counts as said. Mappings are completed key by key, lists are not.
+    """
+    name = data.get("site")
+    if not isinstance(name, str):
+        return []
+    if site_defaults is None:
+        return [Fault("site", f"{name}: only ptycho-launch reads profiles; leave it out here")]
+    try:
+        defaults = site_defaults(name)
+    except UserError as error:
+        return [Fault("site", line) for line in str(error).splitlines()]
+    for section, fields in defaults.items():
+        block = data.setdefault(section, {})
+        if isinstance(block, dict):
+            for path in _put_absent(block, fields, section):
+                origins[path] = f"site {name}"
+    return []
+
+
+def _put_absent(block: dict[str, Any], fields: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Put what `block` lacks; yields the paths of the values that were put."""
+    for key, value in fields.items():
+        path = f"{prefix}.{key}"
+        if key not in block:
+            block[key] = copy.deepcopy(value)
+            yield from _leaf_paths(value, path)
+        elif isinstance(value, dict) and isinstance(block[key], dict):
+            yield from _put_absent(block[key], value, path)
 
 
 def decode_run_config(data: Any, source: str) -> RunConfig:
@@ -232,7 +285,12 @@ def _adapter() -> TypeAdapter[RunConfig]:
     return TypeAdapter(RunConfig)
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a config or a profile, as far as one may be long.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or it is not UTF-8.
+    """
     try:
         if path.is_dir():
             raise UserError(f"{path}: a directory, not a config file")
