@@ -11,10 +11,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from launcher.site_profile import PlannedSite
-from launcher.site_rules import site_faults
 from ptycho_dist.config.contradictions import DataFacts, contradictions
 from ptycho_dist.config.faults import ConfigError, Fault
 from ptycho_dist.config.lead import Measured, planned_lead
@@ -24,6 +22,9 @@ from ptycho_dist.config.resources import RequeueConfig, ResourcesConfig, walltim
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World, world_of
 from ptycho_dist.rundir.containers import container_faults
+
+if TYPE_CHECKING:
+    from launcher.site_profile import PlannedSite
 
 _UNKNOWN_PATTERNS = 10**12
 """In place of the number in a file that cannot be read: enough for any number of ranks."""
@@ -105,6 +106,8 @@ def make_plan(
     faults += contradictions(config, world, train, test, measured)
     faults += container_faults(config)
     if site is not None:
+        from launcher.site_rules import site_faults  # costs as much as the rest of a plan
+
         faults += site_faults(config.resources, world, site)
     if missing := _missing_logger_package(config):
         faults.append(Fault("execution.logger_backend", missing))

@@ -87,7 +87,7 @@ class SiteProfile:
     title: Text
     documentation: Address | None = None
     checked: Date | None = None
-    """When somebody last compared the profile with the documentation."""
+    """When somebody last compared the profile with its sources."""
     detect: dict[Variable, Text] = Field(default_factory=dict)
     """Variables that the site sets on its login nodes, and their values here."""
     defaults: dict[Section, dict[str, Any]] = Field(default_factory=dict)
@@ -155,13 +155,21 @@ def decode_profile(data: Any, source: str) -> SiteProfile:
     return profile
 
 
+def profile_to_json(profile: SiteProfile) -> dict[str, Any]:
+    """Plain data of a profile, without what it leaves open."""
+    data: dict[str, Any] = _profile_adapter().dump_python(
+        profile, mode="json", exclude_defaults=True
+    )
+    return data
+
+
 def _of(section: str, block: dict[str, Any]) -> Iterator[Fault]:
     """What of the defaults of a section run.yaml would not take."""
     try:
         _section_adapter(section).validate_json(_encoded(block))
     except ValidationError as error:
         for fault in faults_of(error, (section,)):
-            yield Fault(f"defaults.{fault.path}", fault.message)
+            yield Fault(_printable(f"defaults.{fault.path}"), fault.message)
 
 
 def _encoded(data: Any) -> bytes:
@@ -203,7 +211,12 @@ def _faults(error: ValidationError, root: type, prefix: str = "") -> Iterator[Fa
         elif not isinstance(item["input"], (dict, list)):
             found = json.dumps(item["input"], default=str)
             message += f"; found {found if len(found) <= 80 else found[:77] + '...'}"
-        yield Fault(path, message)
+        yield Fault(_printable(path), message)
+
+
+def _printable(path: str) -> str:
+    """A key is what somebody wrote, and may hold line breaks and terminal escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in path)
 
 
 def _known(place: list[str], root: type) -> list[str]:

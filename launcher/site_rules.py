@@ -14,40 +14,42 @@ _MEGABYTES = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 
 
 def site_faults(resources: ResourcesConfig, world: World, site: PlannedSite) -> Iterator[Fault]:
-    """Each thing that the profile of the site speaks against (RC-104, RC-105).
+    """Each thing that the profile of the site speaks against (RC-104).
 
     Args:
         resources: what is asked for.
         world: nodes and ranks that follow.
-        site: limits and rules; what it does not name is not judged.
+        site: limits and rules; what it does not name is not judged. Limits of a QOS stand in place
+            of those of the partition.
     """
     yield from _rules(resources, site)
-    places: list[tuple[str, PartitionLimits | QosLimits]] = []
-    if resources.partition is not None:
-        names = resources.partition.split(",")  # SLURM takes the first of them that fits
-        known = [site.partitions[name] for name in names if name in site.partitions]
-        if len(known) == len(names):
-            places.append((f"partition {resources.partition}", _widest(known)))
-    if resources.qos in site.qos:
-        places.append((f"QOS {resources.qos}", site.qos[str(resources.qos)]))
-    for place, limits in places:
-        where = f"{place} of site {site.name}"
-        if limits.max_time and walltime_seconds(resources.time) > walltime_seconds(limits.max_time):
-            yield Fault(
-                "resources.time", f"{resources.time}, but {where} ends at {limits.max_time}"
-            )
-        elif shorter := _shorter_time(resources, world, limits):
-            nodes, most = shorter
-            yield Fault(
-                "resources.time",
-                f"{resources.time}, but {where} gives {most} to jobs of up to {nodes} nodes",
-            )
-        if limits.max_nodes and world.nodes > limits.max_nodes:
-            yield Fault(
-                "resources.nodes", f"{world.nodes}, but {where} gives at most {limits.max_nodes}"
-            )
-        if isinstance(limits, PartitionLimits):
-            yield from _node_faults(resources, world, limits, where)
+    qos = site.qos.get(resources.qos or "", QosLimits())
+    partition = _partition(resources, site)
+    of_qos = f"QOS {resources.qos} of site {site.name}"
+    of_partition = f"partition {resources.partition} of site {site.name}"
+    where, most_time = (of_qos, qos.max_time)
+    if most_time is None:
+        where, most_time = of_partition, partition.max_time
+    if most_time and walltime_seconds(resources.time) > walltime_seconds(most_time):
+        yield Fault("resources.time", f"{resources.time}, but {where} ends at {most_time}")
+    elif qos.max_time is None and (step := _shorter_time(resources, world, partition)):
+        nodes, most_time = step
+        yield Fault(
+            "resources.time",
+            f"{resources.time}, but {where} gives {most_time} to jobs of up to {nodes} nodes",
+        )
+    where, most = (of_qos, qos.max_nodes) if qos.max_nodes else (of_partition, partition.max_nodes)
+    if most and world.nodes > most:
+        yield Fault("resources.nodes", f"{world.nodes}, but {where} gives at most {most}")
+    yield from _node_faults(resources, world, partition, of_partition)
+
+
+def _partition(resources: ResourcesConfig, site: PlannedSite) -> PartitionLimits:
+    """Limits of the partition asked for; of several, of which SLURM takes the first that fits, the
+    largest of each; none of a partition that the profile does not name."""
+    names = (resources.partition or "").split(",")
+    known = [site.partitions[name] for name in names if name in site.partitions]
+    return _widest(known) if len(known) == len(names) else PartitionLimits()
 
 
 def _rules(resources: ResourcesConfig, site: PlannedSite) -> Iterator[Fault]:
@@ -85,11 +87,10 @@ def _node_faults(
 
 
 def _shorter_time(
-    resources: ResourcesConfig, world: World, limits: PartitionLimits | QosLimits
+    resources: ResourcesConfig, world: World, limits: PartitionLimits
 ) -> tuple[int, str] | None:
     """The step of the ladder of walltimes that a job stands on, if it asks for more than that."""
-    steps = limits.max_time_up_to_nodes if isinstance(limits, PartitionLimits) else {}
-    for nodes, most in sorted(steps.items()):
+    for nodes, most in sorted(limits.max_time_up_to_nodes.items()):
         if world.nodes <= nodes:
             too_long = walltime_seconds(resources.time) > walltime_seconds(most)
             return (nodes, most) if too_long else None

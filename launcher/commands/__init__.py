@@ -11,11 +11,13 @@ from launcher.commands import (
     check,
     clean,
     drill,
+    init,
     list,
     logs,
     plan,
     resume,
     script,
+    sites,
     status,
     submit,
     validate,
@@ -23,6 +25,8 @@ from launcher.commands import (
 )
 
 COMMANDS = {
+    "init": init,
+    "sites": sites,
     "validate": validate,
     "plan": plan,
     "script": script,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.data_facts import read_data_facts
 from launcher.earlier import measured_before
 from launcher.plan import LaunchPlan, make_plan
-from launcher.site_profile import PlannedSite, planned_site
 from ptycho_dist.config.load import ConfigError, Fault, LoadedConfig, read_run_config
 from ptycho_dist.errors import DataError
+
+if TYPE_CHECKING:
+    from launcher.site_profile import PlannedSite
 
 
 def load_and_plan(
@@ -21,11 +23,12 @@ def load_and_plan(
     sites: list[PlannedSite] = []
 
     def site_defaults(name: str) -> Mapping[str, Any]:
+        from launcher.site_profile import planned_site
         from launcher.sites import read_site
 
         profile = read_site(name).profile
         sites.append(planned_site(name, profile))
-        return dict(profile.defaults)
+        return {str(section): fields for section, fields in profile.defaults.items()}
 
     read = read_run_config(options.config, [*options.overrides, *overrides], site_defaults)
     facts, faults = {}, list(read.faults)
