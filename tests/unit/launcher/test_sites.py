@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launcher import resume as resuming
@@ -70,7 +70,11 @@ def test_each_value_of_a_built_in_profile_names_its_public_source_and_the_day(pa
     """RC-107."""
     text = path.read_text("utf-8")
     profile = read_site(path.stem).profile
-    sources = set(re.findall(r"^# (\[\d+\]) 20\d\d-\d\d-\d\d https://\S+\.\S+", text, re.MULTILINE))
+    sources = set(
+        re.findall(
+            r"^# (\[\d+\]) 20\d\d-\d\d-\d\d (?:https://|slurm/cluster/)\S+\.\S+", text, re.MULTILINE
+        )
+    )
     tree = yaml.compose(text)
     seen = set()
     for key, value in tree.value:
@@ -491,6 +495,7 @@ PLAIN = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(PLAIN)
 def test_any_plain_data_is_a_profile_or_a_clear_error(data):
     for decode in (decode_profile, decode_planned_site):
