@@ -1,17 +1,15 @@
 """From the text of run.yaml and the overrides of a command to a checked RunConfig.
 
 Precedence, highest first: `--set`, run.yaml, site profile, front-end default (`accelerator: auto`),
-dataclass default (specs/run_config.md, RC-020). Who asks brings the profile's defaults: this half
-of the project reads no profiles.
+dataclass default (specs/run_config.md, RC-020).
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ptycho_dist.config.faults import ConfigError, Fault, faults_of, sections
 from ptycho_dist.config.run import RunConfig
+from ptycho_dist.config.site_defaults import SiteDefaults, complete_from_site
 from ptycho_dist.config.yaml_text import MAX_BYTES, parse_yaml
 from ptycho_dist.errors import UserError
 
@@ -36,11 +35,6 @@ _NEEDED = {
     if field.default is field.default_factory is dataclasses.MISSING
 }
 """Sections and fields that have no default."""
-SiteDefaults = Callable[[str], Mapping[str, Mapping[str, Any]]]
-"""Name of a site → section → field → what holds there unless run.yaml says otherwise.
-
-Raises UserError where there is no such profile, or it is no sound one.
-"""
 _PATH_FIELDS = (
     ("data", "train_data_file"),
     ("data", "test_data_file"),
@@ -148,7 +142,9 @@ def _read_run_data(
             )  # the whole is checked at once: quicker than section by section
         if section in data and data[section] is None:  # a heading with nothing under it
             data[section] = {}
-    site_faults = _complete_from_site(data, origins, site_defaults)
+    from_site, site_faults = complete_from_site(data, site_defaults)
+    for path, value in from_site.items():
+        origins |= dict.fromkeys(_leaf_paths(value, path), f"site {data['site']}")
     for dotted, value in FRONT_END_DEFAULTS.items():
         section, field = dotted.split(".")
         block = data.setdefault(section, {})
@@ -169,41 +165,6 @@ def _read_run_data(
         origins.setdefault(dotted, "default")
     loaded = LoadedConfig(config=config, text=text, source=source, origins=origins)
     return ReadConfig(source, loaded, files, tuple(faults))
-
-
-def _complete_from_site(
-    data: dict[str, Any], origins: dict[str, str], site_defaults: SiteDefaults | None
-) -> list[Fault]:
-    """Put the defaults of the site where the config says nothing; what is wrong with its profile.
-
-    A null of the config counts as said. Mappings are completed key by key, lists are not.
-    """
-    name = data.get("site")
-    if not isinstance(name, str):
-        return []
-    if site_defaults is None:
-        return [Fault("site", f"{name}: only ptycho-launch reads profiles; leave it out here")]
-    try:
-        defaults = site_defaults(name)
-    except UserError as error:
-        return [Fault("site", line) for line in str(error).splitlines()]
-    for section, fields in defaults.items():
-        block = data.setdefault(section, {})
-        if isinstance(block, dict):
-            for path in _put_absent(block, fields, section):
-                origins[path] = f"site {name}"
-    return []
-
-
-def _put_absent(block: dict[str, Any], fields: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Put what `block` lacks; yields the paths of the values that were put."""
-    for key, value in fields.items():
-        path = f"{prefix}.{key}"
-        if key not in block:
-            block[key] = copy.deepcopy(value)
-            yield from _leaf_paths(value, path)
-        elif isinstance(value, dict) and isinstance(block[key], dict):
-            yield from _put_absent(block[key], value, path)
 
 
 def decode_run_config(data: Any, source: str) -> RunConfig:

@@ -17,11 +17,10 @@ from launcher import resume as resuming
 from launcher.cli import main
 from launcher.commands import loading
 from launcher.site_profile import decode_planned_site, decode_profile, planned_site
-from launcher.sites import BUILT_IN, detect_site, own_directory, read_site, site_paths
+from launcher.sites import BUILT_IN, own_directory, read_site, site_paths
 from ptycho_dist.config.contradictions import DataFacts
 from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.config.load import load_run_config, read_run_config
-from ptycho_dist.config.yaml_text import parse_yaml
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory, begin_attempt, end_attempt
 
@@ -110,68 +109,6 @@ def test_the_profile_of_the_one_host_cluster_is_that_of_its_defaults():
         assert limits.gpus_per_node == options["gpus_per_node"]
         assert limits.mem_per_node == f"{options['memory_per_node_mb']}M"
         assert limits.max_nodes == options["nodes"]
-
-
-def test_init_of_each_site_gives_a_config_that_plans(scan_file, tmp_path, capsys):
-    """RC-108; the limits that a profile states never refuse its own defaults."""
-    for name in site_paths():
-        config = tmp_path / f"{name}.yaml"
-        arguments = ["init", "--site", name, "-o", str(config), "--data", str(scan_file)]
-        required = read_site(name).profile.rules.required
-        if "account" in required:
-            arguments += ["--account", "m1234"]
-        assert main(arguments) == 0
-        capsys.readouterr()
-        assert main(["plan", str(config), "--json"]) == 0, name
-        plan = json.loads(capsys.readouterr().out)
-        assert (plan["site"] or {}).get("name") == name
-        for section, fields in read_site(name).profile.defaults.items():
-            for field in fields:
-                assert plan["origins"][f"{section}.{field}"] == f"site {name}"
-
-
-def test_the_required_account_is_asked_for_by_name(scan_file, tmp_path, capsys):
-    """RC-104, RC-108: nothing made up stands in its place."""
-    config = tmp_path / "run.yaml"
-    assert main(["init", "--site", "andes", "-o", str(config), "--data", str(scan_file)]) == 0
-    assert "set resources.account" in capsys.readouterr().out
-    assert main(["validate", str(config)]) == 2
-    assert capsys.readouterr().err.splitlines() == [
-        f"error: {config}: resources.account: missing, and site andes requires it"
-    ]
-
-
-def test_init_replaces_nothing_unasked(tmp_path, capsys):
-    """RC-108."""
-    config = tmp_path / "run.yaml"
-    config.write_text("mine")
-    assert main(["init", "-o", str(config)]) == 2
-    assert "--force" in capsys.readouterr().err
-    assert config.read_text() == "mine"
-    assert main(["init", "-o", str(config), "--force"]) == 0
-    assert "name: first-run" in config.read_text()
-    assert main(["init", "-o", str(tmp_path / "no/such/run.yaml")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("path", ['a "b" c.npz', "a\n#SBATCH --exclusive", "ünï: {x}.npz"])
-def test_any_file_name_survives_init(tmp_path, path):
-    config = tmp_path / "run.yaml"
-    assert main(["init", "-o", str(config), "--data", path, "--account", "a: b"]) == 0
-    data = parse_yaml(config.read_text(), "run.yaml")
-    assert data["data"]["train_data_file"] == path
-    assert data["resources"]["account"] == "a: b"
-
-
-def test_a_site_is_guessed_by_its_own_variable_alone(tmp_path, monkeypatch, capsys, own_profile):
-    """RC-109."""
-    assert detect_site({"NERSC_HOST": "perlmutter"}) == ("perlmutter", "NERSC_HOST=perlmutter")
-    assert detect_site({"NERSC_HOST": "datatran", "HOME": "/perlmutter"}) is None
-    monkeypatch.setenv("NERSC_HOST", "perlmutter")
-    assert main(["init", "-o", str(tmp_path / "run.yaml")]) == 0
-    assert "for site perlmutter (guessed: NERSC_HOST=perlmutter)" in capsys.readouterr().out
-    own_profile("title: ours\ndetect: {NERSC_HOST: perlmutter}")
-    assert detect_site({"NERSC_HOST": "perlmutter"}) is None, "two profiles claim this machine"
 
 
 def test_the_users_own_profile_wins_by_name(own_profile, plan):
