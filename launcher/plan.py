@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptycho_dist.config.contradictions import DataFacts, contradictions
 from ptycho_dist.config.faults import ConfigError, Fault
@@ -22,6 +22,9 @@ from ptycho_dist.config.resources import RequeueConfig, ResourcesConfig, walltim
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World, world_of
 from ptycho_dist.rundir.containers import container_faults
+
+if TYPE_CHECKING:
+    from launcher.site_profile import PlannedSite
 
 _UNKNOWN_PATTERNS = 10**12
 """In place of the number in a file that cannot be read: enough for any number of ranks."""
@@ -50,6 +53,8 @@ class LaunchPlan:
     """What the plan was made of."""
     origins: Mapping[str, str]
     """Where each value of the config came from."""
+    site: PlannedSite | None = None
+    """The limits and rules that it was planned by."""
     rehearsal: Mapping[str, Any] | None = None
     """Of a drill: what shall befall the ranks."""
 
@@ -69,6 +74,7 @@ class LaunchPlan:
             "variables": dict(self.variables),
             "setup": list(self.setup),
             "origins": dict(self.origins),
+            "site": None if self.site is None else self.site.to_json(),
             **({} if self.rehearsal is None else {"rehearsal": dict(self.rehearsal)}),
         }
 
@@ -79,6 +85,7 @@ def make_plan(
     test: DataFacts | None,
     data_faults: Sequence[Fault] = (),
     measured: Measured | None = None,
+    site: PlannedSite | None = None,
 ) -> LaunchPlan:
     """Work out the plan of a checked config, or refuse it.
 
@@ -88,6 +95,7 @@ def make_plan(
         test: what the validation file holds, where there is one that can be read.
         data_faults: what is wrong with the files.
         measured: times of this run, or of an earlier one like it.
+        site: limits and rules of the site that the config names.
 
     Raises:
         ConfigError: with every contradiction that the config holds, and the faults of its files.
@@ -97,10 +105,14 @@ def make_plan(
     world = world_of(config, _UNKNOWN_PATTERNS if train is None else train.n_patterns)
     faults += contradictions(config, world, train, test, measured)
     faults += container_faults(config)
+    if site is not None:
+        from launcher.site_rules import site_faults  # costs as much as the rest of a plan
+
+        faults += site_faults(config.resources, world, site)
     if missing := _missing_logger_package(config):
         faults.append(Fault("execution.logger_backend", missing))
     if faults or train is None:
-        raise ConfigError(loaded.source, faults)
+        raise ConfigError(loaded.source, [_with_origin(fault, loaded.origins) for fault in faults])
     venv = config.environment.venv
     return LaunchPlan(
         name=config.name,
@@ -117,7 +129,14 @@ def make_plan(
         setup=config.environment.setup,
         config=config,
         origins=loaded.origins,
+        site=site,
     )
+
+
+def _with_origin(fault: Fault, origins: Mapping[str, str]) -> Fault:
+    """A value that nobody wrote into run.yaml is hard to find there."""
+    origin = origins.get(fault.path, "")
+    return Fault(fault.path, f"{fault.message} [{origin}]") if origin.startswith("site ") else fault
 
 
 def _missing_logger_package(config: RunConfig) -> str:

@@ -32,14 +32,12 @@ def render(plan: LaunchPlan, run_path: Path) -> str:
 
 def _directives(plan: LaunchPlan, run_path: Path) -> list[str]:
     resources, world = plan.resources, plan.world
-    gpus = resources.gpus_per_node
-    kind = f"{resources.gpu_type}:" if resources.gpu_type else ""
     options: list[tuple[str, object]] = [
         ("job-name", plan.name),
         ("nodes", world.nodes),
         ("ntasks-per-node", world.tasks_per_node),
         ("cpus-per-task", resources.cpus_per_task),
-        ("gpus-per-node", None if gpus is None else f"{kind}{gpus}"),
+        _gpu_request(plan),
         ("mem", resources.mem_per_node),
         ("time", resources.time),
         ("partition", resources.partition),
@@ -64,6 +62,16 @@ def _directives(plan: LaunchPlan, run_path: Path) -> list[str]:
         lines.append(f'#SBATCH --{name}="{value}"' if value else f"#SBATCH --{name}")
     # the script puts its job back into the queue by itself, as requeue.on says
     return [*lines, f"#SBATCH --{'requeue' if plan.requeue.on else 'no-requeue'}"]
+
+
+def _gpu_request(plan: LaunchPlan) -> tuple[str, str | None]:
+    """As the site spells it; sites whose GPUs come with the node refuse every spelling."""
+    gpus, kind = plan.resources.gpus_per_node, plan.resources.gpu_type
+    spelling = "gpus-per-node" if plan.site is None else plan.site.rules.gpus_as
+    if gpus is None or spelling == "with-node":
+        return "gpus-per-node", None
+    asked = f"{kind}:{gpus}" if kind else f"{gpus}"
+    return ("gres", f"gpu:{asked}") if spelling == "gres" else ("gpus-per-node", asked)
 
 
 _QUOTED = {"output", "constraint"}

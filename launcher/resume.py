@@ -14,6 +14,8 @@ from typing import Any
 from launcher.data_facts import read_data_facts
 from launcher.plan import LaunchPlan, make_plan
 from launcher.render import render
+from launcher.site_profile import PlannedSite, decode_planned_site, planned_site
+from launcher.sites import read_site
 from launcher.status import status_of
 from launcher.submit import Submission, choose_cluster, require_cluster, submit_prepared
 from ptycho_dist.checkpoint.catalog import newest_whole
@@ -35,6 +37,7 @@ from ptycho_dist.rundir.measured import measured_times
 from ptycho_dist.rundir.planned import require_planned_data
 
 MAY_CHANGE = (
+    "site",
     "data.train_data_file",  # where the same contents lie now
     "data.test_data_file",
     "execution.num_workers",
@@ -126,7 +129,7 @@ def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submissi
     require_planned_data(run, loaded.config)
     newest_whole(run)
     old_plan = read_json(run.plan_json)
-    plan = _plan_anew(run, loaded, old_plan, changes.moved)
+    plan = _plan_anew(run, loaded, old_plan, changes)
     cluster = cluster or status.cluster or choose_cluster(None)
     require_cluster(cluster, plan)
     _write(run, loaded, plan, old_plan, changed, resized=_size(plan.world) != _size(run.world()))
@@ -198,15 +201,33 @@ def _absolute_files(config: RunConfig) -> RunConfig:
     return decode_run_config(data, "resume --set")
 
 
+def _site_from_here(
+    run: RunDirectory, config: RunConfig, old_plan: dict[str, Any], overrides: Sequence[str]
+) -> PlannedSite | None:
+    """The rules that the run was submitted with; those of a profile only where `--set site` asks.
+
+    Its defaults do not come in: each field of the run already has its value.
+    """
+    if config.site is not None and any(
+        text.partition("=")[0].strip() == "site" for text in overrides
+    ):
+        return planned_site(config.site, read_site(config.site).profile)
+    kept = old_plan.get("site")
+    if config.site is None or kept is None:
+        return None
+    return decode_planned_site(kept, str(run.plan_json))
+
+
 def _plan_anew(
-    run: RunDirectory, loaded: LoadedConfig, old_plan: dict[str, Any], moved: bool
+    run: RunDirectory, loaded: LoadedConfig, old_plan: dict[str, Any], changes: Changes
 ) -> LaunchPlan:
     data = loaded.config.data
     train = read_data_facts(data.train_data_file)
     test = None if data.test_data_file is None else read_data_facts(data.test_data_file)
-    plan = make_plan(loaded, train, test, measured=measured_times(run))
+    site = _site_from_here(run, loaded.config, old_plan, changes.overrides)
+    plan = make_plan(loaded, train, test, measured=measured_times(run), site=site)
     python = plan.python
-    if not moved and loaded.config.environment.venv is None and "python" in old_plan:
+    if not changes.moved and loaded.config.environment.venv is None and "python" in old_plan:
         python = Path(old_plan["python"])
     return replace(plan, python=python, rehearsal=old_plan.get("rehearsal"))
 

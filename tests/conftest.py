@@ -17,8 +17,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(autouse=True)
 def _private_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's cache, runs, or another job's variables."""
+    """No test reads or writes the user's cache, profiles, runs, or another job's variables."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg_config"))
+    monkeypatch.delenv("NERSC_HOST", raising=False)
     for name in list(os.environ):
         if name.startswith(("SLURM_", "SBATCH_", "PTYCHO_DIST_ATTEMPT", "PTYCHO_DIST_RUNS")):
             monkeypatch.delenv(name)

@@ -17,6 +17,8 @@ os.environ.pop("PTYCHO_DIST_RUNS_DIR", None)
 from launcher.explain.advice import advice_for
 from launcher.explain.causes import BY_NAME
 from launcher.parser import build_parser as launch_parser
+from launcher.sites import BUILT_IN, read_site, site_paths
+from launcher.starter import partition_summaries
 from ptycho_dist.cli.data import build_parser as data_parser
 from ptycho_dist.cli.flags import meaning_of
 from ptycho_dist.cli.infer import build_parser as infer_parser
@@ -112,6 +114,44 @@ def commands_page() -> str:
     return "\n".join(parts)
 
 
+def sites_page() -> str:
+    """The built-in site profiles."""
+    parts = ["# Built-in site profiles\n", NOTE]
+    parts.append(
+        "From the public pages that slurm/sites/*.yaml name line by line; not a promise of the "
+        "centres. [How to use one, and write your own](../how-to/sites.md).\n"
+    )
+    names = [name for name, (origin, _) in site_paths().items() if origin == BUILT_IN]
+    sites = [read_site(name) for name in names]
+    lines = ["| site | what it is | asks for GPUs by | memory | required | checked |"]
+    lines.append("| --- | --- | --- | --- | --- | --- |")
+    for site in sites:
+        profile, rules = site.profile, site.profile.rules
+        title = profile.title
+        if profile.documentation:
+            title = f"[{title}]({profile.documentation})"
+        spelled = {"with-node": "nothing"}.get(rules.gpus_as, f"`--{rules.gpus_as}`")
+        needed = ", ".join(rules.required)
+        checked = profile.checked or ""
+        lines.append(
+            _row(
+                f"[{site.name}](#{site.name})", title, spelled, rules.mem_per_node, needed, checked
+            )
+        )
+    parts.append("\n".join(lines) + "\n")
+    for site in sites:
+        parts.append(f"## {site.name}\n")
+        known = [f"partition `{name}`: {of}" for name, of in partition_summaries(site).items()]
+        known += [
+            f"default `{section}.{field}: {json.dumps(value)}`"
+            for section, fields in site.profile.defaults.items()
+            for field, value in fields.items()
+        ]
+        known += site.profile.notes
+        parts.append("\n".join(f"- {line}" for line in known) + "\n")
+    return "\n".join(parts)
+
+
 def execution_fields() -> str:
     """The field catalogue of the execution config; defaults of dataclass and front ends."""
     schema = run_config_schema()
@@ -174,7 +214,7 @@ def with_inserts(path: Path) -> str:
     return text
 
 
-PAGES = {"run_config.md": run_config_page, "commands.md": commands_page}
+PAGES = {"run_config.md": run_config_page, "commands.md": commands_page, "sites.md": sites_page}
 INSERTS: dict[str, dict[str, Callable[[], str]]] = {
     "specs/execution_config.md": {"execution fields": execution_fields},
     "docs/how-to/why-did-it-fail.md": {"causes": causes_of_failure},

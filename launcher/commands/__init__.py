@@ -12,11 +12,13 @@ from launcher.commands import (
     clean,
     drill,
     explain,
+    init,
     list,
     logs,
     plan,
     resume,
     script,
+    sites,
     status,
     submit,
     validate,
@@ -24,6 +26,8 @@ from launcher.commands import (
 )
 
 COMMANDS = {
+    "init": init,
+    "sites": sites,
     "validate": validate,
     "plan": plan,
     "script": script,

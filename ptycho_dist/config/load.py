@@ -1,7 +1,7 @@
 """From the text of run.yaml and the overrides of a command to a checked RunConfig.
 
-Precedence, highest first: `--set`, run.yaml, front-end default (`accelerator: auto`), dataclass
-default (specs/run_config.md, RC-020).
+Precedence, highest first: `--set`, run.yaml, site profile, front-end default (`accelerator: auto`),
+dataclass default (specs/run_config.md, RC-020).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ptycho_dist.config.faults import ConfigError, Fault, faults_of, sections
 from ptycho_dist.config.run import RunConfig
+from ptycho_dist.config.site_defaults import SiteDefaults, complete_from_site
 from ptycho_dist.config.yaml_text import MAX_BYTES, parse_yaml
 from ptycho_dist.errors import UserError
 
@@ -49,7 +50,7 @@ class LoadedConfig:
     text: str
     source: str
     origins: Mapping[str, str]
-    """Dotted field path → `--set`, `run.yaml`, `front end` or `default`."""
+    """Dotted field path → `--set`, `run.yaml`, `site NAME`, `front end` or `default`."""
 
 
 @dataclass(frozen=True)
@@ -70,27 +71,32 @@ class ReadConfig:
         return self.loaded
 
 
-def load_run_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
+def load_run_config(
+    path: Path, overrides: Sequence[str] = (), site_defaults: SiteDefaults | None = None
+) -> LoadedConfig:
     """Read, merge and check a run config; the data files it names must exist.
 
     Args:
         path: the YAML file.
         overrides: `section.field=value` texts; the value is read as YAML.
+        site_defaults: reads the profile that `site` names; None: a config with a site is refused.
 
     Raises:
         ConfigError: with every fault of the config.
         UserError: the file cannot be read or is not YAML.
     """
-    return read_run_config(path, overrides).sound()
+    return read_run_config(path, overrides, site_defaults).sound()
 
 
-def read_run_config(path: Path, overrides: Sequence[str] = ()) -> ReadConfig:
+def read_run_config(
+    path: Path, overrides: Sequence[str] = (), site_defaults: SiteDefaults | None = None
+) -> ReadConfig:
     """`load_run_config` for a caller that has faults to add: these are returned, not raised.
 
     Raises:
         UserError: the file cannot be read or is not YAML.
     """
-    text = _read_text(path)
+    text = read_text(path)
     data = parse_yaml(text, str(path))
     if data is None:
         raise UserError(f"{path}: the file is empty; a run needs at least name and data")
@@ -102,7 +108,7 @@ def read_run_config(path: Path, overrides: Sequence[str] = ()) -> ReadConfig:
         replaced = f"{dotted.strip()}."
         origins = {k: origin for k, origin in origins.items() if not k.startswith(replaced)}
         origins |= _apply_override(data, override)
-    return _read_run_data(data, str(path), text, origins)
+    return _read_run_data(data, str(path), text, origins, site_defaults)
 
 
 def load_run_data(
@@ -123,7 +129,11 @@ def load_run_data(
 
 
 def _read_run_data(
-    data: dict[str, Any], source: str, text: str, origins: dict[str, str]
+    data: dict[str, Any],
+    source: str,
+    text: str,
+    origins: dict[str, str],
+    site_defaults: SiteDefaults | None = None,
 ) -> ReadConfig:
     for section in sections():
         if section not in _NEEDED:
@@ -132,13 +142,17 @@ def _read_run_data(
             )  # the whole is checked at once: quicker than section by section
         if section in data and data[section] is None:  # a heading with nothing under it
             data[section] = {}
+    from_site, site_faults = complete_from_site(data, site_defaults)
+    for path, value in from_site.items():
+        origins |= dict.fromkeys(_leaf_paths(value, path), f"site {data['site']}")
     for dotted, value in FRONT_END_DEFAULTS.items():
         section, field = dotted.split(".")
         block = data.setdefault(section, {})
         if isinstance(block, dict) and field not in block:
             block[field] = value
             origins[dotted] = "front end"
-    files, faults = _look_at_files(data)
+    files, file_faults = _look_at_files(data)
+    faults = [*site_faults, *file_faults]
     try:
         config = decode_run_config(data, source)
     except ConfigError as error:
@@ -232,7 +246,12 @@ def _adapter() -> TypeAdapter[RunConfig]:
     return TypeAdapter(RunConfig)
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a config or a profile, as far as one may be long.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or it is not UTF-8.
+    """
     try:
         if path.is_dir():
             raise UserError(f"{path}: a directory, not a config file")

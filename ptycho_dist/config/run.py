@@ -14,6 +14,9 @@ from ptycho_dist.config.resources import RequeueConfig, ResourcesConfig
 from ptycho_dist.config.strictness import STRICT
 from ptycho_dist.config.training import TrainingSection
 
+SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
+"""A profile's plain name; nothing that could lead out of the directory of profiles."""
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RunConfig:
@@ -27,6 +30,13 @@ class RunConfig:
             description="Name of the run, its directory and its job.",
         ),
     ]
+    site: Annotated[
+        SiteName | None,
+        Field(
+            description="Site profile whose defaults and rules hold (`ptycho-launch sites` lists "
+            "them); none: neither."
+        ),
+    ] = None
     data: DataConfig
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingSection = Field(default_factory=TrainingSection)

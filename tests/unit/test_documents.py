@@ -22,7 +22,7 @@ def generator():
     return module
 
 
-@pytest.mark.parametrize("name", ["run_config.md", "commands.md"])
+@pytest.mark.parametrize("name", ["run_config.md", "commands.md", "sites.md"])
 def test_reference_pages_are_those_of_the_code(name, monkeypatch):
     monkeypatch.setenv("COLUMNS", "90")
     stored = (REPOSITORY / "docs/reference" / name).read_text("utf-8")
