@@ -19,6 +19,8 @@ from submitit.local.local import LocalJob
 
 from ptycho_dist.errors import ClusterUnreachable, UserError
 from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.frozen import module_command
 from ptycho_dist.rundir.job_variables import clean_environment
 from ptycho_dist.rundir.processes import LocalProcess
 
@@ -54,10 +56,11 @@ class LocalScriptExecutor(submitit.LocalExecutor):
         super().__init__(_folder(run))
         self._run = run
 
-    def _submit_command(self, command: str) -> LocalJob:
+    def _submit_command(self, _: str) -> LocalJob:
+        command = module_command(self._run, read_json(self._run.plan_json), sys.executable)
         with (self._run.logs / "batch-local.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ptycho_dist.runtime.local_cluster", str(self._run.path)],
+                [*command, "ptycho_dist.runtime.local_cluster", str(self._run.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

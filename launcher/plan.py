@@ -45,6 +45,8 @@ class LaunchPlan:
     modules: tuple[str, ...]
     variables: Mapping[str, str]
     setup: tuple[str, ...]
+    snapshot: bool
+    """The ranks run the copy of the code in the run directory."""
     origins: Mapping[str, str]
     """Where each value of the config came from."""
     rehearsal: Mapping[str, Any] | None = None
@@ -65,6 +67,7 @@ class LaunchPlan:
             "modules": list(self.modules),
             "variables": dict(self.variables),
             "setup": list(self.setup),
+            "snapshot": self.snapshot,
             "origins": dict(self.origins),
             **({} if self.rehearsal is None else {"rehearsal": dict(self.rehearsal)}),
         }
@@ -111,6 +114,7 @@ def make_plan(
         modules=config.environment.modules,
         variables=config.environment.env,
         setup=config.environment.setup,
+        snapshot=config.environment.snapshot,
         origins=loaded.origins,
     )
 

@@ -53,3 +53,10 @@ class EnvironmentConfig:
     setup: Annotated[
         tuple[OneLine, ...], Field(description="Shell lines run before the ranks start.")
     ] = ()
+    snapshot: Annotated[
+        bool,
+        Field(
+            description="Copy this code into the run directory and run the copy: what is edited "
+            "or installed afterwards does not reach the run."
+        ),
+    ] = False

@@ -24,6 +24,7 @@ from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED
 from ptycho_dist.rundir import Attempt, RunDirectory, begin_attempt, end_attempt
 from ptycho_dist.rundir.attempt import ATTEMPT_VARIABLE, Ended
 from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.frozen import module_command
 from ptycho_dist.rundir.job_variables import clean_environment
 from ptycho_dist.rundir.processes import LocalProcess
 
@@ -130,9 +131,8 @@ class LocalJob:
             "MASTER_PORT": str(attempt.port),
             ATTEMPT_VARIABLE: attempt.to_variable(),
         }
-        command = [
-            self._plan["python"], "-u", "-m", "ptycho_dist.runtime", str(self._run.path)
-        ]  # fmt: skip
+        start = module_command(self._run, self._plan, self._plan["python"])
+        command = [*start, "ptycho_dist.runtime", str(self._run.path)]
         shell_lines = [
             f"module load {shlex.quote(name)} || exit 2" for name in self._plan["modules"]
         ]
