@@ -89,9 +89,9 @@ def write_code(place: Path, files: Mapping[str, bytes]) -> None:
     """Write a copy, its files read-only; `place` must not exist. Raises OSError."""
     for name, content in files.items():
         path = place / name
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        path.chmod(0o400)
+        path.chmod(path.stat().st_mode & 0o444)
 
 
 def replace_code(run: RunDirectory, files: Mapping[str, bytes]) -> None:

@@ -18,6 +18,7 @@ from ptycho_dist.config import (
     TrainingConfig,
     TrainingSection,
 )
+from ptycho_dist.config.environment import EnvironmentConfig
 from ptycho_dist.config.resources import RequeueConfig
 
 TESTS = Path(__file__).parents[2]
@@ -28,6 +29,7 @@ SECTIONS = {
     "data": DataConfig,
     "inference": InferenceConfig,
     "requeue": RequeueConfig,
+    "environment": EnvironmentConfig,
 }
 FIELDS = [
     f"{section}.{field.name}"

@@ -56,6 +56,7 @@ def plan_of(sections):
     return plan
 
 
+@pytest.mark.effect("environment.modules", "environment.env", "environment.setup")
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name):
     text = render(plan_of(CASES[name]), RUN)
