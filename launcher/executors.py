@@ -56,11 +56,11 @@ class LocalScriptExecutor(submitit.LocalExecutor):
         super().__init__(_folder(run))
         self._run = run
 
-    def _submit_command(self, _: str) -> LocalJob:
-        command = module_command(self._run, read_json(self._run.plan_json), sys.executable)
+    def _submit_command(self, command: str) -> LocalJob:
+        start = module_command(self._run, read_json(self._run.plan_json), sys.executable)
         with (self._run.logs / "batch-local.log").open("ab") as log:
             process = subprocess.Popen(
-                [*command, "ptycho_dist.runtime.local_cluster", str(self._run.path)],
+                [*start, "ptycho_dist.runtime.local_cluster", str(self._run.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
