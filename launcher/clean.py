@@ -15,7 +15,7 @@ from launcher.status import status_of
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.files import fsync_directory, read_json
-from ptycho_dist.rundir.layout import OWNED, UNFINISHED
+from ptycho_dist.rundir.layout import UNFINISHED, is_owned
 
 LEFTOVER_AGE_S = 3600
 """A hidden directory younger than this may be one that a submission is building."""
@@ -112,10 +112,10 @@ def _of_run(
         return Removal(path=run.path, what=what, kept="not asked for: see --state")
     if time.time() - _last_change(run.path) < older_than_s:
         return Removal(path=run.path, what=what, kept="changed lately: see --older-than")
-    foreign = [entry for entry in sorted(run.path.iterdir()) if entry.name not in OWNED]
+    foreign = [entry for entry in sorted(run.path.iterdir()) if not is_owned(entry.name)]
     if not foreign:
         return Removal(path=run.path, what=what, bytes=_size(run.path), parts=(run.path,))
-    parts = tuple(entry for entry in sorted(run.path.iterdir()) if entry.name in OWNED)
+    parts = tuple(entry for entry in sorted(run.path.iterdir()) if is_owned(entry.name))
     names = ", ".join(entry.name for entry in foreign[:3])
     return Removal(
         path=run.path,

@@ -20,6 +20,8 @@ from submitit.local.local import LocalJob
 
 from ptycho_dist.errors import ClusterUnreachable, UserError
 from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.frozen import module_command
 from ptycho_dist.rundir.job_variables import clean_environment
 from ptycho_dist.rundir.processes import LocalProcess
 
@@ -66,9 +68,10 @@ class LocalScriptExecutor(submitit.LocalExecutor):
         self._run = run
 
     def _submit_command(self, command: str) -> LocalJob:
+        start = module_command(self._run, read_json(self._run.plan_json), [sys.executable])
         with (self._run.logs / "batch-local.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ptycho_dist.runtime.local_cluster", str(self._run.path)],
+                [*start, "ptycho_dist.runtime.local_cluster", str(self._run.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

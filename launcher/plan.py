@@ -51,6 +51,8 @@ class LaunchPlan:
     setup: tuple[str, ...]
     config: RunConfig
     """What the plan was made of."""
+    snapshot: bool
+    """The ranks run the copy of the code in the run directory."""
     origins: Mapping[str, str]
     """Where each value of the config came from."""
     site: PlannedSite | None = None
@@ -73,6 +75,7 @@ class LaunchPlan:
             "modules": list(self.modules),
             "variables": dict(self.variables),
             "setup": list(self.setup),
+            "snapshot": self.snapshot,
             "origins": dict(self.origins),
             "site": None if self.site is None else self.site.to_json(),
             **({} if self.rehearsal is None else {"rehearsal": dict(self.rehearsal)}),
@@ -128,6 +131,7 @@ def make_plan(
         variables=config.environment.env,
         setup=config.environment.setup,
         config=config,
+        snapshot=config.environment.snapshot,
         origins=loaded.origins,
         site=site,
     )

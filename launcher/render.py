@@ -93,6 +93,8 @@ def _log_pattern(run_path: Path) -> str:
 
 def _body(plan: LaunchPlan, run_path: Path) -> list[str]:
     quote = shlex.quote
+    # of a directory that is run, what lies in it is found before all else (rundir/frozen.py)
+    module = '"$run_dir/code"' if plan.snapshot else "-m"
     lines = [
         "# The run directory is all that this job carries; run.json in it says what to do.",
         f"run_dir={quote(str(run_path))}",
@@ -107,7 +109,7 @@ def _body(plan: LaunchPlan, run_path: Path) -> list[str]:
         lines += ["", "# environment.setup of run.yaml", *plan.setup]
     lines += [
         "",
-        'attempt=$("$python" -m ptycho_dist.rundir begin "$run_dir") || exit $?',
+        f'attempt=$("$python" {module} ptycho_dist.rundir begin "$run_dir") || exit $?',
         '[ -n "$attempt" ] || exit 0  # the run has already finished',
         "number=${attempt%% *}",
         f'export {ATTEMPT_VARIABLE}="${{attempt#* }}"',
@@ -118,8 +120,8 @@ def _body(plan: LaunchPlan, run_path: Path) -> list[str]:
         f"--ntasks-per-node={plan.world.tasks_per_node} "
         f"--cpus-per-task={plan.resources.cpus_per_task} \\",
         '    --output="$run_dir/logs/attempt-$number-rank-%5t.log" \\',
-        f'    {_interpreter(plan, run_path)} -u -m ptycho_dist.runtime "$run_dir" || code=$?',
-        '"$python" -m ptycho_dist.rundir end "$run_dir" "$number" "$code" || exit $?',
+        f'    {_interpreter(plan, run_path)} -u {module} ptycho_dist.runtime "$run_dir" || code=$?',
+        f'"$python" {module} ptycho_dist.rundir end "$run_dir" "$number" "$code" || exit $?',
         "exit 0",
     ]
     return lines

@@ -6,11 +6,12 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from launcher.code_state import own_code_files, record_code
 from launcher.data_facts import read_data_facts
 from launcher.plan import LaunchPlan, make_plan
 from launcher.render import render
@@ -33,6 +34,12 @@ from ptycho_dist.config.yaml_text import parse_yaml
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.files import read_json, write_bytes_atomic, write_json_atomic
+from ptycho_dist.rundir.frozen import (
+    code_digest,
+    damage_of_code,
+    frozen_digest,
+    replace_code,
+)
 from ptycho_dist.rundir.measured import measured_times
 from ptycho_dist.rundir.planned import require_planned_data
 
@@ -40,6 +47,7 @@ MAY_CHANGE = (
     "site",
     "data.train_data_file",  # where the same contents lie now
     "data.test_data_file",
+    "data.stage_to",
     "execution.num_workers",
     "execution.pin_memory",
     "execution.persistent_workers",
@@ -132,8 +140,37 @@ def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submissi
     plan = _plan_anew(run, loaded, old_plan, changes)
     cluster = cluster or status.cluster or choose_cluster(None)
     require_cluster(cluster, plan)
-    _write(run, loaded, plan, old_plan, changed, resized=_size(plan.world) != _size(run.world()))
+    files = own_code_files()
+    record: dict[str, Any] = {**plan.to_json(), **_frozen_code(run, plan, old_plan, files)}
+    if old_plan.get("resized") or _size(plan.world) != _size(run.world()):
+        record["resized"] = True
+    _write(run, loaded, record, old_plan, changed)
+    write_bytes_atomic(run.script, render(plan, run.path).encode())
+    try:
+        record_code(run, files)
+    except OSError as error:
+        raise UserError(f"{run.code_json}: cannot be written: {error.strerror}") from None
     return submit_prepared(run, cluster)
+
+
+def _frozen_code(
+    run: RunDirectory, plan: LaunchPlan, old_plan: dict[str, Any], files: Mapping[str, bytes]
+) -> dict[str, Any]:
+    """What plan.json says of frozen code: a run that has a copy keeps it, one that is frozen from
+    now on gets a copy of the code that is here now."""
+    if not plan.snapshot:
+        return {}
+    digest = frozen_digest(old_plan)
+    if digest is None:
+        replace_code(run, files)
+        return {"code": {"sha256": code_digest(files)}}
+    damage = damage_of_code(run, digest)
+    if damage is not None:
+        raise UserError(
+            f"environment.snapshot: {damage}; restore it, or go on with the installed code: "
+            "--set environment.snapshot=false"
+        )
+    return {"code": {"sha256": digest}}
 
 
 def _size(world: World) -> tuple[int, int]:
@@ -235,11 +272,9 @@ def _plan_anew(
 def _write(
     run: RunDirectory,
     loaded: LoadedConfig,
-    plan: LaunchPlan,
+    plan: dict[str, Any],
     old_plan: dict[str, Any],
     changed: dict[str, str],
-    *,
-    resized: bool,
 ) -> None:
     """Each file as a whole. A kill in between leaves an older plan with a newer config, which the
     next resume makes good, and which ranks refuse where it matters (their world differs)."""
@@ -254,8 +289,6 @@ def _write(
         }
         write_json_atomic(run.run_json, record)
     kept: dict[str, Any] = {name: old_plan[name] for name in ("format", "data") if name in old_plan}
-    resized = resized or bool(old_plan.get("resized"))
-    new_plan = {**kept, **plan.to_json(), **({"resized": True} if resized else {})}
+    new_plan = {**kept, **plan}
     if json.loads(json.dumps(new_plan)) != old_plan:
         write_json_atomic(run.plan_json, new_plan)
-    write_bytes_atomic(run.script, render(plan, run.path).encode())

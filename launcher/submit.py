@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from launcher.code_state import own_code_files, record_code
 from launcher.dependency import dependency_options
 from launcher.executors import UncertainSubmission, submit_script
 from launcher.plan import LaunchPlan
@@ -22,6 +23,7 @@ from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory, prepare_run
 from ptycho_dist.rundir.files import read_json, write_json_atomic
+from ptycho_dist.rundir.frozen import code_digest, write_code
 from ptycho_dist.rundir.layout import new_run_path
 from ptycho_dist.rundir.planned import planned_fingerprints
 from ptycho_dist.rundir.processes import LocalProcess
@@ -44,10 +46,23 @@ def choose_cluster(asked: str | None) -> str:
 
 
 def prepare(loaded: LoadedConfig, plan: LaunchPlan, runs_root: Path) -> RunDirectory:
-    """Make the run directory with its script; nothing is submitted."""
+    """Make the run directory with its script; nothing is submitted.
+
+    Raises:
+        UserError: the place cannot be written, or the code not be read.
+    """
     path = new_run_path(Path(os.path.abspath(runs_root)), plan.name)  # noqa: PTH100
+    files = own_code_files()
     record = {**plan.to_json(), "data": planned_fingerprints(loaded.config)}
-    return prepare_run(path, loaded, record, render(plan, path))
+    if plan.snapshot:
+        record["code"] = {"sha256": code_digest(files)}
+
+    def add(run: RunDirectory) -> None:
+        record_code(run, files)
+        if plan.snapshot:
+            write_code(run.code, files)
+
+    return prepare_run(path, loaded, record, render(plan, path), add)
 
 
 def submit(

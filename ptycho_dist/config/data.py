@@ -2,10 +2,18 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from ptycho_dist.config.strictness import STRICT, AnyPath
+
+
+def _place_on_a_node(value: str) -> str:
+    if not value.startswith(("/", "$")):
+        raise ValueError("an absolute path is expected, or one that begins with a variable ($)")
+    if not value.isprintable():
+        raise ValueError("control characters and line breaks are not allowed")
+    return value
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -55,3 +63,13 @@ class DataConfig:
         int,
         Field(ge=0, lt=2**32, description="Seed of the choice of patterns, groups and members."),
     ] = 0
+    stage_to: Annotated[
+        str | None,
+        Field(
+            max_length=1024,
+            description="Directory of each node's own disk to which the data files are copied "
+            "before they are read; variables such as `$TMPDIR` are those of the node; none: they "
+            "are read where they lie.",
+        ),
+        AfterValidator(lambda value: value if value is None else _place_on_a_node(value)),
+    ] = None

@@ -71,3 +71,10 @@ class EnvironmentConfig:
     container_python: Annotated[
         OneLine, Field(min_length=1, description="The interpreter in the image.")
     ] = "python3"
+    snapshot: Annotated[
+        bool,
+        Field(
+            description="Copy this code into the run directory and run the copy: what is edited "
+            "or installed afterwards does not reach the run."
+        ),
+    ] = False

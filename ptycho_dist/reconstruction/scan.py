@@ -41,6 +41,7 @@ class ScanTask:
         n_subsample: patterns used, drawn by `data.subsample_seed`; None: all.
         intensity_scale: of the run, where it has learned one.
         nphotons: of the run; see `of_brightness`.
+        read_from: a copy of data_file that is read in its place.
     """
 
     data_file: Path
@@ -55,6 +56,7 @@ class ScanTask:
     n_subsample: int | None = None
     intensity_scale: float = 1.0
     nphotons: float | None = None
+    read_from: Path | None = None
 
 
 def reconstruct_scan(
@@ -78,7 +80,8 @@ def reconstruct_scan(
         UserError: the folder cannot be written.
         RunError: the object is not finite; or on the other ranks, where rank 0 fails.
     """
-    whole = of_brightness(read_scan_of_size(task.data_file, task.model.N), task.nphotons)
+    file = task.read_from or task.data_file
+    whole = of_brightness(read_scan_of_size(file, task.model.N), task.nphotons)
     scan = subsampled(whole, task.n_subsample, task.data.subsample_seed)
     dataset = whole_scan_groups(scan, task.data, task.model, task.n_groups)
     probe_PHW = dataset.probe_PHW if learned_probe_PHW is None else learned_probe_PHW.detach().cpu()

@@ -17,6 +17,7 @@ from ptycho_dist.rundir.layout import RunDirectory
 State = Literal[
     "starting",
     "joining",
+    "staging",
     "training",
     "validating",
     "reconstructing",

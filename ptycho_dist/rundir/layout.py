@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,21 @@ SUBDIRECTORIES = (
     "metrics",
     "reconstruction",
 )
-OWNED = frozenset(
+_OWNED = frozenset(
     {
         *SUBDIRECTORIES,
         *("run.yaml", "run.json", "plan.json", "job.sbatch", "submission.json", "result.json"),
-        *("submitit", "report.html"),
+        *("submitit", "code", "code.json", "report.html"),
     }
 )
-"""All that the launcher and the ranks put there; anything else is a person's."""
+_DIFF = re.compile(r"code(-\d+)?\.diff")
 UNFINISHED = re.compile(r"\..+-\d{8}-\d{6}-[0-9a-f]{4}\.[0-9a-f]{8}\.tmp")
 """The hidden name of a run directory that is being built."""
+
+
+def is_owned(name: str) -> bool:
+    """Whether an entry of a run directory is not a person's."""
+    return name in _OWNED or _DIFF.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,16 @@ class RunDirectory:
     def script(self) -> Path:
         """What is submitted."""
         return self.path / "job.sbatch"
+
+    @property
+    def code_json(self) -> Path:
+        """Which code each submission was made with; written by the launcher alone."""
+        return self.path / "code.json"
+
+    @property
+    def code(self) -> Path:
+        """The frozen code, where `environment.snapshot` asks for it."""
+        return self.path / "code"
 
     @property
     def submission_json(self) -> Path:
@@ -164,7 +179,11 @@ def new_run_path(root: Path, name: str) -> Path:
 
 
 def prepare_run(
-    path: Path, loaded: LoadedConfig, plan: Mapping[str, Any], script: str | None
+    path: Path,
+    loaded: LoadedConfig,
+    plan: Mapping[str, Any],
+    script: str | None,
+    add: Callable[[RunDirectory], None] = lambda run: None,
 ) -> RunDirectory:
     """Make a run directory, private (mode 0700), whole or not at all.
 
@@ -175,6 +194,7 @@ def prepare_run(
         loaded: the checked config with its text and origins.
         plan: plain data for plan.json; `plan["world"]` is the world-size contract.
         script: the batch script, where there is one.
+        add: writes what else belongs into it, before it appears under its name.
 
     Raises:
         UserError: the place cannot be written, or is taken.
@@ -199,6 +219,7 @@ def prepare_run(
         write_bytes_atomic(run.plan_json, json_bytes({"format": FORMAT, **plan}))
         if script is not None:
             write_bytes_atomic(run.script, script.encode())
+        add(run)
         if path.exists() and any(path.iterdir()):
             raise UserError(f"{path}: exists and is not empty")
         building.rename(path)

@@ -21,6 +21,7 @@ from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, JoinError, RunErro
 from ptycho_dist.legacy import LegacyScope, require_same_on_all_ranks
 from ptycho_dist.rundir import Attempt, LedgerWriter, RunDirectory, end_attempt
 from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.frozen import require_frozen_code
 from ptycho_dist.rundir.ledger import rank_writer
 from ptycho_dist.rundir.planned import plan_digest, require_planned_data
 from ptycho_dist.runtime.attempt import attempt_of
@@ -93,6 +94,7 @@ def _live(
     )
     warnings.showwarning = _warning_in_one_line
     report.say("starting")
+    require_frozen_code(run)
     config = run.config()
     world = run.world()
     environment.require(world)

@@ -25,6 +25,7 @@ from ptycho_dist.rundir import Attempt, RunDirectory, begin_attempt, end_attempt
 from ptycho_dist.rundir.attempt import Ended
 from ptycho_dist.rundir.containers import container_command
 from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.frozen import module_command
 from ptycho_dist.rundir.job_variables import ATTEMPT_VARIABLE, clean_environment
 from ptycho_dist.rundir.processes import LocalProcess
 
@@ -135,7 +136,8 @@ class LocalJob:
         interpreter = [self._plan["python"]]
         if self._config.environment.container is not None:
             interpreter = container_command(self._config, self._run.path)
-        command = [*interpreter, "-u", "-m", "ptycho_dist.runtime", str(self._run.path)]
+        start = module_command(self._run, self._plan, interpreter)
+        command = [*start, "ptycho_dist.runtime", str(self._run.path)]
         shell_lines = [
             f"module load {shlex.quote(name)} || exit 2" for name in self._plan["modules"]
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ptycho_dist.checkpoint.catalog import checkpoint_name
@@ -17,6 +18,7 @@ from ptycho_dist.training.module import PtychoModule
 def reconstruct_at_end(
     run: RunDirectory,
     config: RunConfig,
+    read_from: Path,
     module: PtychoModule,
     step: int,
     rank: JoinedRank,
@@ -24,7 +26,7 @@ def reconstruct_at_end(
     """The object of the training file, on all ranks; rank 0 writes it and returns its scores.
 
     The last checkpoint is committed: a stop loses nothing but the stages done, and the next
-    attempt comes straight here.
+    attempt comes straight here. `read_from` is the training file as this node has it.
 
     Raises:
         StoppedOnRequest: all ranks have agreed to stop.
@@ -42,6 +44,7 @@ def reconstruct_at_end(
     learned = module.physics.probe_PHW if config.training.probe_trainable else None
     task = ScanTask(
         data_file=config.data.train_data_file,
+        read_from=read_from,
         data=config.data,
         model=config.model,
         run=run.run_id,

@@ -21,6 +21,7 @@ from ptycho_dist.rundir.files import read_json, write_json_atomic
 from ptycho_dist.runtime.agreement import Agreement
 from ptycho_dist.runtime.cluster import JoinedCluster
 from ptycho_dist.runtime.joined_rank import JoinedRank
+from ptycho_dist.runtime.staging import staged_data
 from ptycho_dist.training.callback import RunCallback, StoppedOnRequest
 from ptycho_dist.training.commit import Committer
 from ptycho_dist.training.datamodule import PtychoData
@@ -32,18 +33,39 @@ from ptycho_dist.training.trainer import build_module, build_trainer
 log = logging.getLogger(__name__)
 
 
+Outcome = Literal["finished", "stopped"]
+
+
 def train(
     run: RunDirectory, config: RunConfig, world: World, rank: JoinedRank, scope: LegacyScope
-) -> Literal["finished", "stopped"]:
+) -> Outcome:
     """Train until the last epoch is done or all ranks have agreed to stop.
 
     Raises:
         UserError: the data is not what the contract promises, every checkpoint is damaged, or the
             newest whole one is of another world.
-        RunError: a checkpoint without which the run cannot go on is not written.
+        RunError: a node cannot hold the copies of the data, or a checkpoint without which the run
+            cannot go on is not written.
         SupersededAttempt: a later attempt has taken the run over.
         LegacyError: the legacy globals are no longer those of the config, or of all ranks.
     """
+    with staged_data(run, config, rank) as here:
+        if here is None:  # asked to stop meanwhile: nothing new to save
+            checkpoint = _checkpoint_of_all(run, rank.joined.store, rank.rank, world.ranks)
+            rank.say_stopped(checkpoint["step"] if checkpoint else 0)
+            return "stopped"
+        return _train(run, config, here, world, rank, scope)
+
+
+def _train(
+    run: RunDirectory,
+    config: RunConfig,
+    here: RunConfig,
+    world: World,
+    rank: JoinedRank,
+    scope: LegacyScope,
+) -> Outcome:
+    """`here` names the data files as this node has them."""
     began = time.monotonic()
     agreement = rank.agreement
     require_same_globals = partial(_require_same_globals, scope, agreement)
@@ -54,7 +76,7 @@ def train(
         if execution.checkpoint_monitor_metric.endswith("val_loss") and monitor.split == "train":
             stands_in = ", in place of the validation loss: there is no data.test_data_file"
         log.info("watched: %s (%s)%s", monitor.name, monitor.mode, stands_in)
-    data = PtychoData(config, world, rank.rank, scope.worker_init)
+    data = PtychoData(here, world, rank.rank, scope.worker_init)
     callback = RunCallback(
         run,
         config,
@@ -62,7 +84,7 @@ def train(
         rank,
         monitor,
         Committer(run, rank, execution, require_same_globals),
-        ReconstructionLog(run, config, data, rank),
+        ReconstructionLog(run, here, data, rank),
         may_resize=bool(plan.get("resized")),
     )
     rehearsal = Rehearsal.of(plan, run, rank, data, callback.kept)
@@ -104,7 +126,9 @@ def train(
     pictured: dict[str, Any] = {}
     if config.reconstruct:
         try:
-            pictured = reconstruct_at_end(run, config, module, trainer.global_step, rank)
+            pictured = reconstruct_at_end(
+                run, config, here.data.train_data_file, module, trainer.global_step, rank
+            )
         except StoppedOnRequest as stopped:
             rank.say_stopped(stopped.step)
             return "stopped"

@@ -69,10 +69,14 @@ def sbatch_by_hand(cluster, script):
 
 
 def test_two_nodes_train_as_four_local_ranks_do(cluster, config, launch, tmp_path):
+    """RD-257, RD-265: of a frozen copy of the code, and of one copy of the data on each node."""
     arguments = ("submit", config, "--wait", "--runs-dir")
+    disk = tmp_path / "disk"
+    disk.mkdir()
     done = launch(
-        *arguments, tmp_path / "slurm", "--cluster", "slurm", *FOUR_RANKS, env=cluster.env
-    )
+        *arguments, tmp_path / "slurm", "--cluster", "slurm", *FOUR_RANKS,
+        "--set", "environment.snapshot=true", "--set", f"data.stage_to={disk}", env=cluster.env,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     local = launch(
         *arguments, tmp_path / "local", "--cluster", "local", "--set", "resources.tasks_per_node=4"
@@ -83,6 +87,11 @@ def test_two_nodes_train_as_four_local_ranks_do(cluster, config, launch, tmp_pat
     assert sorted(nodes) == [0, 1, 2, 3]
     assert nodes[0] == nodes[1] != nodes[2] == nodes[3]
     assert {event["source"] for event in joined(run)} == {"slurm"}
+    staged = [event for event in read_ledger(run) if event["event"] == "data_staged"]
+    assert {event["node"] for event in staged} == set(nodes.values())
+    assert len(staged) == 2
+    assert list(disk.iterdir()) == []
+    assert '"$python" -u "$run_dir/code" ptycho_dist.runtime' in run.script.read_text()
     np.testing.assert_allclose(losses(run), losses(reference), rtol=1e-5)
     assert len(losses(run)) == 3
     for heartbeat in read_heartbeats(run).values():

@@ -1,6 +1,7 @@
 """Contradictions are refused before anything is submitted (LP-020 to LP-030)."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -113,3 +114,10 @@ def test_a_logger_whose_package_is_absent_is_found_before_submission(make_config
     venv = f"venv: {sys.prefix}"
     for elsewhere in (venv, "modules: [python]", "env: {PYTHONPATH: /opt/tb}"):
         plan(make_config, f"{asked}environment: {{{elsewhere}}}")
+
+
+@pytest.mark.effect("environment.venv")
+def test_the_ranks_take_the_python_of_their_environment(make_config):
+    assert plan(make_config, "").python == Path(sys.executable)
+    text = f"environment: {{venv: {sys.prefix}}}"
+    assert plan(make_config, text).python == Path(sys.prefix) / "bin" / "python"
