@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from launcher.commands import (
     cancel,
+    completion,
+    doctor,
     drill,
     list,
     logs,
@@ -32,5 +34,7 @@ COMMANDS = {
     "drill": drill,
     "cancel": cancel,
     "resume": resume,
+    "doctor": doctor,
+    "completion": completion,
 }
 """By what a person types, in the order of the help."""

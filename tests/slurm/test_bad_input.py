@@ -90,3 +90,18 @@ def test_texts_that_could_be_commands_arrive_as_they_are(
     assert {each.name for each in tmp_path.iterdir()} == {
         "work", "seen", "run.yaml", "changed.sbatch", data.name, root.name, "cache",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["cluster", "cluster_without_accounting"])
+def test_doctor_knows_this_slurm(kind, request, launch, tmp_path):
+    """RC-124: with accounting, and as on a site that has none."""
+    cluster = request.getfixturevalue(kind)
+    done = launch("doctor", "--json", "--runs-dir", tmp_path, env=cluster.env)
+    assert done.returncode == 0, done.stderr
+    slurm = json.loads(done.stdout)["slurm"]
+    assert slurm["controller"].endswith("UP")
+    assert slurm["version"] in cluster.run(["sinfo", "--version"]).stdout
+    assert slurm["settings"]["ProctrackType"] == "proctrack/linuxproc"
+    assert int(slurm["settings"]["MaxArraySize"]) > 0
+    assert slurm["partitions"][0].startswith("debug* up, ")
+    assert (slurm["sacct"] == "answers") == (kind == "cluster")
