@@ -10,6 +10,8 @@ from launcher.commands import (
     cancel,
     check,
     clean,
+    completion,
+    doctor,
     drill,
     explain,
     init,
@@ -42,5 +44,7 @@ COMMANDS = {
     "cancel": cancel,
     "resume": resume,
     "clean": clean,
+    "doctor": doctor,
+    "completion": completion,
 }
 """By what a person types, in the order of the help."""

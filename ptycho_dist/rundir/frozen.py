@@ -66,8 +66,11 @@ def code_files(packages: Mapping[str, Path]) -> dict[str, bytes]:
 
 
 def _package_files(folder: Path) -> list[Path]:
-    """Without what Python or an editor has left beside the sources. The folders that a checkout links
-    to (site profiles, examples) are files of the package, as they are when it is installed."""
+    """Without what Python or an editor has left beside the sources.
+
+    The folders that a checkout links to (site profiles, examples) are files of the package, as
+    they are when it is installed.
+    """
     found = (
         Path(parent) / name
         for parent, _, names in os.walk(folder, followlinks=True)

@@ -22,6 +22,11 @@ training: {nepochs: 3, batch_size: 4}
 execution: {join_timeout_s: 15}
 requeue: {signal_lead_s: 60}
 """
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": "planted-aws",
+    "HF_TOKEN": "planted-hf",
+    "DATABASE_URL": "postgresql://user:planted@host/base",
+}
 
 
 @pytest.fixture
@@ -68,20 +73,32 @@ def sbatch_by_hand(cluster, script):
     return wait_for(ended, 120)
 
 
+def files_with_a_secret(root):
+    files = [path for path in root.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    return [path for path in files if b"planted" in path.read_bytes()]
+
+
 def test_two_nodes_train_as_four_local_ranks_do(cluster, config, launch, tmp_path):
-    """RD-257, RD-265: of a frozen copy of the code, and of one copy of the data on each node."""
+    """RD-257, RD-265: of a frozen copy of the code, and of one copy of the data on each node.
+
+    RC-121: and what stands in the environment stays there.
+    """
     arguments = ("submit", config, "--wait", "--runs-dir")
     disk = tmp_path / "disk"
     disk.mkdir()
     done = launch(
         *arguments, tmp_path / "slurm", "--cluster", "slurm", *FOUR_RANKS,
-        "--set", "environment.snapshot=true", "--set", f"data.stage_to={disk}", env=cluster.env,
+        "--set", "environment.snapshot=true", "--set", f"data.stage_to={disk}",
+        env={**cluster.env, **SECRETS},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     local = launch(
-        *arguments, tmp_path / "local", "--cluster", "local", "--set", "resources.tasks_per_node=4"
-    )
+        *arguments, tmp_path / "local", "--cluster", "local", "--set", "resources.tasks_per_node=4",
+        env=SECRETS,
+    )  # fmt: skip
     assert local.returncode == 0, local.stdout + local.stderr
+    assert files_with_a_secret(tmp_path) == []
     run, reference = only_run(tmp_path / "slurm"), only_run(tmp_path / "local")
     nodes = {event["rank"]: event["node"] for event in joined(run)}
     assert sorted(nodes) == [0, 1, 2, 3]

@@ -1,0 +1,24 @@
+"""`ptycho-launch doctor`: what this login node has, for a ticket."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from launcher.commands.arguments import knows_runs, speaks_json
+
+SUMMARY = "report what this login node has, without secrets, to paste into a ticket"
+EXAMPLE = "ptycho-launch doctor > report.txt"
+
+
+def arguments(command: argparse.ArgumentParser) -> None:
+    knows_runs(command)
+    speaks_json(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    from launcher.doctor import examine, report_lines
+
+    report = examine(options.runs_dir)
+    print(json.dumps(report, indent=2) if options.json else "\n".join(report_lines(report)))
+    return 0
