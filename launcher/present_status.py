@@ -20,6 +20,7 @@ from launcher.terminal import plain
 
 _MOST_RANKS = 32
 """Of a table; those that need to be seen come first."""
+_MOST_REMARKS = 8
 _COLOURS = {"running": "green", "failed": "red", "lost": "red", "damaged": "red", "unknown": "red"}
 
 
@@ -31,7 +32,7 @@ def show_report(report: Report, console: Console) -> None:
     if report.history:
         console.print(attempts_table(report.history))
     if status.ranks:
-        console.print(ranks_table(status, most=_MOST_RANKS))
+        console.print(ranks_table(status, _MOST_RANKS, _MOST_REMARKS))
     what, command = next_command(status)
     console.print(Text(f"{what}: {command}"), soft_wrap=True)
 
@@ -115,37 +116,39 @@ def missing_ranks(status: RunStatus) -> str:
 def attempts_table(history: Sequence[PastAttempt]) -> Table:
     """An attempt a line."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("attempt", "job", "began", "ended", "from step", "to step"):
-        table.add_column(heading, justify="right", no_wrap=heading != "job")
-    table.add_column("how", overflow="fold")
+    for heading in ("attempt", "began", "ended", "from", "to step"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("job", overflow="ellipsis", no_wrap=True)
+    table.add_column("how", overflow="fold", min_width=16)
     for attempt in history:
         how = "; ".join(part for part in (attempt.begun, attempt.ended) if part)
         start, of_attempt = attempt.resumed_from_step, attempt.resumed_from_attempt
         table.add_row(
             str(attempt.attempt),
-            escape(plain(attempt.job_id or "")),
             clock(attempt.started_at),
             clock(attempt.ended_at),
             "-" if start is None else f"{start}" + (f" of {of_attempt}" if of_attempt else ""),
             "-" if attempt.reached_step is None else str(attempt.reached_step),
+            escape(plain(attempt.job_id or "")),
             escape(plain(how)),
         )
     return table
 
 
-def ranks_table(status: RunStatus, most: int) -> RenderableType:
-    """A rank a line, those that are in trouble first where there are too many."""
+def ranks_table(status: RunStatus, most: int, most_remarks: int) -> RenderableType:
+    """A rank a line, and below what is to be said of them; those that are in trouble come first
+    where there are too many."""
     shown = sorted(status.ranks, key=_calm)[:most]
     table = Table(box=None, pad_edge=False)
-    for heading in ("rank", "node", "state", "step", "patterns/s", "last sign", ""):
+    for heading in ("rank", "node", "state", "step", "patterns/s", "last sign"):
         table.add_column(
             heading,
-            justify="left" if heading in ("node", "") else "right",
-            overflow="fold" if heading == "" else "ellipsis",
+            justify="left" if heading == "node" else "right",
+            no_wrap=True,
+            overflow="ellipsis",
         )
     for rank in sorted(shown, key=lambda rank: rank.rank):
         rate = rank.patterns_per_s
-        remark = rank.straggler or rank.reason
         table.add_row(
             str(rank.rank),
             escape(plain(rank.node)),
@@ -153,12 +156,18 @@ def ranks_table(status: RunStatus, most: int) -> RenderableType:
             "" if rank.step is None else str(rank.step),
             "" if rate is None else f"{rate:.1f}",
             f"{duration(rank.age_s)} ago",
-            Text(plain(remark), style="yellow" if rank.straggler else ""),
+            style="yellow" if rank.straggler else "",
         )
+    parts: list[RenderableType] = [table]
     rest = len(status.ranks) - len(shown)
-    if not rest:
-        return table
-    return Group(table, Text(f"and {rest} more ranks; all: --json"))
+    if rest:
+        parts.append(Text(f"and {rest} more ranks; all: --json"))
+    remarks = [
+        Text(f"rank {rank.rank} {plain(remark)}", style="yellow")
+        for rank in shown
+        if (remark := rank.straggler or (rank.reason and f"failed: {rank.reason}"))
+    ]
+    return Group(*parts, *remarks[:most_remarks])
 
 
 def _calm(rank: RankStatus) -> tuple[bool, bool, int]:
@@ -167,34 +176,33 @@ def _calm(rank: RankStatus) -> tuple[bool, bool, int]:
 
 def show_overview(statuses: Sequence[RunStatus], console: Console) -> None:
     """Many runs, a line each."""
-    for line in overview_lines(statuses, console.width):
-        console.print(line, soft_wrap=True)
+    lines = overview_lines(statuses, console.width)
+    if not console.is_terminal:
+        print("\n".join(lines))
+        return
+    heading, *rows = lines
+    table = Text(f"{heading}\n", style="bold")
+    for row, status in zip(rows, statuses, strict=True):
+        table.append(f"{row}\n", style=f"not bold {_COLOURS.get(status.state, 'default')}")
+    console.print(table, soft_wrap=True, end="")
 
 
-def overview_lines(statuses: Sequence[RunStatus], width: int) -> list[Text]:
+def overview_lines(statuses: Sequence[RunStatus], width: int) -> list[str]:
     """The lines of a table, none wider than that.
 
     Laid out by hand: a thousand rows take rich's tables a third of a second.
     """
-    headings = ("RUN", "STATE", "JOB", "STEP", "DONE OR AGE", "ATTEMPTS")
+    headings = ("run", "state", "job", "step", "done or age", "attempts")
     rows = [headings, *(_row(status) for status in statuses)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(headings))]
-    gaps = 2 * (len(headings) - 1)
-    for place in (0, 2):  # the run id is cut last of all
-        too_wide = sum(widths) + gaps - width
-        least = 12 if place == 0 else 6
-        widths[place] -= min(max(0, too_wide), max(0, widths[place] - least))
-    lines = []
-    for place, row in enumerate(rows):
-        cells = [_fit(cell, size) for cell, size in zip(row, widths, strict=True)]
-        text = Text("  ".join(cells).rstrip()[:width], style="bold" if place == 0 else "")
-        if place:
-            state, begin = statuses[place - 1].state, widths[0] + 2
-            text.stylize(_COLOURS.get(state, ""), begin, begin + len(state))
-            if state == "damaged":
-                text.append(f"  {plain(statuses[place - 1].cause)}"[: max(0, width - len(text))])
-        lines.append(text)
-    return lines
+    for place, least in ((2, 6), (0, 12)):  # the run id is cut last of all
+        too_wide = max(0, sum(widths) + 2 * (len(headings) - 1) - width)
+        widths[place] -= min(too_wide, max(0, widths[place] - least))
+    lines = ["  ".join(map(_fit, row, widths)).rstrip() for row in rows]
+    for place, status in enumerate(statuses, start=1):
+        if status.state == "damaged":
+            lines[place] = f"{lines[place]}  {plain(status.cause)}"
+    return [line[:width] for line in lines]
 
 
 def _fit(cell: str, size: int) -> str:

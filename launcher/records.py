@@ -3,12 +3,13 @@ it read than is asked for."""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.layout import RunDirectory
 
 LATEST = 32_503_680_000.0
@@ -62,10 +63,12 @@ def submitted_jobs(run: RunDirectory) -> list[Job]:
     Raises:
         UserError: the file is damaged.
     """
-    if not run.submission_json.exists():
+    where = f"{run.path}/submission.json"
+    try:
+        content = _read(where)
+    except FileNotFoundError:
         return []
-    where = str(run.submission_json)
-    jobs = _mapping(read_json(run.submission_json), where).get("jobs")
+    jobs = content.get("jobs")
     if not isinstance(jobs, list):
         raise UserError(f"{where}: `jobs` is a list, found {_short(jobs)}; damaged")
     return [
@@ -81,7 +84,7 @@ def _submitted(job: Mapping[str, Any], where: str) -> float:
 def attempt_numbers(run: RunDirectory) -> list[int]:
     """Of all attempts, in order; nothing in them is read."""
     try:
-        names = [path.name for path in run.attempts.iterdir()]
+        names = os.listdir(f"{run.path}/attempts")  # noqa: PTH208 - a thousand runs are listed
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -96,9 +99,11 @@ def read_attempt(run: RunDirectory, number: int) -> AttemptStart:
     Raises:
         UserError: its file is missing or damaged.
     """
-    path = run.attempts / f"{number:03d}.json"
-    where = str(path)
-    record = _mapping(read_json(path), where)
+    where = f"{run.path}/attempts/{number:03d}.json"
+    try:
+        record = _read(where)
+    except FileNotFoundError:
+        raise UserError(f"{where}: no such file") from None
     nodes = record.get("nodes")
     if not isinstance(nodes, list) or not all(isinstance(node, str) for node in nodes):
         raise UserError(f"{where}: `nodes` is a list of names, found {_short(nodes)}; damaged")
@@ -158,6 +163,17 @@ def read_records(run: RunDirectory) -> Records:
 def _later(attempt: AttemptStart, job: Job) -> bool:
     """An attempt that no submission of ours explains: its script was given to sbatch by hand."""
     return attempt.job_id != job.job_id and attempt.started_at > job.submitted_at
+
+
+def _read(path: str) -> Mapping[str, Any]:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - a thousand runs are listed
+            content = json.loads(file.read())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON: {error}; damaged") from None
+    return _mapping(content, path)
 
 
 def _end(record: Mapping[str, Any], where: str) -> AttemptEnd:

@@ -40,14 +40,15 @@ def _slow(at_work: Sequence[Heartbeat]) -> dict[int, str]:
             continue
         others = medians[rank]
         if own[rank] > SLOWER * others and own[rank] - others >= NOTICEABLE * batch_s > 0:
-            found[rank] = f"slow: {own[rank]:.3g} s of own work a batch, the others {others:.3g} s"
+            own_words = f"{own[rank]:.3g} s of own work a batch"
+            found[rank] = f"is slow: {own_words}, the others {others:.3g} s"
     return found
 
 
 def _silent(at_work: Sequence[Heartbeat]) -> dict[int, str]:
     spoke = {heartbeat.rank: heartbeat.updated_at for heartbeat in at_work}
     return {
-        rank: f"silent for {others - spoke[rank]:.0f} s longer than the others"
+        rank: f"is silent for {others - spoke[rank]:.0f} s longer than the others"
         for rank, others in _medians_of_others(spoke).items()
         if others - spoke[rank] > SILENT_S
     }

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launcher.log_files import last_line
-from launcher.present_status import eta_words, missing_ranks, progress_words, ranks_table, title
+from launcher.present_status import eta_words, missing_ranks, ranks_table, title
 from launcher.records import count, number
 from launcher.scheduler import Scheduler
 from launcher.status import RunStatus, status_of
@@ -24,8 +24,9 @@ BUSY = 0.1
 """The part of the time in which a run directory is read: a thousand ranks are read less often."""
 ASK_SCHEDULER_S = 8.0
 """How often SLURM is asked while the run directory says nothing of an end."""
-_OTHER_LINES = 9
-"""Of the live table: all but the ranks."""
+_REMARKS = 2
+_OTHER_LINES = 11
+"""Of the live table: all but the ranks, with remarks that fill two lines each."""
 
 
 def watch(run: RunDirectory, console: Console) -> RunStatus:
@@ -68,13 +69,12 @@ def _view(run: RunDirectory, status: RunStatus, total: int, height: int) -> Rend
     parts: list[RenderableType] = [_cut(title(status)), bar]
     if status.state != "running":
         parts.append(_cut(Text(f"{plain(status.cause)} [said by: {status.said_by}]")))
-    figures = progress_words(status)
-    if figures:
-        parts.append(_cut(Text(f"{figures}, done {eta_words(status)}")))
+    if figures := _figures(status):
+        parts.append(_cut(Text(figures)))
     if missing := missing_ranks(status):
         parts.append(_cut(Text(missing, style="yellow")))
     if status.ranks:
-        parts.append(ranks_table(status, most=max(1, height - _OTHER_LINES)))
+        parts.append(ranks_table(status, max(1, height - _OTHER_LINES), _REMARKS))
     line = last_line(run, status.attempts)
     if line:
         parts.append(_cut(Text(line, style="dim")))
