@@ -18,7 +18,8 @@ _AFTER = 25
 _ERROR = re.compile(
     r"Traceback \(most recent call last\)|\b(?:ERROR|CRITICAL|FATAL)\b|^(?:error|fatal)\b"
     r"|^\s*(?:\w+\.)*\w*(?:Error|Exception)\b\s*(?::|$)|\bKilled\b|\bwas killed by SIG"
-    r"|Segmentation fault|Bus error|\boom[-_ ]kill|slurmstepd: error|srun: error|Aborted"
+    r"|Segmentation fault|Bus error|\boom[-_ ]kill|Aborted"
+    r"|slurmstepd\S*: error(?!.*DUE TO JOB REQUEUE)|srun: error(?!.*exit code 75)"
 )
 _RAISED = re.compile(r"[\w.]+(?:Error|Exception|Interrupt|:)")
 

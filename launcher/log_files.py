@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.plain_text import plain
 from launcher.records import attempt_numbers, read_attempt, submitted_jobs
-from launcher.terminal import plain
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from launcher.plain_text import plain
+
 
 @dataclass(frozen=True)
 class Wait:
@@ -93,7 +95,7 @@ _WHAT = {
 
 def why_it_waits(reason: str) -> Wait:
     """A reason code as squeue prints it, with its words where they are known."""
-    code = reason.strip()
+    code = plain(reason.strip())
     name = re.split(r"[\s,:(]", code, maxsplit=1)[0]
     if name in _REASONS:
         return Wait(code, *_REASONS[name])
@@ -116,7 +118,9 @@ def _of_limit(of: str, scope: str, name: str) -> tuple[str, str]:
     if scope == "Grp":
         return f"all jobs of its {owner} together have reached the limit of {what}{minutes}", others
     if key in {"job", "submit"}:
-        return f"as many {what} run or wait as a {whose} may have", others
-    bound = "less" if scope == "Min" else "more"
+        article = "an" if whose == "account" else "a"
+        return f"as many {what} run or wait as {article} {whose} may have", others
+    counted = what.endswith("s")
+    bound = "more" if scope != "Min" else "fewer" if counted else "less"
     advice = f"change {field}, or resources.{'qos' if of == 'QOS' else 'account'}"
     return f"it wants {bound} {what}{minutes} than its {owner} gives a job or {whose}", advice

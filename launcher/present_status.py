@@ -13,10 +13,10 @@ from rich.text import Text
 from launcher.clock import clock, duration
 from launcher.hints import next_command
 from launcher.history import PastAttempt
+from launcher.plain_text import plain
 from launcher.records import count, number
 from launcher.report import Report
 from launcher.status import RankStatus, RunStatus
-from launcher.terminal import plain
 
 _MOST_RANKS = 32
 """Of a table; those that need to be seen come first."""
@@ -34,7 +34,7 @@ def show_report(report: Report, console: Console) -> None:
     if status.ranks:
         console.print(ranks_table(status, _MOST_RANKS, _MOST_REMARKS))
     what, command = next_command(status)
-    console.print(Text(f"{what}: {command}"), soft_wrap=True)
+    console.print(Text(f"{what}: {plain(command)}"), soft_wrap=True)
 
 
 def _head(report: Report) -> list[Text]:

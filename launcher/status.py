@@ -9,6 +9,7 @@ from typing import Any
 
 from launcher.eta import training_ends_at
 from launcher.pending_reasons import Wait
+from launcher.plain_text import plain
 from launcher.records import AttemptStart, Records, count, number, read_records, scalars
 from launcher.scheduler import Scheduler
 from launcher.stragglers import stragglers
@@ -149,7 +150,7 @@ def _status(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbe
         run_id=run.run_id,
         path=str(run.path),
         state=said.state,
-        cause=said.cause,
+        cause=plain(said.cause),
         said_by=said.by,
         cluster=job.cluster if job else None,
         job_id=job.job_id if job else None,
@@ -185,9 +186,9 @@ def _ranks(heartbeats: Sequence[Heartbeat], at_work: bool) -> list[RankStatus]:
     return [
         RankStatus(
             rank=beat.rank,
-            node=beat.node,
+            node=plain(beat.node),
             state=beat.state,
-            reason=beat.reason,
+            reason=plain(beat.reason),
             age_s=round(max(0.0, now - beat.updated_at), 1),
             progress=scalars(beat.progress),
             straggler=behind.get(beat.rank, ""),

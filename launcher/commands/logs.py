@@ -27,7 +27,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from launcher.logs import Choice, log_lines
-    from launcher.terminal import for_stdout
+    from launcher.plain_text import for_stdout
     from ptycho_dist.rundir.layout import find_run
 
     choice = Choice(
