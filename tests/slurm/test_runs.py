@@ -2,10 +2,12 @@
 
 import csv
 import json
+import os
 import sys
 import time
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from ptycho_dist.rundir.processes import start_time
 
 pytestmark = pytest.mark.slurm
 
+STATUS_SCHEMA = json.loads((Path(__file__).parents[2] / "specs" / "status.schema.json").read_text())
 FOUR_RANKS = ("--set", "resources.nodes=2", "--set", "resources.tasks_per_node=2")
 TEXT = """
 model: {n_filters_scale: 0.125}
@@ -201,6 +204,15 @@ def test_cancel_ends_every_rank_within_30_s_and_the_ledger_says_so(
     wait_for(lambda: any(h.progress.get("step", 0) >= 1 for h in read_heartbeats(run).values()), 90)
     pids = [heartbeat.pid for heartbeat in read_heartbeats(run).values()]
     assert len(pids) == 4
+    # RD-200, RD-208: first asked of SLURM, then with none of its commands on the PATH
+    said = {}
+    for said_by, path in (("squeue", os.environ["PATH"]), ("run directory", str(tmp_path))):
+        shown = launch("status", "--runs-dir", root, "--json", env={**cluster.env, "PATH": path})
+        said = json.loads(shown.stdout)
+        jsonschema.Draft202012Validator(STATUS_SCHEMA).validate(said)
+        assert (said["state"], said["said_by"]) == ("running", said_by)
+        assert len(said["ranks"]) == said["ranks_planned"] == 4
+    assert said["walltime_ends_at"] > time.time()
     began = time.monotonic()
     done = launch("cancel", run.run_id, "--runs-dir", root, env=cluster.env)
     assert done.returncode == 0, done.stderr
