@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.scheduler import Scheduler
-from launcher.status import status_of
+from launcher.overview import statuses_of
+from launcher.status import RunStatus
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.files import fsync_directory, read_json
@@ -61,9 +61,16 @@ def removals(
         states: a run in another state stays.
         older_than_s: a run that has changed later stays.
     """
-    scheduler = Scheduler(every_s=60)
-    scheduler.learn_all_of_mine()
-    found = [_of_run(run, scheduler, states, older_than_s) for run in runs]
+    why_not = {run.path: _not_ours(run.path) for run in runs}
+    statuses = {
+        status.path: status for status in statuses_of([r for r in runs if not why_not[r.path]])
+    }
+    found = [
+        Removal(path=run.path, what="run", kept=why_not[run.path])
+        if why_not[run.path]
+        else _of_run(run, statuses[str(run.path)], states, older_than_s)
+        for run in runs
+    ]
     return [*found, *_left_over(root)]
 
 
@@ -97,14 +104,8 @@ def remove(removal: Removal) -> int:
 
 
 def _of_run(
-    run: RunDirectory, scheduler: Scheduler, states: frozenset[str], older_than_s: float
+    run: RunDirectory, status: RunStatus, states: frozenset[str], older_than_s: float
 ) -> Removal:
-    if why := _not_ours(run.path):
-        return Removal(path=run.path, what="run", kept=why)
-    try:
-        status = status_of(run, scheduler)
-    except UserError as error:
-        return Removal(path=run.path, what="damaged run", kept=str(error))
     what = f"{status.state} run"
     if not status.over and status.state != "prepared":
         return Removal(path=run.path, what=what, kept=status.cause)

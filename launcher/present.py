@@ -1,4 +1,4 @@
-"""Runs and results as text for people."""
+"""What a finished run has reached, as text for people."""
 
 from __future__ import annotations
 
@@ -10,57 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from launcher.status import RunStatus
 from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.files import read_json
-
-
-def show_status(status: RunStatus, console: Console) -> None:
-    """One run: its state, how far it is, and its ranks."""
-    job = f" ({status.cluster} job {status.job_id})" if status.job_id else ""
-    console.print(f"[bold]{status.run_id}[/bold]: {status.state}{job}", highlight=False)
-    console.print(escape(f"  {status.cause} [said by: {status.said_by}]"), highlight=False)
-    progress = status.progress
-    if "epoch" in progress:
-        done = min(progress["epoch"] + 1, progress["epochs"])
-        rate = progress.get("patterns_per_s")
-        console.print(
-            f"  epoch {done}/{progress['epochs']}, step {progress['step']}/"
-            f"{progress['total_steps']}" + (f", {rate} patterns/s" if rate else ""),
-            highlight=False,
-        )
-    console.print(escape(f"  attempts: {status.attempts}   directory: {status.path}"))
-    if status.over and status.state != "finished":
-        why = f"  why: ptycho-launch explain {status.run_id}"
-        console.print(escape(why), highlight=False, soft_wrap=True)
-    if not status.ranks:
-        return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("rank", "node", "state", "step", "patterns/s", "last sign"):
-        table.add_column(heading, justify="right" if heading != "node" else "left")
-    for rank in status.ranks:
-        rate = rank.progress.get("patterns_per_s")
-        table.add_row(
-            str(rank.rank),
-            escape(rank.node),
-            rank.state,
-            str(rank.progress.get("step", "")),
-            "" if rate is None else f"{rate:.1f}",
-            f"{rank.age_s:.0f} s ago",
-        )
-    console.print(table)
-
-
-def show_list(statuses: list[RunStatus], console: Console) -> None:
-    """Many runs, a line each."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("run", "state", "job", "step", "attempts"):
-        table.add_column(heading, overflow="fold")
-    for status in statuses:
-        progress = status.progress
-        step = f"{progress['step']}/{progress['total_steps']}" if "total_steps" in progress else ""
-        table.add_row(status.run_id, status.state, status.job_id or "", step, str(status.attempts))
-    console.print(table)
 
 
 def show_result(run: RunDirectory, console: Console) -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import signal
 import subprocess
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ptycho_dist.errors import ClusterUnreachable
 
 TIMEOUT_S = 20
+QUERY_TIMEOUT_S = 10
+"""For squeue and sacct: who asks for a status waits at most twice this."""
+AFTER_SILENCE_S = 60
+"""A watcher leaves a SLURM that does not answer in peace for so long."""
+JOBS_PER_QUESTION = 5000
+"""Job ids in one command line: an argument of Linux holds 128 KiB."""
 SETTINGS_TIMEOUT_S = 5
 """For what a plan is the better for, and can do without."""
 
@@ -19,6 +30,13 @@ ENDED = frozenset(
         *("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
     }
 )
+WAITING = frozenset(
+    {
+        *("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD"),
+        *("RESV_DEL_HOLD", "SPECIAL_EXIT"),
+    }
+)
+_JOB_ID = re.compile(r"\d{1,12}(_\d{1,9})?")
 
 
 @dataclass(frozen=True)
@@ -30,11 +48,21 @@ class JobState:
     reason: str
     said_by: str
     """Which command said so."""
+    starts_at: float | None = None
+    """When it started, or, while it waits, is expected to; seconds since the epoch."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the job is in the queue."""
+        return self.state in WAITING
 
     @property
     def ended(self) -> bool:
         """Whether the job is over."""
         return self.state in ENDED
+
+
+_FORGOTTEN = JobState("UNKNOWN", "SLURM no longer knows this job", "squeue")
 
 
 def require_slurm() -> None:
@@ -67,53 +95,95 @@ class Scheduler:
 
     def __init__(self, every_s: float = 0.0) -> None:
         self._every_s = every_s
-        self._known: dict[str, tuple[float, JobState]] = {}
+        self._known: dict[str, tuple[float, JobState | str]] = {}
 
     def job_state(self, job_id: str) -> JobState:
-        """The state of a job, from squeue or sacct, whichever knows it.
+        """The state of a job, from squeue, else from sacct.
 
         Raises:
-            ClusterUnreachable: no command answers at all.
+            ClusterUnreachable: neither answers; it says why.
         """
-        asked, known = self._known.get(job_id, (float("-inf"), None))
-        if known is None or time.monotonic() - asked >= self._every_s:
-            known = _job_state(job_id)
-            self._known[job_id] = (time.monotonic(), known)
+        valid_until, known = self._known.get(job_id, (float("-inf"), ""))
+        if time.monotonic() >= valid_until:
+            self.learn([job_id])
+            _, known = self._known[job_id]
+        if isinstance(known, str):
+            raise ClusterUnreachable(known)
         return known
 
-    def learn_all_of_mine(self) -> None:
-        """Ask squeue once for all jobs of this user, before many runs are listed."""
-        answer = _call(["squeue", "--me", "--noheader", "--states=all", "--format=%i|%T|%r"])
-        if answer is None or answer.returncode != 0:
-            return
-        for line in answer.stdout.splitlines():
-            job_id, state, reason = [*line.strip().split("|", 2), "", ""][:3]
-            self._known[job_id] = (time.monotonic(), _queued(state, reason))
+    def learn(self, job_ids: Iterable[str]) -> None:
+        """Ask of many jobs at once: squeue once, and sacct once for those that it does not know."""
+        wanted = list(dict.fromkeys(job_ids))
+        for first in range(0, len(wanted), JOBS_PER_QUESTION):
+            some = wanted[first : first + JOBS_PER_QUESTION]
+            answers = _job_states(some)
+            silent = self._every_s and any(isinstance(each, str) for each in answers.values())
+            until = time.monotonic() + (AFTER_SILENCE_S if silent else self._every_s)
+            self._known |= {job_id: (until, answers[job_id]) for job_id in some}
 
 
-def _job_state(job_id: str) -> JobState:
-    reachable = False
-    answer = _call(["squeue", "--noheader", "--states=all", "--format=%T|%r", f"--jobs={job_id}"])
-    if answer is not None:
-        unknown_job = "Invalid job id" in answer.stderr
-        reachable = answer.returncode == 0 or unknown_job
-        if answer.returncode == 0 and answer.stdout.strip():
-            state, _, reason = answer.stdout.strip().splitlines()[0].partition("|")
-            return _queued(state, reason)
-    answer = _call(
-        ["sacct", "--noheader", "--parsable2", "-X", "--format=State", f"--jobs={job_id}"]
-    )
-    if answer is not None and answer.returncode == 0 and answer.stdout.strip():
-        # `CANCELLED by 1000` in sacct
-        words = answer.stdout.strip().splitlines()[-1].split()
-        return JobState(words[0], " ".join(words[1:]), "sacct")
-    if not reachable:
-        raise ClusterUnreachable("SLURM does not answer")
-    return JobState("UNKNOWN", "SLURM no longer knows this job", "squeue")
+def _job_states(job_ids: list[str]) -> dict[str, JobState | str]:
+    """Of each job its state, or why nobody says."""
+    asked = [job_id for job_id in job_ids if _JOB_ID.fullmatch(job_id)]
+    states, silence = _squeue(asked)
+    rest = [job_id for job_id in asked if job_id not in states]
+    if rest:
+        accounted, no_sacct = _sacct(rest)
+        states = accounted | states
+        if silence is not None:  # accounting alone may lag behind: not to know is not to be gone
+            silence = f"SLURM does not say: {silence}; {no_sacct or 'sacct has no such job'}"
+    unknown: JobState | str = _FORGOTTEN if silence is None else silence
+    strange = {job_id: f"{job_id!r} is no job id of SLURM" for job_id in {*job_ids} - {*asked}}
+    return dict.fromkeys(asked, unknown) | strange | states
 
 
-def _queued(state: str, reason: str) -> JobState:
-    return JobState(state, "" if reason == "None" else reason, "squeue")
+def _squeue(job_ids: list[str]) -> tuple[dict[str, JobState], str | None]:
+    """What squeue knows of them, and why it says nothing at all."""
+    if not job_ids:
+        return {}, None
+    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%S|%r"]
+    answer, silence = _query([*command, f"--jobs={','.join(job_ids)}"])
+    if answer is None:
+        return {}, None if silence and "Invalid job id" in silence else silence
+    states = {}
+    for line in answer.splitlines():
+        job_id, state, start, reason = [*line.strip().split("|", 3), "", "", ""][:4]
+        states[job_id] = JobState(
+            state, "" if reason == "None" else reason, "squeue", local_time(start)
+        )
+    return states, None
+
+
+def _sacct(job_ids: list[str]) -> tuple[dict[str, JobState], str | None]:
+    """What sacct knows of them, and why it says nothing at all."""
+    command = ["sacct", "--noheader", "--parsable2", "-X", "--format=JobID,State,Start"]
+    answer, silence = _query([*command, f"--jobs={','.join(job_ids)}"])
+    states = {}
+    for line in (answer or "").splitlines():
+        job_id, state, start = [*line.strip().split("|"), "", "", ""][:3]
+        word, *rest = state.split() or ["UNKNOWN"]  # `CANCELLED by 1000`
+        states[job_id] = JobState(word, " ".join(rest), "sacct", local_time(start))
+    return states, silence
+
+
+def _query(command: list[str]) -> tuple[str | None, str | None]:
+    """What a command prints, or (None, why it does not)."""
+    if shutil.which(command[0]) is None:
+        return None, f"{command[0]} is not on PATH"
+    answer = _call(command, QUERY_TIMEOUT_S)
+    if answer is None:
+        return None, f"{command[0]} does not answer within {QUERY_TIMEOUT_S} s"
+    if answer.returncode != 0:
+        return None, f"{command[0]}: {_first_line(answer.stderr)}"
+    return answer.stdout, None
+
+
+def local_time(text: str) -> float | None:
+    """Seconds since the epoch of SLURM's `2026-11-24T13:32:23`; None: `N/A`, `Unknown`."""
+    try:
+        return time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
+    except (ValueError, OverflowError):
+        return None
 
 
 def slurm_settings(partition: str | None) -> tuple[dict[str, str], dict[str, str]] | None:
@@ -154,11 +224,27 @@ def cancel_job(job_id: str, signal: str | None = None) -> None:
 def _call(
     command: list[str], timeout_s: float = TIMEOUT_S
 ) -> subprocess.CompletedProcess[str] | None:
-    """Run a command of SLURM; None: it is not installed, or did not answer in time."""
+    """Run a command of SLURM; None: it is not installed, or did not answer in time.
+
+    Where the command is a wrapper of the site, what it has started is ended with it.
+    """
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
-    except (OSError, subprocess.TimeoutExpired):
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, encoding="utf-8", errors="replace", start_new_session=True,
+        )  # fmt: skip
+    except OSError:
         return None
+    with process:
+        try:
+            stdout, stderr = process.communicate(timeout=timeout_s)
+        except BaseException as error:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                return None
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 def _first_line(text: str) -> str:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from launcher.eta import training_ends_at
+from launcher.pending_reasons import Wait
+from launcher.plain_text import plain
+from launcher.records import AttemptStart, Records, count, number, read_records, scalars
 from launcher.scheduler import Scheduler
-from ptycho_dist.errors import ClusterUnreachable
-from ptycho_dist.rundir import (
-    Heartbeat,
-    RunDirectory,
-    read_attempts,
-    read_heartbeats,
-)
-from ptycho_dist.rundir.ending import cancel_requested
-from ptycho_dist.rundir.files import read_json
-from ptycho_dist.rundir.processes import LocalProcess, start_time
+from launcher.stragglers import stragglers
+from launcher.verdict import OVER, judge
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir import Heartbeat, RunDirectory, read_heartbeats
+from ptycho_dist.rundir.heartbeat import read_heartbeat
+from ptycho_dist.rundir.rank_records import MOST_RANKS
 
-OVER = frozenset({"finished", "stopped", "failed", "cancelled", "lost"})
-SILENT_S = 120
-"""A heartbeat older than this is no sign of life; other nodes' files show up late on NFS."""
+FORMAT = 1
+"""Of `status --json`; another number where an entry changes its meaning or goes."""
+STATES = ("prepared", "pending", "running", "unknown", *sorted(OVER), "damaged")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,20 @@ class RankStatus:
     state: str
     reason: str
     age_s: float
+    """Since its last sign of life."""
     progress: dict[str, Any]
+    straggler: str = ""
+    """Why it holds up the others; empty: it does not."""
+
+    @property
+    def step(self) -> int | None:
+        """The last optimizer step that it told of."""
+        return count(self.progress, "step")
+
+    @property
+    def patterns_per_s(self) -> float | None:
+        """Its own rate."""
+        return number(self.progress, "patterns_per_s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +56,8 @@ class RunStatus:
     run_id: str
     path: str
     state: str
-    """prepared, pending, running, unknown (nobody here can say), or one of OVER."""
+    """prepared, pending, running, unknown (nobody here can say), one of OVER, or, in an overview,
+    damaged."""
     cause: str
     """Why, in plain words."""
     said_by: str
@@ -51,6 +66,20 @@ class RunStatus:
     job_id: str | None
     attempts: int
     ranks: list[RankStatus]
+    """Those that have said something in the latest attempt."""
+    ranks_planned: int | None = None
+    waiting: Wait | None = None
+    """Why SLURM lets it wait, while it does."""
+    starts_at: float | None = None
+    """When SLURM expects to start it, in seconds since the epoch."""
+    began_at: float | None = None
+    """When the job began its latest attempt, else when it was submitted."""
+    ended_at: float | None = None
+    """When the latest attempt ended."""
+    walltime_ends_at: float | None = None
+    """Of the attempt at work."""
+    training_ends_at: float | None = None
+    """At the rate of the attempt at work."""
 
     @property
     def over(self) -> bool:
@@ -58,18 +87,29 @@ class RunStatus:
         return self.state in OVER
 
     @property
+    def beyond_walltime(self) -> bool:
+        """Whether the walltime is over before the training will be."""
+        done_at, ends_at = self.training_ends_at, self.walltime_ends_at
+        return done_at is not None and ends_at is not None and done_at > ends_at
+
+    @property
     def progress(self) -> dict[str, Any]:
         """Epoch, step, loss and so on as rank 0 last said, with the patterns/s of all ranks."""
         own = next((dict(rank.progress) for rank in self.ranks if rank.rank == 0), {})
-        rates = [rank.progress.get("patterns_per_s") for rank in self.ranks]
-        known = [rate for rate in rates if rate is not None]
+        known = [rate for rank in self.ranks if (rate := rank.patterns_per_s) is not None]
+        own.pop("patterns_per_s", None)
         if known:
-            own["patterns_per_s"] = round(sum(known) / len(known) * len(rates), 1)
+            own["patterns_per_s"] = round(sum(known) / len(known) * len(self.ranks), 1)
         return own
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for `status --json`."""
-        return {**asdict(self), "progress": self.progress}
+        """Plain data, as specs/status.schema.json says."""
+        return {
+            "format": FORMAT,
+            **asdict(self),
+            "beyond_walltime": self.beyond_walltime,
+            "progress": self.progress,
+        }
 
 
 def status_of(run: RunDirectory, scheduler: Scheduler | None = None) -> RunStatus:
@@ -80,162 +120,78 @@ def status_of(run: RunDirectory, scheduler: Scheduler | None = None) -> RunStatu
     Args:
         run: its directory.
         scheduler: whom to ask about jobs; None: SLURM, now.
+
+    Raises:
+        UserError: the run directory is damaged.
     """
-    jobs = read_json(run.submission_json)["jobs"] if run.submission_json.exists() else []
-    attempts = read_attempts(run)
-    latest = attempts[-1] if attempts else None
-    job: dict[str, Any] | None = jobs[-1] if jobs else None
-    if latest is not None and (job is None or _later(latest, job)):
-        job = {"job_id": latest["job_id"], "cluster": latest["cluster"]}
-    of_job = latest if latest is not None and job and latest["job_id"] == job["job_id"] else None
-    if job is None:
-        state, cause, said_by = "prepared", "not submitted yet", "run directory"
-    elif of_job is not None and of_job["ended_at"] is not None:
-        state, cause = _ended(run, of_job)
-        said_by = "run directory"
-        if state != "finished" and (of_job.get("next") or {}).get("restart"):
-            state, cause, said_by = _between(run, job, of_job, scheduler or Scheduler())
-    elif job["cluster"] == "slurm":
-        state, cause, said_by = _ask_slurm(run, job["job_id"], of_job, scheduler or Scheduler())
-    else:
-        state, cause, said_by = _ask_processes(run, job["job_id"], of_job)
-    if state in OVER and run.result_json.exists():  # whatever befell the job afterwards
-        state, cause = "finished", "all epochs are done"
+    records = read_records(run)
+    heartbeats = _of_attempt(read_heartbeats(run).values(), records.latest)
+    status = _status(records, scheduler or Scheduler(), heartbeats)
+    return replace(status, ranks_planned=_planned(run))
+
+
+def brief_status_of(records: Records, scheduler: Scheduler) -> RunStatus:
+    """The same, of its ranks only the first: for one run among many."""
+    first = read_heartbeat(records.run, 0)
+    heartbeats = _of_attempt([] if first is None else [first], records.latest)
+    return _status(records, scheduler, heartbeats)
+
+
+def _status(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat]) -> RunStatus:
+    job, latest, run = records.job, records.latest, records.run
+    said = judge(records, scheduler, heartbeats)
+    end = latest.end if latest is not None and said.state in OVER else None
+    at_work = latest if said.state == "running" else None
+    first = next((beat for beat in heartbeats if beat.rank == 0), None)
+    trains = first is not None and first.state in {"training", "validating"}
+    attempt = records.of_job
+    began_at = attempt.started_at if attempt else (job.submitted_at or None) if job else None
     return RunStatus(
         run_id=run.run_id,
         path=str(run.path),
-        state=state,
-        cause=cause,
-        said_by=said_by,
-        cluster=job["cluster"] if job else None,
-        job_id=job["job_id"] if job else None,
-        attempts=len(attempts),
-        ranks=_ranks(run, latest["number"] if latest else None),
+        state=said.state,
+        cause=plain(said.cause),
+        said_by=said.by,
+        cluster=job.cluster if job else None,
+        job_id=job.job_id if job else None,
+        attempts=records.attempts,
+        ranks=_ranks(heartbeats, at_work is not None),
+        waiting=said.waiting,
+        starts_at=said.starts_at,
+        began_at=began_at,
+        ended_at=end.ended_at if end else None,
+        walltime_ends_at=at_work.walltime_ends_at if at_work else None,
+        training_ends_at=training_ends_at(first.progress, first.updated_at)
+        if at_work and first is not None and trains
+        else None,
     )
 
 
-def _between(
-    run: RunDirectory, job: dict[str, Any], attempt: dict[str, Any], scheduler: Scheduler
-) -> tuple[str, str, str]:
-    """An attempt has ended, and another is to follow by itself: does it?"""
-    why = str(attempt["next"].get("why"))
-    if job["cluster"] == "slurm":
-        state, cause, said_by = _ask_slurm(run, job["job_id"], None, scheduler)
-        if state == "lost" or (state == "failed" and not cancel_requested(run, job["job_id"])):
-            return "failed", f"it was to start again ({why}), but {cause}", said_by
-        return state, f"{why}; {cause}", said_by
-    process = LocalProcess.parse(job["job_id"])
-    if not process.here:
-        return "unknown", f"{why}, on {process.machine}; ask there", "run directory"
-    if process.alive:
-        return "pending", why, "processes"
-    if cancel_requested(run, job["job_id"]):
-        return "cancelled", "cancelled on request", "processes"
-    return "failed", f"it was to start again ({why}), but its process is gone", "processes"
-
-
-def _later(attempt: dict[str, Any], job: dict[str, Any]) -> bool:
-    """An attempt that no submission of ours explains: its script was given to sbatch by hand."""
-    return bool(
-        attempt["job_id"] != job["job_id"] and attempt["started_at"] > job.get("submitted_at", 0)
-    )
-
-
-def _ended(run: RunDirectory, attempt: dict[str, Any]) -> tuple[str, str]:
-    code, outcome = attempt["exit_code"], attempt["outcome"]
-    if cancel_requested(run, attempt["job_id"]):
-        how = "with a checkpoint" if outcome == "stopped" else f"exit code {code}"
-        return "cancelled", f"cancelled on request, {how}"
-    following = attempt.get("next") or {}
-    why = following.get("why") or "" if following.get("restart") is False else ""
-    if outcome == "stopped":
-        rest = f"; {why}" if why else ""
-        return (
-            "stopped",
-            f"all ranks stopped on request with a checkpoint; `resume` goes on{rest}",
-        )
-    if outcome == "cut_short":
-        return (
-            "stopped",
-            "the ranks had to leave before they could write a checkpoint; `resume` goes on from "
-            f"the one before{'; ' if why else ''}{why}",
-        )
-    reasons = [
-        f"rank {h.rank} on {h.node}: {h.reason}"
-        for h in _heartbeats_of(run, attempt)
-        if h.state == "failed"
-    ]
-    said = "; ".join(dict.fromkeys(reasons))
-    ending = attempt.get("ending") or {}
-    if ending.get("cause") == "cancelled":
-        return "cancelled", f"ended on request (scancel, or a signal); exit code {code}"
-    return "failed", said or ending.get("reason") or f"exit code {code}"
-
-
-def _ask_slurm(
-    run: RunDirectory, job_id: str, attempt: dict[str, Any] | None, scheduler: Scheduler
-) -> tuple[str, str, str]:
+def _planned(run: RunDirectory) -> int | None:
     try:
-        job = scheduler.job_state(job_id)
-    except ClusterUnreachable as error:
-        if _signs_of_life(run, attempt):
-            return "running", f"heartbeats are fresh; {error}", "run directory"
-        return "unknown", f"{error}, and no rank has said anything lately", "run directory"
-    if job.state in {"PENDING", "CONFIGURING"}:
-        if attempt is not None:  # what SLURM was asked some seconds ago is out of date
-            return "running", "its attempt has begun", "run directory"
-        return "pending", job.reason or "waiting for resources", job.said_by
-    if job.ended and cancel_requested(run, job_id):
-        return "cancelled", f"cancelled on request; SLURM says {job.state}", job.said_by
-    if job.state == "CANCELLED":
-        return "cancelled", f"SLURM says CANCELLED {job.reason}".strip(), job.said_by
-    if job.ended:
-        return "failed", f"SLURM says {job.state}; the script recorded no end", job.said_by
-    if job.state == "UNKNOWN" and not _signs_of_life(run, attempt):
-        return "lost", job.reason, job.said_by
-    return "running", f"SLURM says {job.state}", job.said_by
+        ranks = run.world().ranks
+    except UserError:
+        return None
+    return ranks if type(ranks) is int and 0 < ranks <= MOST_RANKS else None
 
 
-def _ask_processes(
-    run: RunDirectory, job_id: str, attempt: dict[str, Any] | None
-) -> tuple[str, str, str]:
-    process = LocalProcess.parse(job_id)
-    if not process.here:
-        if _signs_of_life(run, attempt):
-            return "running", f"heartbeats are fresh, on {process.machine}", "run directory"
-        return "unknown", f"it was started on {process.machine}; ask there", "run directory"
-    if process.alive:
-        return "running", "its processes are alive", "processes"
-    if any(start_time(h.pid) is not None for h in _heartbeats_of(run, attempt)):
-        return "running", "the local cluster is gone, its ranks are not yet", "processes"
-    if cancel_requested(run, job_id):
-        return "cancelled", "cancelled on request", "processes"
-    return "failed", "its process is gone and recorded no end", "processes"
+def _of_attempt(heartbeats: Iterable[Heartbeat], attempt: AttemptStart | None) -> list[Heartbeat]:
+    own = [beat for beat in heartbeats if attempt is not None and beat.attempt == attempt.number]
+    return sorted(own, key=lambda beat: beat.rank)
 
 
-def _heartbeats_of(run: RunDirectory, attempt: dict[str, Any] | None) -> list[Heartbeat]:
-    return [
-        heartbeat
-        for heartbeat in read_heartbeats(run).values()
-        if attempt is not None and heartbeat.attempt == attempt["number"]
-    ]
-
-
-def _signs_of_life(run: RunDirectory, attempt: dict[str, Any] | None) -> bool:
-    return any(time.time() - h.updated_at < SILENT_S for h in _heartbeats_of(run, attempt))
-
-
-def _ranks(run: RunDirectory, attempt: int | None) -> list[RankStatus]:
+def _ranks(heartbeats: Sequence[Heartbeat], at_work: bool) -> list[RankStatus]:
     now = time.time()
+    behind = stragglers(heartbeats) if at_work else {}
     return [
         RankStatus(
-            rank=h.rank,
-            node=h.node,
-            state=h.state,
-            reason=h.reason,
-            age_s=round(max(0.0, now - h.updated_at), 1),
-            progress=h.progress,
+            rank=beat.rank,
+            node=plain(beat.node),
+            state=beat.state,
+            reason=plain(beat.reason),
+            age_s=round(max(0.0, now - beat.updated_at), 1),
+            progress=scalars(beat.progress),
+            straggler=behind.get(beat.rank, ""),
         )
-        for h in sorted(read_heartbeats(run).values(), key=lambda h: h.rank)
-        if h.attempt == attempt
+        for beat in heartbeats
     ]

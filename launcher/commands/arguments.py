@@ -47,6 +47,17 @@ def takes_run(command: argparse.ArgumentParser) -> None:
     knows_runs(command)
 
 
+def may_take_run(command: argparse.ArgumentParser) -> None:
+    """RUN, which is the newest one where nobody names any, and `--runs-dir`."""
+    command.add_argument(
+        "run",
+        nargs="?",
+        metavar="RUN",
+        help="run id, its beginning, or its directory (default: the newest)",
+    )
+    knows_runs(command)
+
+
 def chooses_cluster(command: argparse.ArgumentParser, otherwise: str) -> None:
     """`--cluster`, which is `otherwise` where nobody says so."""
     command.add_argument(

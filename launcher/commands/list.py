@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 from launcher.commands.arguments import knows_runs, speaks_json
-from ptycho_dist.errors import UserError
 
-SUMMARY = "list the runs"
-EXAMPLE = "ptycho-launch list --json"
+SUMMARY = "list the runs, the newest last"
+EXAMPLE = "ptycho-launch list --state failed,running"
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
     knows_runs(command)
     speaks_json(command)
+    command.add_argument(
+        "--state", default="", metavar="STATE,...", help="only those in these states"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    from rich.console import Console
+    from launcher.overview import overview, overview_json
 
-    from launcher import present
-    from launcher.scheduler import Scheduler
-    from launcher.status import status_of
-    from ptycho_dist.rundir.layout import list_runs
-
-    scheduler = Scheduler(every_s=60)
-    scheduler.learn_all_of_mine()
-    statuses = []
-    for each in list_runs(options.runs_dir):
-        try:
-            statuses.append(status_of(each, scheduler))
-        except UserError as error:  # one damaged run must not hide the others
-            print(f"warning: {error}", file=sys.stderr)
+    states = [state for state in options.state.split(",") if state]
+    statuses = overview(options.runs_dir, states)
     if options.json:
-        print(json.dumps([status.to_json() for status in statuses], indent=2))
+        print(json.dumps(overview_json(statuses), indent=2))
     elif statuses:
-        present.show_list(statuses, Console())
+        from launcher.present_status import show_overview
+        from launcher.terminal import console
+
+        show_overview(statuses, console())
     else:
-        print(f"no runs in {options.runs_dir}")
+        print(f"no {'such ' if states else ''}runs in {options.runs_dir}")
     return 0

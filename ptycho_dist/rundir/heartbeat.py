@@ -7,10 +7,12 @@ about data is read from it.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from ptycho_dist.rundir.layout import RunDirectory
 
@@ -40,7 +42,7 @@ class Heartbeat:
     reason: str = ""
     """Why it failed, in one line."""
     progress: dict[str, Any] = field(default_factory=dict)
-    """epoch, step, total_steps, loss, patterns_per_s ... once training runs."""
+    """epoch, step, total_steps, loss, patterns_per_s ... once training runs (RD-205, RD-206)."""
     updated_at: float = field(default_factory=time.time)
 
 
@@ -58,10 +60,39 @@ def write_heartbeat(run: RunDirectory, heartbeat: Heartbeat) -> None:
 def read_heartbeats(run: RunDirectory) -> dict[int, Heartbeat]:
     """The last heartbeat of each rank that ever wrote one; damaged files are left out."""
     heartbeats = {}
-    for path in sorted(run.heartbeats.glob("rank-*.json")):
-        try:
-            heartbeat = Heartbeat(**json.loads(path.read_text("utf-8")))
-        except (OSError, ValueError, TypeError):
-            continue
-        heartbeats[heartbeat.rank] = heartbeat
+    try:
+        names = sorted(path.name for path in run.heartbeats.iterdir())
+    except OSError:
+        return {}
+    for name in names:
+        if name.startswith("rank-") and name.endswith(".json"):
+            heartbeat = _read(run.heartbeats / name)
+            if heartbeat is not None:
+                heartbeats[heartbeat.rank] = heartbeat
     return heartbeats
+
+
+def read_heartbeat(run: RunDirectory, rank: int) -> Heartbeat | None:
+    """The last heartbeat of one rank; None: there is none, or it is damaged."""
+    return _read(run.heartbeats / f"rank-{rank:05d}.json")
+
+
+def _read(path: Path) -> Heartbeat | None:
+    try:
+        heartbeat = Heartbeat(**json.loads(path.read_bytes()))
+        return heartbeat if _sound(heartbeat) else None
+    except (OSError, ValueError, TypeError, RecursionError, OverflowError):
+        return None
+
+
+def _sound(heartbeat: Heartbeat) -> bool:
+    """Whether each value is of its kind: the file is untrusted input."""
+    numbers = (heartbeat.rank, heartbeat.pid, 0 if heartbeat.attempt is None else heartbeat.attempt)
+    return (
+        all(type(number) is int and 0 <= number < 2**31 for number in numbers)
+        and all(isinstance(text, str) for text in (heartbeat.node, heartbeat.reason))
+        and heartbeat.state in get_args(State)
+        and isinstance(heartbeat.progress, dict)
+        and type(heartbeat.updated_at) in (int, float)
+        and math.isfinite(heartbeat.updated_at)
+    )

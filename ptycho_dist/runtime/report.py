@@ -29,6 +29,9 @@ class RankReport:
         self._patterns = 0
         self._counted_since = time.monotonic()
         self._rate: float | None = None
+        self._own_s = 0.0
+        self._batches = 0
+        self._work_began: float | None = None
         self._progress: dict[str, Any] = {}
 
     def count_patterns(self, count: int) -> None:
@@ -38,6 +41,18 @@ class RankReport:
     def start_counting(self) -> None:
         """Begin the rate of patterns here: what came before was not training."""
         self._patterns, self._counted_since = 0, time.monotonic()
+        self._own_s, self._batches = 0.0, 0
+
+    def own_work_begins(self) -> None:
+        """From here on this rank waits for none of the others: it loads a micro-batch."""
+        self._work_began = time.monotonic()
+
+    def own_work_ends(self) -> None:
+        """The backward pass begins, in which all ranks wait for the slowest."""
+        if self._work_began is not None:
+            self._own_s += time.monotonic() - self._work_began
+            self._batches += 1
+            self._work_began = None
 
     def note(self, **progress: Any) -> None:
         """Keep values for the next word, and for `step`; nothing is written."""
@@ -64,7 +79,13 @@ class RankReport:
         elapsed = clock - self._counted_since
         if self._patterns and elapsed > self._every_s / 2:
             self._rate = self._patterns / elapsed
+            if self._batches:
+                self.note(
+                    own_s=round(self._own_s / self._batches, 6),
+                    batch_s=round(elapsed / self._batches, 6),
+                )
             self._patterns, self._counted_since = 0, clock
+            self._own_s, self._batches = 0.0, 0
         self._state, self._spoke_at = state, clock
         progress = self._progress = {**self._progress, **progress}
         if self._rate is not None:

@@ -143,6 +143,7 @@ class RunCallback(Callback):
         self._committer.start(trainer.global_step)
         self._figures.training_begins()
         self._report.start_counting()
+        self._report.note(began_at=time.time(), began_step=trainer.global_step)
         trainer.should_stop = self._patience.exhausted
         if self._rng is not None:
             restore_own_rng(
@@ -155,6 +156,7 @@ class RunCallback(Callback):
         _module(trainer).epoch_start = position
         self._committer.require_same_globals(f"before epoch {position.epoch}")
         self._figures.epoch_begins()
+        self._report.own_work_begins()
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -165,6 +167,7 @@ class RunCallback(Callback):
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor
     ) -> None:
+        self._report.own_work_ends()
         self._rank.moved("the backward pass, where gradients are reduced")
 
     def on_train_batch_end(
@@ -175,6 +178,10 @@ class RunCallback(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        self._batch_done(trainer, batch_idx)
+        self._report.own_work_begins()
+
+    def _batch_done(self, trainer: Trainer, batch_idx: int) -> None:
         data = _data(trainer)
         start, stop = data.train_sampler.share(batch_idx)
         epoch = data.position.epoch
@@ -236,6 +243,7 @@ class RunCallback(Callback):
         self._last_loss = row["train_loss"]
         if self._rank.rank == 0:
             self._tell(row)
+        self._report.note(epoch_at=time.time(), epoch_step=trainer.global_step)
         self._say(trainer, "training", now=True)
         # after the commit, which nothing may delay, and before a stop: the epoch is not done again
         self._pictures.draw(module, int(row["epoch"] or 0))

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from launcher.report import report_of
 from launcher.status import status_of
 from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats, read_ledger
 from ptycho_dist.rundir.processes import start_time
@@ -148,6 +149,10 @@ def test_three_blows_and_the_weights_of_the_uninterrupted_run(
     assert wait_for(lambda: over(run), "end").state == "finished"
     endings = [record["ending"]["cause"] for record in read_attempts(run)]
     assert endings == ["preempt", "preempt", "crash", "finished"]
+    history = report_of(run).history  # RD-204
+    assert [past.cause for past in history] == endings
+    assert [past.resumed_from_attempt for past in history] == [None, 1, 2, 3]
+    assert 0 == history[0].resumed_from_step < (history[1].resumed_from_step or 0)
     assert {record["job_id"] for record in read_attempts(run)} == {job}
     assert weights_of(run) == weights_of(quiet)
     proof = verify(run)

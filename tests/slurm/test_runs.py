@@ -3,10 +3,12 @@
 import csv
 import getpass
 import json
+import os
 import sys
 import time
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from ptycho_dist.rundir.processes import start_time
 
 pytestmark = pytest.mark.slurm
 
+STATUS_SCHEMA = json.loads((Path(__file__).parents[2] / "specs" / "status.schema.json").read_text())
 FOUR_RANKS = ("--set", "resources.nodes=2", "--set", "resources.tasks_per_node=2")
 TEXT = """
 model: {n_filters_scale: 0.125}
@@ -245,6 +248,15 @@ def test_cancel_ends_every_rank_within_30_s_and_the_ledger_says_so(
     (job,) = json.loads(run.submission_json.read_text())["jobs"]
     shown = cluster.run(["scontrol", "--oneliner", "show", "job", waiting]).stdout
     assert f"Dependency=afterok:{job['job_id']}(unfulfilled)" in shown
+    # RD-200, RD-208: first asked of SLURM, then with none of its commands on the PATH
+    said = {}
+    for said_by, path in (("squeue", os.environ["PATH"]), ("run directory", str(tmp_path))):
+        shown = launch("status", "--runs-dir", root, "--json", env={**cluster.env, "PATH": path})
+        said = json.loads(shown.stdout)
+        jsonschema.Draft202012Validator(STATUS_SCHEMA).validate(said)
+        assert (said["state"], said["said_by"]) == ("running", said_by)
+        assert len(said["ranks"]) == said["ranks_planned"] == 4
+    assert said["walltime_ends_at"] > time.time()
     began = time.monotonic()
     done = launch("cancel", run.run_id, "--runs-dir", root, env=cluster.env)
     assert done.returncode == 0, done.stderr

@@ -84,30 +84,30 @@ def test_a_slurm_that_has_forgotten_the_job_makes_it_lost(run, slurm):
 @pytest.mark.parametrize(
     ("answer", "state"),
     [
-        ("PENDING|Resources", "pending"),
-        ("RUNNING|None", "running"),
-        ("CANCELLED|None", "cancelled"),
-        ("TIMEOUT|None", "failed"),
-        ("NODE_FAIL|None", "failed"),
-        ("COMPLETED|None", "failed"),  # without a result: G10
+        ("PENDING|N/A|Resources", "pending"),
+        ("RUNNING|N/A|None", "running"),
+        ("CANCELLED|N/A|None", "cancelled"),
+        ("TIMEOUT|N/A|None", "failed"),
+        ("NODE_FAIL|N/A|None", "failed"),
+        ("COMPLETED|N/A|None", "failed"),  # without a result: G10
     ],
 )
 def test_what_slurm_says(run, slurm, answer, state):
     submitted(run, "7", "slurm")
-    slurm(f'echo "{answer}"')
+    slurm(f'echo "7|{answer}"')
     assert status_of(run).state == state
 
 
 def test_a_result_counts_whatever_befell_the_job_afterwards(run, slurm):
     submitted(run, "7", "slurm")
-    slurm('echo "TIMEOUT|None"')
+    slurm('echo "7|TIMEOUT|N/A|None"')
     write_json_atomic(run.result_json, {})
     assert status_of(run).state == "finished"
 
 
 def test_the_scheduler_is_asked_seldom(run, slurm):
     submitted(run, "7", "slurm")
-    calls = slurm('echo "RUNNING|None"')
+    calls = slurm('echo "7|RUNNING|N/A|None"')
     scheduler = Scheduler(every_s=60)
     for _ in range(20):
         assert status_of(run, scheduler).state == "running"
@@ -175,8 +175,9 @@ def test_one_damaged_run_does_not_hide_the_others(run, capsys):
     (broken / "submission.json").write_text("{")
     assert main(["list", "--runs-dir", str(run.path.parent), "--json"]) == 0
     output = capsys.readouterr()
-    assert [entry["run_id"] for entry in json.loads(output.out)] == ["r-1"]
-    assert "a-broken" in output.err
+    found = {entry["run_id"]: entry for entry in json.loads(output.out)}
+    assert (found["r-1"]["state"], found["a-broken"]["state"]) == ("prepared", "damaged")
+    assert "submission.json" in found["a-broken"]["cause"]
 
 
 def test_a_copied_run_directory_is_not_resumed(run, tmp_path, launch):

@@ -1,0 +1,31 @@
+"""Untrusted text (logs, heartbeats, answers of SLURM) without what would steer a terminal."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # window titles, clipboard, and other strings
+    r"|\x1b[ -/]*[0-~]?"
+)
+_CONTROLS = re.compile(
+    "[\ud800-\udfff\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+)
+
+
+def plain(text: str) -> str:
+    """Untrusted text as a terminal may show it, on one line."""
+    one_line = " ".join(text.splitlines())
+    return _CONTROLS.sub("", _ESCAPES.sub("", one_line))
+
+
+def for_stdout(line: str) -> str:
+    """A line of a log: as it is for a file or a pipe, `plain` for a terminal.
+
+    Of a progress bar that was drawn over itself, the last state is left.
+    """
+    if not sys.stdout.isatty():
+        return line
+    return plain(line.rstrip("\r").rpartition("\r")[2])

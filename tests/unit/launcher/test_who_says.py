@@ -1,0 +1,127 @@
+"""Who says the state of a run: squeue, sacct, or the run directory alone."""
+
+import time
+
+import pytest
+
+from launcher import scheduler as scheduler_room
+from launcher.overview import overview
+from launcher.scheduler import Scheduler
+from launcher.status import status_of
+from ptycho_dist.rundir.processes import start_time
+
+GONE = 'echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1'
+NO_ACCOUNTING = 'echo "Slurm accounting storage is disabled" >&2; exit 1'
+
+
+@pytest.fixture
+def submitted(pretend):
+    run = pretend()
+    run.submitted()
+    return run
+
+
+@pytest.mark.parametrize(
+    ("squeue", "sacct", "state", "said_by"),
+    [
+        ('echo "7|RUNNING|2026-01-01T00:00:00|None"', NO_ACCOUNTING, "running", "squeue"),
+        (None, 'echo "7|RUNNING|2026-01-01T00:00:00"', "running", "sacct"),
+        (GONE, 'echo "7|CANCELLED by 1000|2026-01-01T00:00:00"', "cancelled", "sacct"),
+        (GONE, 'echo "7|PENDING|Unknown"', "pending", "sacct"),
+        (GONE, NO_ACCOUNTING, "lost", "squeue"),
+        ("true", "true", "lost", "squeue"),  # neither has such a job
+        (None, "true", "unknown", "run directory"),  # accounting may lag behind
+        (None, None, "unknown", "run directory"),
+        (NO_ACCOUNTING, NO_ACCOUNTING, "unknown", "run directory"),
+        ('printf "\\377|\\033[31m|\\n\\n|||||\\n"', None, "lost", "squeue"),
+        ('echo "7|REQUEUE_HOLD|N/A|JobHoldMaxRequeue"', None, "pending", "squeue"),
+    ],
+)
+def test_the_first_that_knows(submitted, commands, squeue, sacct, state, said_by):
+    """RD-200, RD-202"""
+    commands(**{k: v for k, v in (("squeue", squeue), ("sacct", sacct)) if v is not None})
+    status = status_of(submitted.run)
+    assert (status.state, status.said_by) == (state, said_by)
+
+
+def test_a_run_that_recorded_its_end_asks_nobody(submitted, commands):
+    """RD-200: right with squeue and sacct off the PATH."""
+    calls = commands(squeue="exit 1", sacct="exit 1")
+    submitted.attempt(ended=("failed", "crash", "rank 1 died"))
+    status = status_of(submitted.run)
+    assert (status.state, status.said_by, status.cause) == (
+        "failed",
+        "run directory",
+        "rank 1 died",
+    )
+    assert calls.read_text() == ""
+
+
+def test_without_slurm_the_ranks_speak_for_a_run_and_it_says_why(submitted, commands):
+    """RD-202"""
+    submitted.attempt()
+    submitted.beat()
+    status = status_of(submitted.run)
+    assert (status.state, status.said_by) == ("running", "run directory")
+    assert "squeue is not on PATH; sacct is not on PATH" in status.cause
+    submitted.beat(updated_at=time.time() - 300)
+    status = status_of(submitted.run)
+    assert (status.state, status.over) == ("unknown", False)
+    assert "no rank has said anything lately" in status.cause
+    submitted.attempt(ends_at=time.time() - 200)
+    assert "its walltime is over" in status_of(submitted.run).cause
+
+
+def test_a_slurm_that_hangs_is_ended_with_what_it_started(
+    submitted, commands, monkeypatch, tmp_path
+):
+    """RD-201: a site's wrapper that hangs in a child of its own."""
+    monkeypatch.setattr(scheduler_room, "QUERY_TIMEOUT_S", 1.5)
+    hang = f"bash -c 'echo $$ >> {tmp_path}/pids; exec sleep 600' & wait"
+    commands(squeue=hang)
+    submitted.attempt()
+    submitted.beat()
+    status = status_of(submitted.run)
+    assert (status.state, status.said_by) == ("running", "run directory")
+    assert "squeue does not answer within 1.5 s; sacct is not on PATH" in status.cause
+    (pid,) = (int(line) for line in (tmp_path / "pids").read_text().split())
+    deadline = time.monotonic() + 20
+    while start_time(pid) is not None:  # killed, and not yet gone
+        assert time.monotonic() < deadline
+
+
+def test_a_watcher_leaves_a_slurm_that_does_not_answer_in_peace(submitted, commands):
+    """RD-072, RD-201"""
+    calls = commands(squeue="exit 1", sacct="exit 1")
+    scheduler = Scheduler(every_s=0.001)
+    for _ in range(5):
+        assert status_of(submitted.run, scheduler).state == "unknown"
+    assert len(calls.read_text().splitlines()) == 2
+
+
+def test_many_runs_ask_once(pretend, commands, tmp_path):
+    """RD-201, RD-209: and one that has recorded its end does not ask."""
+    calls = commands(
+        squeue='echo "1|RUNNING|N/A|None"; echo "3|PENDING|N/A|Priority"',
+        sacct='echo "2|COMPLETED|2026-01-01T00:00:00"',
+    )
+    for number in range(1, 6):
+        run = pretend(f"tiny-20260101-00000{9 - number}-000{number}")
+        run.submitted(str(number))
+    run.attempt(job_id="5", ended=("failed", "crash", "it broke"))
+    found = {status.job_id: status.state for status in overview(tmp_path / "runs")}
+    assert list(found) == ["5", "4", "3", "2", "1"]  # by the time in their names
+    assert found == {"1": "running", "2": "failed", "3": "pending", "4": "lost", "5": "failed"}
+    asked = calls.read_text().splitlines()
+    assert len(asked) == 2
+    assert asked[0].endswith("--jobs=4,3,2,1")
+    assert asked[1].endswith("--jobs=4,2")
+
+
+def test_a_job_id_that_is_none_never_reaches_a_command(pretend, commands):
+    """RD-210"""
+    calls = commands(squeue="true", sacct="true")
+    run = pretend()
+    run.submitted("7 --me; touch x")
+    assert status_of(run.run).state == "unknown"
+    assert calls.read_text() == ""
