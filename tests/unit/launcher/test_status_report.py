@@ -272,3 +272,17 @@ def test_a_live_table_is_no_larger_than_the_terminal(at_work, commands):
     assert "and 991 more ranks" in text
     assert "rank 0: last words" in text
     assert "pwned" not in text
+
+
+def test_ctrl_c_ends_the_watching_alone(at_work, capsys, monkeypatch):
+    """RD-207"""
+
+    def interrupted(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("launcher.watch.time.sleep", interrupted)
+    assert main(["status", str(at_work.run.path), "--watch"]) == 130
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0].startswith("epoch 1/9  step 28/")
+    assert "the run goes on" in out
+    assert err == ""
