@@ -25,7 +25,7 @@ demo: $(INSTALLED)
 	$(BIN)/ptycho-launch submit slurm/examples/quickstart.yaml --cluster local --wait
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

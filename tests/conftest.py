@@ -101,6 +101,15 @@ def launch() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start ranks or jobs run one after the other, in one of the processes of `-n 2`:
+    each of them takes the whole machine, and several bound how long something may take."""
+    for item in items:
+        if item.path.relative_to(REPOSITORY / "tests").parts[0] in {"ranks", "slurm", "faults"}:
+            item.add_marker(pytest.mark.xdist_group("whole machine"))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--signal-trials",

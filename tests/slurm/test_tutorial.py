@@ -46,6 +46,13 @@ def missing_line(shown, said):
     return None
 
 
+def exit_code(shown):
+    """2 where an error is shown, 1 where a failed run is to be explained, else 0."""
+    if any(line.startswith("error: ") for line in shown):
+        return 2
+    return int(any(line.startswith("why: ") for line in shown))
+
+
 def test_what_is_compared():
     said = "a 1\nrun-20260101-000000-00aa: 3 steps in 0:12\nb\n"
     assert missing_line(["a 7", "...", "run-20270101-111111-ffff: 4 steps in 1:00"], said) is None
@@ -69,7 +76,7 @@ def test_each_command_does_what_the_tutorial_says(cluster, tmp_path):
             ["bash", "-c", command], cwd=tmp_path, env=environment, timeout=120,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        expected = 2 if any(line.startswith("error: ") for line in shown) else 0
+        expected = exit_code(shown)
         assert done.returncode == expected, f"$ {command}\n{done.stdout}"
         missing = missing_line(shown, done.stdout)
         assert missing is None, f"$ {command}\nshould say: {missing}\nsaid:\n{done.stdout}"
