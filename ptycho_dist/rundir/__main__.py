@@ -101,7 +101,8 @@ def _end(run: RunDirectory, number: int, exit_code: int) -> int:
     lost, on_request = [], False
     if job_id is not None and not run.result_json.exists():  # srun says 0 of a lost node
         lost = lost_nodes(record["nodes"])
-        on_request = job_is_being_cancelled(job_id, record.get("ends_at"))
+        # SLURM says COMPLETING of a job whose node it has lost, too
+        on_request = not lost and job_is_being_cancelled(job_id, record.get("ends_at"))
     ended = end_attempt(run, number, exit_code, lost_nodes=lost, on_request=on_request)
     decision = ended.decision
     if ended.exit_code != 0:

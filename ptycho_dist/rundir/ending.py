@@ -75,6 +75,9 @@ def ending_of(
         return said.ending(outcome, "cancelled", "ended on request")
     if exit_code == EXIT_USER_MISTAKE:
         return said.ending(outcome, "mistake", said.first_failure()[0] or "exit code 2")
+    if lost_nodes:  # SLURM ends the job then, and its ranks stop as on request
+        names = ", ".join(lost_nodes)
+        return said.ending(outcome, "node_fail", f"node lost: {names}", lost_nodes[0])
     ends_at = record.get("ends_at")
     agreed = said.count("stopped") > 0 and exit_code == EXIT_STOPPED
     if outcome != "failed" or agreed or said.killed_by_a_stop_signal(exit_code):
@@ -89,9 +92,6 @@ def ending_of(
     reason, node = said.first_failure()
     if ends_at is not None and now >= ends_at - 5:
         return said.ending(outcome, "timeout", "killed at the walltime")
-    if lost_nodes:
-        names = ", ".join(lost_nodes)
-        return said.ending(outcome, "node_fail", f"node lost: {names}", lost_nodes[0])
     if exit_code is None:
         return said.ending(outcome, "preempt", "the scheduler took the job without its script")
     if said.silent is not None:

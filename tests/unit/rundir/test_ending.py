@@ -100,6 +100,8 @@ def test_lost_nodes_and_silent_ranks_are_node_failures(ended):
     """RS-012, RS-031"""
     lost = ended(None, lost_nodes=["n2"])
     assert (lost["cause"], lost["reason"], lost["node"]) == ("node_fail", "node lost: n2", "n2")
+    both = {0: [("stop_requested", {"signal": "SIGTERM"}), STOPPED], 1: [STOPPED]}
+    assert causes(ended(75, both, lost_nodes=["n2"])) == ("stopped", "node_fail")
     reason = "no progress for 60 s: rank 1 on n2 shows no sign of life"
     stalled = ("stalled", {"reason": reason, "silent_nodes": ["n2"], "step": 3})
     silent = ended(1, {0: [stalled], 1: []})
