@@ -57,7 +57,7 @@ def _ask_to_stop(status: RunStatus) -> None:
     """Only the ranks are signalled: srun answers TERM by killing them in the middle of a step."""
     job_id = str(status.job_id)
     if status.cluster == "slurm":
-        cancel_job(job_id, None if status.state == "pending" else "TERM")
+        cancel_job(job_id, signal=None if status.state == "pending" else "TERM")
         return
     process = LocalProcess.parse(job_id)
     if process.alive:
@@ -67,7 +67,7 @@ def _ask_to_stop(status: RunStatus) -> None:
 def _kill(run: RunDirectory, status: RunStatus) -> None:
     job_id = str(status.job_id)
     if status.cluster == "slurm":
-        cancel_job(job_id, "KILL")  # the ranks; the script then records the end
+        cancel_job(job_id, signal="KILL")  # the ranks; the script then records the end
         cancel_job(job_id)
         return
     process = LocalProcess.parse(job_id)

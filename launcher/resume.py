@@ -14,7 +14,9 @@ from typing import Any
 from launcher.data_facts import read_data_facts
 from launcher.plan import LaunchPlan, make_plan
 from launcher.render import render
+from launcher.scheduler import Scheduler
 from launcher.status import status_of
+from launcher.submissions import job_count
 from launcher.submit import Submission, choose_cluster, require_cluster, submit_prepared
 from ptycho_dist.checkpoint.catalog import newest_whole
 from ptycho_dist.config.faults import ConfigError, Fault
@@ -95,7 +97,9 @@ def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submissi
             checkpoint is whole.
         ConfigError: the changed config is no sound one.
     """
-    status = status_of(run)
+    scheduler = Scheduler()
+    known_jobs = job_count(run, scheduler)
+    status = status_of(run, scheduler)
     if status.state == "finished":
         raise UserError(f"{run.run_id} has finished; there is nothing to resume")
     moved_away = changes.moved and status.state == "unknown"  # nobody here can ask about it
@@ -123,7 +127,7 @@ def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submissi
     cluster = cluster or status.cluster or choose_cluster(None)
     require_cluster(cluster, plan.world.nodes)
     _write(run, loaded, plan, old_plan, changed, resized=_size(plan.world) != _size(run.world()))
-    return submit_prepared(run, cluster)
+    return submit_prepared(run, cluster, known_jobs)
 
 
 def _size(world: World) -> tuple[int, int]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from ptycho_dist.errors import ClusterUnreachable
 
 TIMEOUT_S = 20
+CLOCKS_APART_S = 3600
+"""More than the clocks of a login node and of the accounting will differ."""
 SETTINGS_TIMEOUT_S = 5
 """For what a plan is the better for, and can do without."""
 
@@ -19,6 +23,8 @@ ENDED = frozenset(
         *("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
     }
 )
+
+_QUEUED = ("--array", "--noheader", "--states=all", "--format=%i|%T|%r")
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,9 @@ class JobState:
     def ended(self) -> bool:
         """Whether the job is over."""
         return self.state in ENDED
+
+
+_FORGOTTEN = JobState("UNKNOWN", "SLURM no longer knows this job", "squeue")
 
 
 def require_slurm() -> None:
@@ -83,12 +92,76 @@ class Scheduler:
 
     def learn_all_of_mine(self) -> None:
         """Ask squeue once for all jobs of this user, before many runs are listed."""
-        answer = _call(["squeue", "--me", "--noheader", "--states=all", "--format=%i|%T|%r"])
+        answer = _call(
+            ["squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i|%T|%r"]
+        )
         if answer is None or answer.returncode != 0:
             return
         for line in answer.stdout.splitlines():
             job_id, state, reason = [*line.strip().split("|", 2), "", ""][:3]
             self._known[job_id] = (time.monotonic(), _queued(state, reason))
+
+    def learn(self, job_ids: Sequence[str]) -> None:
+        """Ask at once for many jobs, as for the members of an array; what cannot be learned so is
+        asked one by one later."""
+        now = time.monotonic()
+        fresh = {
+            job_id for job_id, (asked, _) in self._known.items() if now - asked < self._every_s
+        }
+        wanted = set(job_ids) - fresh
+        answers = [
+            ("squeue", ["squeue", *_QUEUED]),
+            ("sacct", ["sacct", "--noheader", "--parsable2", "-X", "--format=JobID,State"]),
+        ]
+        for said_by, command in answers:
+            if not wanted:
+                return
+            jobs = ",".join(sorted({job_id.partition("_")[0] for job_id in wanted}))
+            answer = _call([*command, f"--jobs={jobs}"])
+            if answer is None or answer.returncode != 0:
+                if answer is None or "Invalid job id" not in answer.stderr:
+                    return
+                continue
+            for line in answer.stdout.splitlines():
+                job_id, state, reason = [*line.strip().split("|", 2), "", ""][:3]
+                if job_id in wanted and state:
+                    word, _, rest = state.partition(" ")  # `CANCELLED by 1000` in sacct
+                    known = _queued(word, reason or rest)
+                    self._known[job_id] = (now, replace(known, said_by=said_by))
+                    wanted.discard(job_id)
+        for job_id in wanted:
+            self._known[job_id] = (now, _FORGOTTEN)
+
+    def jobs_with_comment(self, comment: str, since: float) -> list[str]:
+        """Ids of this user's jobs (of job arrays: the array's) that carry a comment, newest last.
+
+        Args:
+            comment: as the script gave it.
+            since: seconds since the epoch, before which no such job was submitted.
+
+        Raises:
+            ClusterUnreachable: squeue does not answer, so that there may be one.
+        """
+        user = f"--user={os.getuid()}"
+        answer = _call(["squeue", user, "--noheader", "--states=all", "--format=%F|%k"])
+        if answer is None or answer.returncode != 0:
+            raise ClusterUnreachable("squeue does not answer")
+        found = _with_comment(answer.stdout, comment)
+        if found:
+            return found
+        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - CLOCKS_APART_S))
+        answer = _call(
+            ["sacct", user, "--noheader", "--parsable2", "-X", "--format=JobID,Comment",
+             f"--starttime={start}"]
+        )  # fmt: skip
+        # Without accounting, or where it keeps no comments, squeue's word stands.
+        return [] if answer is None else _with_comment(answer.stdout, comment)
+
+
+def _with_comment(lines: str, comment: str) -> list[str]:
+    pairs = (line.strip().partition("|") for line in lines.splitlines())
+    found = {job_id.partition("_")[0] for job_id, _, said in pairs if said.strip() == comment}
+    return sorted((job_id for job_id in found if job_id.isdecimal()), key=int)
 
 
 def _job_state(job_id: str) -> JobState:
@@ -109,7 +182,7 @@ def _job_state(job_id: str) -> JobState:
         return JobState(words[0], " ".join(words[1:]), "sacct")
     if not reachable:
         raise ClusterUnreachable("SLURM does not answer")
-    return JobState("UNKNOWN", "SLURM no longer knows this job", "squeue")
+    return _FORGOTTEN
 
 
 def _queued(state: str, reason: str) -> JobState:
@@ -136,14 +209,22 @@ def slurm_settings(partition: str | None) -> tuple[dict[str, str], dict[str, str
     return found, {}
 
 
-def cancel_job(job_id: str, signal: str | None = None) -> None:
-    """`scancel`, or a signal to all its steps.
+def cancel_job(*job_ids: str, signal: str | None = None) -> None:
+    """`scancel`, or a signal to all steps of the jobs.
 
     Raises:
         ClusterUnreachable: scancel fails for a reason other than that the job is gone.
     """
     signalling = [f"--signal={signal}"] if signal else []
-    answer = _call(["scancel", *signalling, job_id])
+    for first in range(0, len(job_ids), _JOBS_PER_CALL):
+        _scancel([*signalling, *job_ids[first : first + _JOBS_PER_CALL]])
+
+
+_JOBS_PER_CALL = 500
+
+
+def _scancel(arguments: list[str]) -> None:
+    answer = _call(["scancel", *arguments])
     if answer is None:
         raise ClusterUnreachable("scancel does not answer")
     gone = "Invalid job id" in answer.stderr or "already completing" in answer.stderr

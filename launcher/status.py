@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from launcher.scheduler import Scheduler
+from launcher.submissions import submitted_jobs
 from ptycho_dist.errors import ClusterUnreachable
 from ptycho_dist.rundir import (
     Heartbeat,
@@ -15,7 +16,6 @@ from ptycho_dist.rundir import (
     read_heartbeats,
 )
 from ptycho_dist.rundir.ending import cancel_requested
-from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.processes import LocalProcess, start_time
 
 OVER = frozenset({"finished", "stopped", "failed", "cancelled", "lost"})
@@ -81,7 +81,8 @@ def status_of(run: RunDirectory, scheduler: Scheduler | None = None) -> RunStatu
         run: its directory.
         scheduler: whom to ask about jobs; None: SLURM, now.
     """
-    jobs = read_json(run.submission_json)["jobs"] if run.submission_json.exists() else []
+    scheduler = scheduler or Scheduler()
+    jobs, unsettled = submitted_jobs(run, scheduler)
     attempts = read_attempts(run)
     latest = attempts[-1] if attempts else None
     job: dict[str, Any] | None = jobs[-1] if jobs else None
@@ -94,11 +95,15 @@ def status_of(run: RunDirectory, scheduler: Scheduler | None = None) -> RunStatu
         state, cause = _ended(run, of_job)
         said_by = "run directory"
         if state != "finished" and (of_job.get("next") or {}).get("restart"):
-            state, cause, said_by = _between(run, job, of_job, scheduler or Scheduler())
+            state, cause, said_by = _between(run, job, of_job, scheduler)
     elif job["cluster"] == "slurm":
-        state, cause, said_by = _ask_slurm(run, job["job_id"], of_job, scheduler or Scheduler())
+        state, cause, said_by = _ask_slurm(run, job["job_id"], of_job, scheduler)
+    elif job.get("of_array") and of_job is None:
+        state, cause, said_by = _waits_for_its_turn(run, job["job_id"])
     else:
         state, cause, said_by = _ask_processes(run, job["job_id"], of_job)
+    if unsettled is not None and (job is None or (unsettled.state != "prepared" and state in OVER)):
+        state, cause, said_by = unsettled.state, unsettled.cause, unsettled.said_by
     if state in OVER and run.result_json.exists():  # whatever befell the job afterwards
         state, cause = "finished", "all epochs are done"
     return RunStatus(
@@ -132,6 +137,18 @@ def _between(
     if cancel_requested(run, job["job_id"]):
         return "cancelled", "cancelled on request", "processes"
     return "failed", f"it was to start again ({why}), but its process is gone", "processes"
+
+
+def _waits_for_its_turn(run: RunDirectory, job_id: str) -> tuple[str, str, str]:
+    """A member of an array on this machine that has not begun: one process runs all, in a row."""
+    process = LocalProcess.parse(job_id)
+    if cancel_requested(run, job_id):
+        return "cancelled", "cancelled on request before it began", "run directory"
+    if not process.here:
+        return "unknown", f"its array was started on {process.machine}; ask there", "run directory"
+    if process.alive:
+        return "pending", "waits for the members before it", "processes"
+    return "lost", "the process that ran its array ended before its turn", "processes"
 
 
 def _later(attempt: dict[str, Any], job: dict[str, Any]) -> bool:
