@@ -21,6 +21,7 @@ from submitit.local.local import LocalJob
 
 from ptycho_dist.errors import ClusterUnreachable, UserError
 from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.files import write_bytes_atomic
 from ptycho_dist.rundir.job_variables import clean_environment
 from ptycho_dist.rundir.processes import LocalProcess
 
@@ -39,6 +40,8 @@ class Handover:
     directory: Path
     """Of the run or the array."""
     script: Path
+    text: str
+    """Of the script."""
     program: tuple[str, ...]
     """What stands after `python -m` where there is no SLURM."""
     log: Path
@@ -48,7 +51,13 @@ class Handover:
     def of_run(cls, run: RunDirectory) -> Handover:
         """The script of a run."""
         program = ("ptycho_dist.runtime.local_cluster", str(run.path))
-        return cls(run.path, run.script, program, run.logs / "batch-local.log")
+        text = run.script.read_text("utf-8")
+        return cls(run.path, run.script, text, program, run.logs / "batch-local.log")
+
+    def write_script(self) -> None:
+        """Keep what is about to be submitted."""
+        if not self.script.exists() or self.script.read_text("utf-8") != self.text:
+            write_bytes_atomic(self.script, self.text.encode())
 
 
 class SlurmScriptExecutor(submitit.SlurmExecutor):
@@ -59,7 +68,7 @@ class SlurmScriptExecutor(submitit.SlurmExecutor):
         self._job = job
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:
-        return self._job.script.read_text("utf-8")
+        return self._job.text
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         stale = sorted(set(os.environ) - set(clean_environment(os.environ)))

@@ -15,7 +15,7 @@ from launcher.data_facts import read_data_facts
 from launcher.plan import LaunchPlan, make_plan
 from launcher.render import render
 from launcher.scheduler import Scheduler
-from launcher.status import status_of
+from launcher.status import RunStatus, status_of
 from launcher.submissions import job_count
 from launcher.submit import Submission, choose_cluster, require_cluster, submit_prepared
 from ptycho_dist.checkpoint.catalog import newest_whole
@@ -87,6 +87,22 @@ class Changes:
     """The run directory was moved here, from another place or site."""
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A run that may go on, checked and planned anew; nothing of it is written yet."""
+
+    run: RunDirectory
+    loaded: LoadedConfig
+    plan: LaunchPlan
+    old_plan: dict[str, Any]
+    changed: dict[str, str]
+
+    def write(self) -> None:
+        """Put config, plan and script into the run directory."""
+        resized = _size(self.plan.world) != _size(self.run.world())
+        _write(self.run, self.loaded, self.plan, self.old_plan, self.changed, resized=resized)
+
+
 def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submission:
     """Submit an existing run again; the ranks go on from its newest whole checkpoint.
 
@@ -100,6 +116,19 @@ def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submissi
     scheduler = Scheduler()
     known_jobs = job_count(run, scheduler)
     status = status_of(run, scheduler)
+    ready = make_ready(run, status, changes)
+    cluster = cluster or status.cluster or choose_cluster(None)
+    require_cluster(cluster, ready.plan.world.nodes)
+    ready.write()
+    return submit_prepared(run, cluster, known_jobs)
+
+
+def make_ready(run: RunDirectory, status: RunStatus, changes: Changes) -> Ready:
+    """Check that a run may go on with these changes, and plan it anew.
+
+    Raises:
+        UserError, ConfigError: as `resume`.
+    """
     if status.state == "finished":
         raise UserError(f"{run.run_id} has finished; there is nothing to resume")
     moved_away = changes.moved and status.state == "unknown"  # nobody here can ask about it
@@ -124,10 +153,7 @@ def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submissi
     newest_whole(run)
     old_plan = read_json(run.plan_json)
     plan = _plan_anew(run, loaded, old_plan, changes.moved)
-    cluster = cluster or status.cluster or choose_cluster(None)
-    require_cluster(cluster, plan.world.nodes)
-    _write(run, loaded, plan, old_plan, changed, resized=_size(plan.world) != _size(run.world()))
-    return submit_prepared(run, cluster, known_jobs)
+    return Ready(run, loaded, plan, old_plan, changed)
 
 
 def _size(world: World) -> tuple[int, int]:

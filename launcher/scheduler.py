@@ -16,6 +16,7 @@ CLOCKS_APART_S = 3600
 """More than the clocks of a login node and of the accounting will differ."""
 SETTINGS_TIMEOUT_S = 5
 """For what a plan is the better for, and can do without."""
+DEFAULT_MAX_ARRAY_SIZE = 1001
 
 ENDED = frozenset(
     {
@@ -77,6 +78,7 @@ class Scheduler:
     def __init__(self, every_s: float = 0.0) -> None:
         self._every_s = every_s
         self._known: dict[str, tuple[float, JobState]] = {}
+        self._silent_since = float("-inf")
 
     def job_state(self, job_id: str) -> JobState:
         """The state of a job, from squeue or sacct, whichever knows it.
@@ -86,6 +88,8 @@ class Scheduler:
         """
         asked, known = self._known.get(job_id, (float("-inf"), None))
         if known is None or time.monotonic() - asked >= self._every_s:
+            if time.monotonic() - self._silent_since < TIMEOUT_S:  # not again for each of many
+                raise ClusterUnreachable("SLURM does not answer")
             known = _job_state(job_id)
             self._known[job_id] = (time.monotonic(), known)
         return known
@@ -102,35 +106,44 @@ class Scheduler:
             self._known[job_id] = (time.monotonic(), _queued(state, reason))
 
     def learn(self, job_ids: Sequence[str]) -> None:
-        """Ask at once for many jobs, as for the members of an array; what cannot be learned so is
-        asked one by one later."""
+        """Ask at once for many jobs, such as the members of an array."""
         now = time.monotonic()
-        fresh = {
-            job_id for job_id, (asked, _) in self._known.items() if now - asked < self._every_s
+        wanted = {
+            job_id
+            for job_id in job_ids
+            if job_id not in self._known or now - self._known[job_id][0] >= self._every_s
         }
-        wanted = set(job_ids) - fresh
-        answers = [
-            ("squeue", ["squeue", *_QUEUED]),
-            ("sacct", ["sacct", "--noheader", "--parsable2", "-X", "--format=JobID,State"]),
-        ]
-        for said_by, command in answers:
-            if not wanted:
-                return
-            jobs = ",".join(sorted({job_id.partition("_")[0] for job_id in wanted}))
-            answer = _call([*command, f"--jobs={jobs}"])
-            if answer is None or answer.returncode != 0:
-                if answer is None or "Invalid job id" not in answer.stderr:
-                    return
-                continue
-            for line in answer.stdout.splitlines():
-                job_id, state, reason = [*line.strip().split("|", 2), "", ""][:3]
-                if job_id in wanted and state:
-                    word, _, rest = state.partition(" ")  # `CANCELLED by 1000` in sacct
-                    known = _queued(word, reason or rest)
-                    self._known[job_id] = (now, replace(known, said_by=said_by))
-                    wanted.discard(job_id)
-        for job_id in wanted:
-            self._known[job_id] = (now, _FORGOTTEN)
+        if not wanted:
+            return
+        jobs = ",".join(sorted({job_id.partition("_")[0] for job_id in wanted}))
+        answer = _call(["squeue", *_QUEUED, f"--jobs={jobs}"])
+        reachable = answer is not None and (
+            answer.returncode == 0 or "Invalid job id" in answer.stderr
+        )
+        if answer is not None and answer.returncode == 0:
+            wanted -= self._take(answer.stdout, wanted, "squeue", now)
+        if wanted:
+            answer = _call(
+                ["sacct", "--noheader", "--parsable2", "-X", "--format=JobID,State",
+                 f"--jobs={jobs}"]
+            )  # fmt: skip
+            if answer is not None and answer.returncode == 0:
+                wanted -= self._take(answer.stdout, wanted, "sacct", now)
+        if reachable:
+            self._known |= dict.fromkeys(wanted, (now, _FORGOTTEN))
+        elif wanted:
+            self._silent_since = now
+
+    def _take(self, lines: str, wanted: set[str], said_by: str, now: float) -> set[str]:
+        """Note what is said of the jobs that are wanted; returns those."""
+        found = set()
+        for line in lines.splitlines():
+            job_id, state, reason = [*line.strip().split("|", 2), "", ""][:3]
+            word, _, rest = state.partition(" ")  # `CANCELLED by 1000` in sacct
+            if job_id in wanted and word:
+                self._known[job_id] = (now, replace(_queued(word, reason or rest), said_by=said_by))
+                found.add(job_id)
+        return found
 
     def jobs_with_comment(self, comment: str, since: float) -> list[str]:
         """Ids of this user's jobs (of job arrays: the array's) that carry a comment, newest last.
@@ -207,6 +220,13 @@ def slurm_settings(partition: str | None) -> tuple[dict[str, str], dict[str, str
         ):
             return found, words
     return found, {}
+
+
+def max_array_size() -> int:
+    """How many tasks a job array may have; SLURM's default where it does not say."""
+    settings = slurm_settings(None)
+    text = "" if settings is None else settings[0].get("MaxArraySize", "")
+    return int(text) if text.isdecimal() else DEFAULT_MAX_ARRAY_SIZE
 
 
 def cancel_job(*job_ids: str, signal: str | None = None) -> None:

@@ -110,6 +110,7 @@ def hand_over(
         UncertainSubmission: the answer was lost; the intent stays, and is settled by who asks next.
     """
     with submitting(directory, known_jobs) as lock:
+        job.write_script()
         record_intent(directory, cluster, what or {})
         try:
             job_id = submit_script(job, cluster, lock)

@@ -23,6 +23,8 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from launcher.arrays.present import show_arrays
+    from launcher.arrays.status import fold
     from launcher.scheduler import Scheduler
     from launcher.status import status_of
 
@@ -37,7 +39,11 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([status.to_json() for status in statuses], indent=2))
     elif statuses:
-        present.show_list(statuses, Console())
+        alone, arrays = fold(statuses)
+        if alone:
+            present.show_list(alone, Console())
+        if arrays:
+            show_arrays(arrays, Console())
     else:
         print(f"no runs in {options.runs_dir}")
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from launcher import present
-from launcher.commands.arguments import knows_runs, speaks_json, takes_config
+from launcher.commands.arguments import knows_runs, speaks_json, takes_axes, takes_config
 from launcher.commands.loading import load_and_plan
 from launcher.render import render
 from launcher.site_notes import site_notes
@@ -22,11 +22,14 @@ RUN_ID_PLACEHOLDER = "RUN-ID"
 
 def arguments(command: argparse.ArgumentParser) -> None:
     takes_config(command)
+    takes_axes(command)
     knows_runs(command)
     speaks_json(command)
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.array:
+        return _plan_array(options)
     _, plan = load_and_plan(options)
     placeholder = Path(os.path.abspath(options.runs_dir)) / f"{plan.name}-{RUN_ID_PLACEHOLDER}"  # noqa: PTH100
     script = render(plan, placeholder)
@@ -35,4 +38,22 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({**plan.to_json(), "notes": notes, "script": script}, indent=2))
     else:
         present.show_plan(plan, notes, script, Console(soft_wrap=True))
+    return 0
+
+
+def _plan_array(options: argparse.Namespace) -> int:
+    from launcher.arrays.plan import plan_array
+    from launcher.arrays.present import show_array_plan
+    from launcher.arrays.preview import preview
+
+    planned = plan_array(options.config, options.overrides, options.array)
+    shown = preview(planned, options.runs_dir, options.throttle)
+    notes = site_notes(planned.shared)
+    if options.json:
+        record = {**planned.shared.to_json(), "array": shown.to_json(planned), "notes": notes}
+        print(json.dumps({**record, "script": shown.script}, indent=2))
+    else:
+        console = Console(soft_wrap=True)
+        show_array_plan(planned, shown.parts, options.throttle, console)
+        present.show_plan(planned.shared, notes, shown.script, console)
     return 0

@@ -12,6 +12,8 @@ from launcher.commands.arguments import (
     waits,
 )
 from launcher.commands.following import follow
+from launcher.commands.following_array import follow_array
+from ptycho_dist.rundir.array import find_array
 from ptycho_dist.rundir.layout import find_run
 
 SUMMARY = "go on with a stopped run from its newest checkpoint"
@@ -35,8 +37,13 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from launcher.arrays.resume import resume_array
     from launcher.resume import Changes, resume
 
     changes = Changes(options.overrides, options.allow_resize, options.moved)
+    array = find_array(options.runs_dir, options.run)
+    if array is not None:
+        submitted = resume_array(array, options.cluster, changes)
+        return follow_array(submitted, wait=options.wait, as_json=options.json)
     submission = resume(find_run(options.runs_dir, options.run), options.cluster, changes)
     return follow(submission, wait=options.wait, as_json=options.json)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from launcher import present
 from launcher.commands.arguments import speaks_json, takes_run
+from ptycho_dist.rundir.array import ArrayDirectory, find_array
 from ptycho_dist.rundir.layout import find_run
 
 SUMMARY = "show what a run is doing"
@@ -25,6 +26,9 @@ def run(options: argparse.Namespace) -> int:
     from launcher.status import status_of
     from launcher.watch import watch
 
+    array = find_array(options.runs_dir, options.run)
+    if array is not None:
+        return _status_of_array(array, options)
     found = find_run(options.runs_dir, options.run)
     console = Console(stderr=options.json)
     status = watch(found, console) if options.watch else status_of(found)
@@ -32,4 +36,17 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(status.to_json(), indent=2))
     else:
         present.show_status(status, console)
+    return 0
+
+
+def _status_of_array(array: ArrayDirectory, options: argparse.Namespace) -> int:
+    from launcher.arrays.present import show_array
+    from launcher.arrays.status import array_status, watch_array
+
+    console = Console(stderr=options.json)
+    status = watch_array(array, console.print) if options.watch else array_status(array)
+    if options.json:
+        print(json.dumps(status.to_json(), indent=2))
+    else:
+        show_array(status, console)
     return 0
