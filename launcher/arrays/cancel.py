@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from launcher.arrays.status import array_status
 from launcher.cancel import cancel_all
-from launcher.scheduler import Scheduler
 from launcher.status import RunStatus
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
@@ -17,7 +16,7 @@ def cancel_array(array: ArrayDirectory) -> list[RunStatus]:
         UserError: there is nothing to cancel, or something is still alive after it all.
         ClusterUnreachable: SLURM does not answer.
     """
-    found = array_status(array, Scheduler())
+    found = array_status(array)
     alive = [
         (each.member.run, each.status)
         for each in found.members

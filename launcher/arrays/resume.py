@@ -34,7 +34,7 @@ def resume_array(array: ArrayDirectory, cluster: str | None, changes: Changes) -
         UserError: there is none, a member cannot go on, or they no longer share one script.
         ConfigError: the changed config is no sound one.
     """
-    scheduler = Scheduler()
+    scheduler = Scheduler(every_s=60)  # what is learned of all at once holds for this command
     known_jobs = job_count(array, scheduler)
     found = array_status(array, scheduler)
     chosen = [each for each in found.members if _goes_on(each)]

@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+from launcher.arrays.plan import plan_array
+from launcher.arrays.submit import hand_over_parts, parts_for, prepare_array
 from launcher.data_facts import read_data_facts
 from launcher.plan import make_plan
 from launcher.resume import Changes, resume
@@ -38,8 +40,10 @@ case "$*" in
     *) id=${@: -1}; grep -q "^${id#--jobs=}|" "$QUEUE" && echo "PENDING|Priority" ;;
 esac
 """
+# 12 members where a job array may have 10 tasks: two job arrays
+CONFIG = 'case "$*" in *config*) echo "MaxArraySize = 10" ;; *) echo "is UP" ;; esac'
 COMMANDS = {"sbatch": SBATCH, "squeue": SQUEUE, "srun": "", "sacct": "exit 1",
-            "scontrol": 'echo "Slurmctld(primary) at here is UP"'}  # fmt: skip
+            "scontrol": CONFIG}  # fmt: skip
 
 
 @pytest.fixture
@@ -125,6 +129,34 @@ def test_whatever_call_it_was_killed_at_the_job_is_known_or_there_is_none(slurm,
         outcomes.add((len(new), len(queued)))
     assert outcomes == {(0, 0), (1, 0), (1, 1)}
     assert number > 30
+
+
+def test_whatever_call_the_submission_of_an_array_was_killed_at(slurm, make_config, tmp_path):
+    """LP-220, LP-237: each member has its job, or none; `resume` submits what has none."""
+    seeds = ",".join(map(str, range(12)))
+    plan = plan_array(make_config(), [], [f"training.seed={seeds}"])
+    array = prepare_array(plan, tmp_path / "runs", None)
+    _, members = array.read()
+    parts = parts_for("slurm", range(12), 12)
+    assert [str(part.indices) for part in parts] == ["0-9", "10-11"]
+    number, outcomes = 0, set()
+    while True:
+        number += 1
+        for path in (slurm, array.submission_json):
+            path.unlink(missing_ok=True)
+        killed = killed_at_call(
+            number, lambda: hand_over_parts(array, parts, plan.shared, "slurm", 12, None)
+        )
+        queued = slurm.read_text().splitlines() if slurm.exists() else []
+        found = [status_of(members[index].run, Scheduler()).job_id for index in (0, 11)]
+        assert found == ["1_0" if queued else None, "2_1" if len(queued) == 2 else None]
+        record = json.loads(array.submission_json.read_text()) if queued else {}
+        assert "intent" not in record
+        outcomes.add(len(queued))
+        if not killed:
+            break
+    assert outcomes == {0, 1, 2}
+    assert number > 20
 
 
 @pytest.mark.parametrize("moment", ["KILL_BEFORE", "KILL_AFTER"])
