@@ -88,7 +88,8 @@ def held_sbatch(cluster, tmp_path, monkeypatch):
     kill = f"kill -KILL $(cat {pid_file})"
     (folder / "sbatch").write_text(
         f'#!/bin/bash\n[ "$MOMENT" = before ] && {kill}\n'
-        f'{shutil.which("sbatch")} --hold "$@"\ncode=$?\n[ "$MOMENT" = after ] && {kill}\nexit $code\n'
+        f'{shutil.which("sbatch")} --hold "$@"\ncode=$?\n'
+        f'[ "$MOMENT" = after ] && {kill}\nexit $code\n'
     )
     (folder / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -100,7 +101,7 @@ def held_sbatch(cluster, tmp_path, monkeypatch):
 def test_a_submission_killed_around_sbatch_is_found_again(
     cluster, held_sbatch, make_config, tmp_path, monkeypatch
 ):
-    """LP-220 to LP-222, with the queue of a real SLURM; and two submissions at once are two runs."""
+    """LP-220 to LP-222, with the queue of a real SLURM; two submissions at once are two runs."""
     root = tmp_path / "runs"
     config = make_config(TEXT)
     loaded = load_run_config(config)

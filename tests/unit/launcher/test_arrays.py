@@ -1,5 +1,5 @@
 """Grids of runs: axes, their split over job arrays, what is refused, what is made, how it is shown
-(specs/launch_plan.md, LP-230 to LP-241)."""
+(specs/launch_plan.md, LP-230 to LP-240)."""
 
 import json
 import os
@@ -63,9 +63,7 @@ def test_a_grid_holds_every_combination_once(sizes):
     size=st.integers(10, 20_000),
     chosen=st.sets(st.integers(0, MAX_MEMBERS - 1), min_size=1, max_size=50),
 )
-def test_job_arrays_hold_each_member_once_and_their_tasks_name_its_directory(
-    members, size, chosen
-):
+def test_job_arrays_hold_each_member_once_and_their_tasks_name_its_directory(members, size, chosen):
     """LP-232, LP-233"""
     indices = sorted(index for index in chosen if index < members) or [0]
     parts = split(indices, members, size)
@@ -146,6 +144,24 @@ def array(make_config, tmp_path):
     return prepare_array(plan, tmp_path / "runs", None)
 
 
+def test_members_are_durable_before_they_can_be_seen(make_config, tmp_path, monkeypatch):
+    """LP-240: all at once, and where that fails nothing is left."""
+    plan = plan_array(make_config(), [], ["training.seed=1,2"])
+    seen = []
+
+    def refuse(hidden):
+        seen.extend(path.name for path in sorted((hidden / "members").iterdir()))
+        seen.append((hidden / "array.json").exists())
+        raise OSError(5, "the disk refuses")
+
+    monkeypatch.setattr("launcher.arrays.submit._make_durable", refuse)
+    with pytest.raises(UserError, match="the disk refuses"):
+        prepare_array(plan, tmp_path / "runs", None)
+    assert [name[-4:] for name in seen[:2]] == [".000", ".001"]
+    assert seen[2] is True
+    assert not list((tmp_path / "runs").iterdir())
+
+
 def test_members_are_runs(array, tmp_path):
     """LP-234"""
     axes, members = array.read()
@@ -192,8 +208,9 @@ def test_a_script_takes_its_member_by_the_number_of_its_task(array, make_config,
         text = script_of(plan.shared, array, 1, part, members, 4)
         assert f'#SBATCH --comment="ptycho-dist:{array.array_id}:001"' in text
         assert f"#SBATCH --array={task}%4\n" in text
+        shown = '"$python" - - - "$run_dir"; exit\n'
         done = subprocess.run(
-            ["bash", "-c", text.replace('attempt=$("$python"', '"$python" - - - "$run_dir"; exit\n')],
+            ["bash", "-c", text.replace('attempt=$("$python"', shown)],
             env={"PATH": os.environ["PATH"], "SLURM_ARRAY_TASK_ID": str(task)},
             capture_output=True, text=True, timeout=30,
         )  # fmt: skip
@@ -301,7 +318,7 @@ def test_resume_takes_those_that_did_not_finish(array, monkeypatch):
     submitted = resume.resume_array(array, None, Changes())
     assert (submitted.members, [str(part.indices) for part in handed[0]]) == (1, ["2"])
     runs[2].result_json.write_text("{}")
-    with pytest.raises(UserError, match="nothing to resume .*cancelled by name"):
+    with pytest.raises(UserError, match=r"nothing to resume .*cancelled by name"):
         resume.resume_array(array, None, Changes())
 
 
