@@ -129,7 +129,7 @@ def submitted_jobs(
         intent = of_array.get("intent")
         if unsettled is None and intent is not None and index in Indices.parse(intent["indices"]):
             unsettled = unsettled_array
-        jobs.sort(key=lambda job: float(job["submitted_at"]))
+        jobs.sort(key=lambda job: float(job.get("submitted_at", 0)))
     return jobs, unsettled
 
 

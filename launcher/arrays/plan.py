@@ -16,7 +16,7 @@ from launcher.render import render
 from ptycho_dist.config.contradictions import DataFacts
 from ptycho_dist.config.faults import ConfigError, Fault
 from ptycho_dist.config.load import LoadedConfig, read_run_configs
-from ptycho_dist.errors import DataError
+from ptycho_dist.errors import DataError, UserError
 from ptycho_dist.rundir.array import index_width
 
 _SHOWN = 40
@@ -38,6 +38,7 @@ class ArrayPlan:
 
     axes: dict[str, list[Any]]
     members: list[PlannedMember]
+    throttle: int | None
 
     @property
     def shared(self) -> LaunchPlan:
@@ -45,7 +46,12 @@ class ArrayPlan:
         return self.members[0].plan
 
 
-def plan_array(config: Path, overrides: Sequence[str], axes_texts: Sequence[str]) -> ArrayPlan:
+def plan_array(
+    config: Path,
+    overrides: Sequence[str],
+    axes_texts: Sequence[str],
+    throttle: int | None = None,
+) -> ArrayPlan:
     """Check and plan every member; nothing is made.
 
     Times that earlier runs measured are left aside: they are those of one batch size.
@@ -54,11 +60,18 @@ def plan_array(config: Path, overrides: Sequence[str], axes_texts: Sequence[str]
         config: run.yaml.
         overrides: `--set` texts, for all members.
         axes_texts: `--array` texts.
+        throttle: how many members of a job array may run at once; None: as many as SLURM starts.
 
     Raises:
-        UserError: the axes are none, or the file is no YAML.
+        UserError: the axes or the throttle are none, or the file is no YAML.
         ConfigError: with the faults of all members, each with member and field.
     """
+    if throttle is not None and throttle < 1:
+        raise UserError(f"--throttle {throttle}: at least one member must run at once")
+    if not axes_texts:
+        raise UserError(
+            f"--throttle {throttle}: is about the members of --array, and there is none"
+        )
     axes = parse_axes(axes_texts, overrides)
     all_values = list(grid(axes))
     facts = cache(_facts)
@@ -82,7 +95,7 @@ def plan_array(config: Path, overrides: Sequence[str], axes_texts: Sequence[str]
         members.append(PlannedMember(values, read.loaded, plan))
     faults.raise_any(str(config))
     _require_one_script(str(config), members)
-    return ArrayPlan(axes, members)
+    return ArrayPlan(axes, members, throttle)
 
 
 def _facts(path: Path) -> tuple[DataFacts | None, str | None]:

@@ -15,14 +15,12 @@ from launcher.arrays.plan import ArrayPlan, values_text
 from launcher.arrays.status import ArrayStatus, FoldedArray
 
 
-def show_array_plan(
-    plan: ArrayPlan, parts: Sequence[Part], throttle: int | None, console: Console
-) -> None:
+def show_array_plan(plan: ArrayPlan, parts: Sequence[Part], console: Console) -> None:
     """How many runs, of which axes, in how many job arrays; the first member's plan follows."""
     sizes = " × ".join(f"{len(values)} {path}" for path, values in plan.axes.items())
     console.print(f"[bold]array[/bold] {len(plan.members)} runs = {escape(sizes)}", highlight=False)
     for part in parts:
-        limit = "" if throttle is None else f", at most {throttle} at once"
+        limit = "" if plan.throttle is None else f", at most {plan.throttle} at once"
         console.print(escape(f"  job array of members {part.indices}{limit}"), highlight=False)
     first = escape(values_text(plan.members[0].values))
     console.print(f"\n[bold]first member[/bold] {first}", highlight=False)
@@ -35,7 +33,7 @@ def show_array(status: ArrayStatus, console: Console) -> None:
     )
     for job in status.jobs:
         place = f"{job['cluster']} job {job['job_id']}: members {job['indices']}"
-        console.print(escape(f"  {place}"), highlight=False)
+        console.print(escape(_text(f"  {place}")), highlight=False)
     table = Table(box=None, pad_edge=False)
     table.add_column("member", justify="right")
     for path in status.axes:
@@ -57,7 +55,7 @@ def show_array(status: ArrayStatus, console: Console) -> None:
     failed = next((each for each in status.members if each.status.state == "failed"), None)
     if failed is not None:
         run_id = failed.member.run.run_id
-        console.print(escape(f"{run_id}: {failed.status.cause}"), highlight=False)
+        console.print(escape(_text(f"{run_id}: {failed.status.cause}")), highlight=False)
         console.print(escape(f"see: ptycho-launch logs {run_id}"), highlight=False)
     if status.over and not status.finished:
         again = f"go on with those: ptycho-launch resume {status.array.array_id}"

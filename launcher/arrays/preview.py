@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher.arrays.grid import Part, split
 from launcher.arrays.plan import ArrayPlan
-from launcher.arrays.submit import require_throttle, script_of
+from launcher.arrays.submit import script_of
 from launcher.scheduler import max_array_size
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.layout import absolute
@@ -34,14 +34,13 @@ class Preview:
         }
 
 
-def preview(plan: ArrayPlan, runs_root: Path, throttle: int | None) -> Preview:
+def preview(plan: ArrayPlan, runs_root: Path) -> Preview:
     """The split at the site's MaxArraySize, and the text that would be submitted first.
 
     Raises:
-        UserError: this SLURM takes no job arrays, or the throttle is none.
+        UserError: this SLURM takes no job arrays.
     """
-    require_throttle(throttle)
     members = len(plan.members)
     parts = split(range(members), members, max_array_size())
     array = ArrayDirectory(absolute(runs_root) / f"{plan.shared.name}-{ID_PLACEHOLDER}")
-    return Preview(parts, script_of(plan.shared, array, 0, parts[0], members, throttle))
+    return Preview(parts, script_of(plan.shared, array, 0, parts[0], members, plan.throttle))

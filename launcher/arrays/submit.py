@@ -46,16 +46,6 @@ class ArraySubmission:
     """Ctrl-C was pressed meanwhile; the jobs are submitted all the same."""
 
 
-def require_throttle(throttle: int | None) -> None:
-    """Check what a person gave as `--throttle`.
-
-    Raises:
-        UserError: it is less than one.
-    """
-    if throttle is not None and throttle < 1:
-        raise UserError(f"--throttle {throttle}: at least one member must run at once")
-
-
 def parts_for(cluster: str, indices: Sequence[int], members: int) -> list[Part]:
     """How the members will be split over job arrays; one process runs them without SLURM.
 
@@ -83,30 +73,26 @@ def _name(array: ArrayDirectory, number: int) -> str:
     return f"{array.array_id}:{number:03d}"
 
 
-def submit_array(
-    plan: ArrayPlan, cluster: str, runs_root: Path, throttle: int | None = None
-) -> ArraySubmission:
+def submit_array(plan: ArrayPlan, cluster: str, runs_root: Path) -> ArraySubmission:
     """Make all member directories, then submit them; where nothing is submitted nothing is left.
 
     Args:
         plan: of the array.
         cluster: `slurm` or `local`.
         runs_root: where the array's directory shall be.
-        throttle: how many members of a job array may run at once; None: as many as SLURM starts.
 
     Raises:
         UserError: the scheduler refuses the job, or the local cluster cannot hold it.
         ClusterUnreachable: SLURM does not answer.
     """
-    require_throttle(throttle)
     require_cluster(cluster, plan.shared.world.nodes)
     indices = range(len(plan.members))
     parts = parts_for(cluster, indices, len(plan.members))
     with ctrl_c_waits() as pressed:
-        array = prepare_array(plan, runs_root, throttle)
+        array = prepare_array(plan, runs_root)
         try:
             job_ids = hand_over_parts(
-                array, parts, plan.shared, cluster, len(plan.members), throttle
+                array, parts, plan.shared, cluster, len(plan.members), plan.throttle
             )
         except UncertainSubmission:
             raise
@@ -117,7 +103,7 @@ def submit_array(
     return ArraySubmission(array, job_ids, cluster, len(plan.members), bool(pressed))
 
 
-def prepare_array(plan: ArrayPlan, runs_root: Path, throttle: int | None) -> ArrayDirectory:
+def prepare_array(plan: ArrayPlan, runs_root: Path) -> ArrayDirectory:
     """Make the directory of an array with those of its members; nothing is submitted.
 
     Its files are not made durable one by one, which takes milliseconds each, but all at once.
@@ -148,7 +134,7 @@ def prepare_array(plan: ArrayPlan, runs_root: Path, throttle: int | None) -> Arr
             "array_id": array.array_id,
             "created_at": time.time(),
             "axes": plan.axes,
-            "throttle": throttle,
+            "throttle": plan.throttle,
             "members": listed,
         }
         (hidden / "array.json").write_bytes(json_bytes(record))

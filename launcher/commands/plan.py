@@ -28,7 +28,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.array:
+    if options.array or options.throttle is not None:
         return _plan_array(options)
     _, plan = load_and_plan(options)
     placeholder = Path(os.path.abspath(options.runs_dir)) / f"{plan.name}-{RUN_ID_PLACEHOLDER}"  # noqa: PTH100
@@ -46,14 +46,14 @@ def _plan_array(options: argparse.Namespace) -> int:
     from launcher.arrays.present import show_array_plan
     from launcher.arrays.preview import preview
 
-    planned = plan_array(options.config, options.overrides, options.array)
-    shown = preview(planned, options.runs_dir, options.throttle)
+    planned = plan_array(options.config, options.overrides, options.array, options.throttle)
+    shown = preview(planned, options.runs_dir)
     notes = site_notes(planned.shared)
     if options.json:
         record = {**planned.shared.to_json(), "array": shown.to_json(planned), "notes": notes}
         print(json.dumps({**record, "script": shown.script}, indent=2))
     else:
         console = Console(soft_wrap=True)
-        show_array_plan(planned, shown.parts, options.throttle, console)
+        show_array_plan(planned, shown.parts, console)
         present.show_plan(planned.shared, notes, shown.script, console)
     return 0

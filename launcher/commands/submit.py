@@ -32,7 +32,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from launcher.submit import choose_cluster, submit
 
-    if options.array:
+    if options.array or options.throttle is not None:
         return _submit_array(options, choose_cluster(options.cluster))
     loaded, plan = load_and_plan(options)
     submission = submit(loaded, plan, choose_cluster(options.cluster), options.runs_dir)
@@ -43,6 +43,6 @@ def _submit_array(options: argparse.Namespace, cluster: str) -> int:
     from launcher.arrays.plan import plan_array
     from launcher.arrays.submit import submit_array
 
-    planned = plan_array(options.config, options.overrides, options.array)
-    submission = submit_array(planned, cluster, options.runs_dir, options.throttle)
+    planned = plan_array(options.config, options.overrides, options.array, options.throttle)
+    submission = submit_array(planned, cluster, options.runs_dir)
     return follow_array(submission, wait=options.wait, as_json=options.json)

@@ -141,7 +141,7 @@ def test_faults_name_member_and_field(make_config):
 @pytest.fixture
 def array(make_config, tmp_path):
     plan = plan_array(make_config(), [], ["training.seed=1,2", "execution.learning_rate=1e-3,2e-3"])
-    return prepare_array(plan, tmp_path / "runs", None)
+    return prepare_array(plan, tmp_path / "runs")
 
 
 def test_members_are_durable_before_they_can_be_seen(make_config, tmp_path, monkeypatch):
@@ -156,7 +156,7 @@ def test_members_are_durable_before_they_can_be_seen(make_config, tmp_path, monk
 
     monkeypatch.setattr("launcher.arrays.submit._make_durable", refuse)
     with pytest.raises(UserError, match="the disk refuses"):
-        prepare_array(plan, tmp_path / "runs", None)
+        prepare_array(plan, tmp_path / "runs")
     assert [name[-4:] for name in seen[:2]] == [".000", ".001"]
     assert seen[2] is True
     assert not list((tmp_path / "runs").iterdir())
@@ -346,5 +346,7 @@ def test_throttle_and_plan_are_shown(make_config, launch):
     assert shown["array"]["members"] == 3
     assert shown["array"]["job_arrays"] == [{"indices": "0-2", "tasks": "0-2"}]
     assert "#SBATCH --array=0-2%2\n" in shown["script"]
-    done = launch("plan", config, "--array", "training.seed=1,2", "--throttle", "0")
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    with pytest.raises(UserError, match="at least one member"):
+        plan_array(config, [], ["training.seed=1,2"], 0)
+    with pytest.raises(UserError, match="there is none"):
+        plan_array(config, [], [], 3)

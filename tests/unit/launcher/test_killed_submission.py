@@ -135,7 +135,7 @@ def test_whatever_call_the_submission_of_an_array_was_killed_at(slurm, make_conf
     """LP-220, LP-237: each member has its job, or none; `resume` submits what has none."""
     seeds = ",".join(map(str, range(12)))
     plan = plan_array(make_config(), [], [f"training.seed={seeds}"])
-    array = prepare_array(plan, tmp_path / "runs", None)
+    array = prepare_array(plan, tmp_path / "runs")
     _, members = array.read()
     parts = parts_for("slurm", range(12), 12)
     assert [str(part.indices) for part in parts] == ["0-9", "10-11"]
