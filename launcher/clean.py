@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.arrays.status import array_status
 from launcher.overview import statuses_of
 from launcher.status import RunStatus
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.array import ArrayDirectory, is_owned_by_array
 from ptycho_dist.rundir.files import fsync_directory, read_json
 from ptycho_dist.rundir.layout import UNFINISHED, is_owned
 
@@ -48,7 +50,7 @@ class Removal:
 
 def removals(
     root: Path,
-    runs: Sequence[RunDirectory],
+    runs: Sequence[RunDirectory | ArrayDirectory],
     *,
     states: frozenset[str],
     older_than_s: float,
@@ -57,20 +59,21 @@ def removals(
 
     Args:
         root: where run directories are; what killed submissions have left there is looked for.
-        runs: those to look at.
+        runs: those to look at; a member of an array stays unless its array goes, as a whole.
         states: a run in another state stays.
         older_than_s: a run that has changed later stays.
     """
-    why_not = {run.path: _not_ours(run.path) for run in runs}
-    statuses = {
-        status.path: status for status in statuses_of([r for r in runs if not why_not[r.path]])
-    }
-    found = [
-        Removal(path=run.path, what="run", kept=why_not[run.path])
-        if why_not[run.path]
-        else _of_run(run, statuses[str(run.path)], states, older_than_s)
-        for run in runs
-    ]
+    why_not = {run.path: _not_ours(run) for run in runs}
+    alone = [run for run in runs if isinstance(run, RunDirectory) and not why_not[run.path]]
+    statuses = {status.path: status for status in statuses_of(alone)}
+    found = []
+    for run in runs:
+        if why_not[run.path]:
+            found.append(Removal(path=run.path, what="run", kept=why_not[run.path]))
+        elif isinstance(run, ArrayDirectory):
+            found.append(_of_array(run, states, older_than_s))
+        else:
+            found.append(_of_run(run, statuses[str(run.path)], states, older_than_s))
     return [*found, *_left_over(root)]
 
 
@@ -126,18 +129,55 @@ def _of_run(
     )
 
 
-def _not_ours(path: Path) -> str:
+def _of_array(array: ArrayDirectory, states: frozenset[str], older_than_s: float) -> Removal:
+    """An array goes as a whole: with all its members, or not at all."""
+    try:
+        found = array_status(array)
+    except UserError as error:
+        return Removal(path=array.path, what="array", kept=str(error))
+    what = f"array of {found.summary}"
+    kept = ""
+    told = {each.status.state for each in found.members}
+    members = [each.member.run.path for each in found.members]
+    if not found.over or "damaged" in told:
+        kept = "not all of its members are over"
+    elif told - states:
+        kept = "not asked for: see --state"
+    elif time.time() - max(map(_last_change, (array.path, *members))) < older_than_s:
+        kept = "changed lately: see --older-than"
+    elif foreign := _foreign_in_array(array, members):
+        kept = f"somebody has put {foreign[0]} there, and an array goes as a whole"
+    if kept:
+        return Removal(path=array.path, what=what, kept=kept)
+    return Removal(path=array.path, what=what, bytes=_size(array.path), parts=(array.path,))
+
+
+def _foreign_in_array(array: ArrayDirectory, members: Sequence[Path]) -> list[Path]:
+    """Entries, seen from the array, that neither the launcher nor the ranks have made."""
+    own = {path.name for path in members}
+    found = [entry for entry in array.path.iterdir() if not is_owned_by_array(entry.name)]
+    found += [entry for entry in (array.path / "members").iterdir() if entry.name not in own]
+    found += [entry for path in members for entry in path.iterdir() if not is_owned(entry.name)]
+    return sorted(entry.relative_to(array.path) for entry in found)
+
+
+def _not_ours(run: RunDirectory | ArrayDirectory) -> str:
     """Why a directory is none that the launcher made for this user; empty: it is."""
+    path, is_array = run.path, isinstance(run, ArrayDirectory)
+    if isinstance(run, RunDirectory) and run.array_id is not None:
+        return f"a member of an array, which goes as a whole: {run.array_id}"
     if path.is_symlink():
         return "a link; remove it, or name what it points at"
     try:
         if path.stat().st_uid != os.getuid():
             return "it belongs to somebody else"
-        record = read_json(path / "run.json")
+        record = read_json(path / ("array.json" if is_array else "run.json"))
     except (OSError, UserError) as error:
         return str(error)
-    made_as = record.get("run_id") if isinstance(record, dict) else None
-    return "" if isinstance(made_as, str) else "its run.json is none of a run"
+    made_as = record.get("array_id" if is_array else "run_id") if isinstance(record, dict) else None
+    if isinstance(made_as, str):
+        return ""
+    return "its array.json is none of an array" if is_array else "its run.json is none of a run"
 
 
 def _left_over(root: Path) -> Iterator[Removal]:

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import ptycho_dist
 from launcher.git_state import Repository, root_of
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.files import json_bytes, read_json, write_bytes_atomic
-from ptycho_dist.rundir.frozen import code_digest, code_files
+from ptycho_dist.rundir.frozen import code_digest, code_files, damage_of_code
 
 DISTRIBUTION = "ptycho-dist"
 
@@ -29,29 +31,45 @@ def package_folders() -> dict[str, Path]:
     }
 
 
-def own_code_files() -> dict[str, bytes]:
-    """`code_files` of this process; raises the same."""
-    return code_files(package_folders())
+class OwnCode:
+    """The code of this process, looked at once for all runs of a command."""
+
+    def __init__(self) -> None:
+        """Raises what `code_files` raises."""
+        self.files = code_files(package_folders())
+        self.digest = code_digest(self.files)
+        self._damage: dict[tuple[Path, str], str | None] = {}
+
+    @cached_property
+    def _present(self) -> tuple[dict[str, Any], bytes | None]:
+        return _present_state(self.digest)
+
+    def record(self, run: RunDirectory | ArrayDirectory) -> None:
+        """Add the present state of the code to code.json, and code.diff where it is not committed.
+
+        A member that shares the record of its array gets one of its own.
+
+        Args:
+            run: its directory, or an array's.
+
+        Raises:
+            OSError: the directory cannot be written.
+        """
+        earlier = _earlier_states(run)
+        present, diff = self._present
+        kept = None if diff is None else _keep_diff(run, diff, len(earlier) + 1)
+        record = {"format": 1, "states": [*earlier, {**present, "diff": kept}]}
+        write_bytes_atomic(run.code_json, json_bytes(record))
+
+    def damage(self, run: RunDirectory, digest: str) -> str | None:
+        """`damage_of_code`; what many members share is looked at once."""
+        place = run.code.resolve(), digest
+        if place not in self._damage:
+            self._damage[place] = damage_of_code(run, digest)
+        return self._damage[place]
 
 
-def record_code(run: RunDirectory, files: Mapping[str, bytes]) -> None:
-    """Add the present state of the code to code.json, and code.diff where it is not committed.
-
-    Args:
-        run: its directory.
-        files: `own_code_files`.
-
-    Raises:
-        OSError: the run directory cannot be written.
-    """
-    earlier = _earlier_states(run)
-    state, diff = _present_state(files)
-    state["diff"] = None if diff is None else _keep_diff(run, diff, len(earlier) + 1)
-    record = {"format": 1, "states": [*earlier, state]}
-    write_bytes_atomic(run.code_json, json_bytes(record))
-
-
-def _earlier_states(run: RunDirectory) -> list[Any]:
+def _earlier_states(run: RunDirectory | ArrayDirectory) -> list[Any]:
     """None where the record is missing or spoilt: a resume does not depend on it."""
     with suppress(UserError):
         record = read_json(run.code_json)
@@ -61,7 +79,7 @@ def _earlier_states(run: RunDirectory) -> list[Any]:
     return []
 
 
-def _keep_diff(run: RunDirectory, diff: bytes, number: int) -> str:
+def _keep_diff(run: RunDirectory | ArrayDirectory, diff: bytes, number: int) -> str:
     """The name of the file that holds it: an older one, where that says the same."""
     for path in sorted(run.path.glob("code*.diff")):
         with suppress(OSError):
@@ -72,7 +90,7 @@ def _keep_diff(run: RunDirectory, diff: bytes, number: int) -> str:
     return name
 
 
-def _present_state(files: Mapping[str, bytes]) -> tuple[dict[str, Any], bytes | None]:
+def _present_state(digest: str) -> tuple[dict[str, Any], bytes | None]:
     """The state, and the diff of the checkout that the packages are run from."""
     folders = package_folders()
     roots = {name: root_of(folder) for name, folder in folders.items()}
@@ -90,7 +108,7 @@ def _present_state(files: Mapping[str, bytes]) -> tuple[dict[str, Any], bytes | 
         checkouts[str(root)] = state.to_json()
     return {
         "at": time.time(),
-        "sha256": code_digest(files),
+        "sha256": digest,
         "packages": {name: str(folder) for name, folder in folders.items()},
         "installed": _installed(folders),
         "checkouts": checkouts,

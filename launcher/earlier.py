@@ -31,7 +31,11 @@ def measured_before(root: Path, config: RunConfig) -> Measured | None:
         config: of the run that is planned.
     """
     wanted = _size_of_step(run_config_to_json(config))
-    paths = [path for path in run_paths(root) if path.name.startswith(f"{config.name}-")]
+    paths = [
+        path
+        for path in run_paths(root)
+        if path.name.startswith(f"{config.name}-") and (path / "run.json").is_file()
+    ]
     for path in reversed(paths[-LOOKED_AT:]):
         run = RunDirectory(path)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from launcher.records import LATEST, count, moment
+from launcher.checked_json import LATEST, count, moment
 
 
 def training_ends_at(progress: Mapping[str, Any], said_at: float) -> float | None:

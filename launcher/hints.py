@@ -30,5 +30,6 @@ def next_command(status: RunStatus) -> tuple[str, str]:
 def reference_to(status: RunStatus) -> str:
     """Its id, where a command typed here finds it by that, else its path."""
     default = Path(os.environ.get("PTYCHO_DIST_RUNS_DIR", "runs")).absolute()
-    here = Path(status.path) == default / status.run_id
+    place = default if status.array_id is None else default / status.array_id / "members"
+    here = Path(status.path) == place / status.run_id
     return shlex.quote(status.run_id if here else status.path)

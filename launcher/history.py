@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from launcher.records import AttemptEnd, attempt_numbers, count, read_attempt
+from launcher.checked_json import count
+from launcher.records import AttemptEnd, attempt_numbers, read_attempt
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.ledger import rank_writer

@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from launcher.checked_json import moment
 from launcher.log_files import LogFile, LogReader, first_stamp, log_files
-from launcher.records import AttemptEnd, attempt_numbers, moment, read_attempt
+from launcher.records import AttemptEnd, attempt_numbers, read_attempt
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory, read_heartbeats, read_ledger
 

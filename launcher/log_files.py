@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.plain_text import plain
-from launcher.records import attempt_numbers, read_attempt, submitted_jobs
+from launcher.records import attempt_numbers, read_attempt
+from launcher.submissions import recorded_jobs
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory
 
@@ -86,7 +87,7 @@ def _jobs(run: RunDirectory, attempts: range) -> set[str]:
     numbers = attempt_numbers(run)
     jobs = {read_attempt(run, number).job_id for number in numbers if number in attempts}
     if not numbers or numbers[-1] in attempts:
-        jobs |= {job.job_id for job in submitted_jobs(run)[-1:]}
+        jobs |= {job.job_id for job in recorded_jobs(run)[-1:]}
     return jobs
 
 

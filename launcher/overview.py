@@ -14,7 +14,7 @@ from launcher.status import STATES, RunStatus, brief_status_of
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.layout import RunDirectory, list_runs
 
-_DATED = re.compile(r"-(\d{8}-\d{6})-[0-9a-f]{4}$")
+_DATED = re.compile(r"-(\d{8}-\d{6})-[0-9a-f]{4}(\.\d{3,6})?$")
 
 
 def overview(root: Path, states: Collection[str] = ()) -> list[RunStatus]:
@@ -34,15 +34,22 @@ def overview(root: Path, states: Collection[str] = ()) -> list[RunStatus]:
     return [status for status in statuses if not states or status.state in states]
 
 
-def statuses_of(runs: Collection[RunDirectory]) -> list[RunStatus]:
-    """Of each run, in this order; one that is damaged has the state `damaged`."""
+def statuses_of(
+    runs: Collection[RunDirectory], scheduler: Scheduler | None = None
+) -> list[RunStatus]:
+    """Of each run, in this order; one that is damaged has the state `damaged`.
+
+    Args:
+        runs: their directories.
+        scheduler: whom to ask, once for all; None: SLURM, now.
+    """
+    scheduler = scheduler or Scheduler(every_s=60)
     found: list[Records | RunStatus] = []
     for run in runs:
         try:
-            found.append(read_records(run))
+            found.append(read_records(run, scheduler))
         except UserError as error:
             found.append(_damaged(run, error))
-    scheduler = Scheduler(every_s=60)
     records = [each for each in found if isinstance(each, Records)]
     scheduler.learn(each.job.job_id for each in records if each.job and each.asks_slurm)
     return [_judged(each, scheduler) if isinstance(each, Records) else each for each in found]
@@ -60,7 +67,7 @@ def overview_json(statuses: Collection[RunStatus]) -> list[dict[str, Any]]:
 
 
 def newest_run(root: Path) -> RunDirectory:
-    """The run that was made last.
+    """The run that was made last; of an array, one of its members.
 
     Raises:
         UserError: there is none.
@@ -80,8 +87,8 @@ def _judged(records: Records, scheduler: Scheduler) -> RunStatus:
 
 def _damaged(run: RunDirectory, error: UserError) -> RunStatus:
     return RunStatus(
-        run_id=run.run_id, path=str(run.path), state="damaged", cause=str(error),
-        said_by="run directory", cluster=None, job_id=None, attempts=0, ranks=[],
+        run_id=run.run_id, path=str(run.path), array_id=run.array_id, state="damaged",
+        cause=str(error), said_by="run directory", cluster=None, job_id=None, attempts=0, ranks=[],
     )  # fmt: skip
 
 

@@ -10,11 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from launcher.arrays.status import FoldedArray, fold
+from launcher.checked_json import count, number
 from launcher.clock import clock, duration
 from launcher.hints import next_command
 from launcher.history import PastAttempt
 from launcher.plain_text import plain
-from launcher.records import count, number
 from launcher.report import Report
 from launcher.status import RankStatus, RunStatus
 
@@ -175,33 +176,35 @@ def _calm(rank: RankStatus) -> tuple[bool, bool, int]:
 
 
 def show_overview(statuses: Sequence[RunStatus], console: Console) -> None:
-    """Many runs, a line each."""
-    lines = overview_lines(statuses, console.width)
+    """Many runs, a line each; the members of an array are one line, counted by state."""
+    entries = fold(statuses)
+    lines = overview_lines(entries, console.width)
     if not console.is_terminal:
         print("\n".join(lines))
         return
     heading, *rows = lines
     table = Text(f"{heading}\n", style="bold")
-    for row, status in zip(rows, statuses, strict=True):
-        table.append(f"{row}\n", style=f"not bold {_COLOURS.get(status.state, 'default')}")
+    for row, entry in zip(rows, entries, strict=True):
+        state = entry.state if isinstance(entry, RunStatus) else ""
+        table.append(f"{row}\n", style=f"not bold {_COLOURS.get(state, 'default')}")
     console.print(table, soft_wrap=True, end="")
 
 
-def overview_lines(statuses: Sequence[RunStatus], width: int) -> list[str]:
+def overview_lines(entries: Sequence[RunStatus | FoldedArray], width: int) -> list[str]:
     """The lines of a table, none wider than that.
 
     Laid out by hand: a thousand rows take rich's tables a third of a second.
     """
     headings = ("run", "state", "job", "step", "done or age", "attempts")
-    rows = [headings, *(_row(status) for status in statuses)]
+    rows = [headings, *(_row(entry) for entry in entries)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(headings))]
-    for place, least in ((2, 6), (0, 12)):  # the run id is cut last of all
+    for place, least in ((2, 6), (1, 12), (0, 12)):  # the run id is cut last of all
         too_wide = max(0, sum(widths) + 2 * (len(headings) - 1) - width)
         widths[place] -= min(too_wide, max(0, widths[place] - least))
     lines = ["  ".join(map(_fit, row, widths)).rstrip() for row in rows]
-    for place, status in enumerate(statuses, start=1):
-        if status.state == "damaged":
-            lines[place] = f"{lines[place]}  {plain(status.cause)}"
+    for place, entry in enumerate(entries, start=1):
+        if isinstance(entry, RunStatus) and entry.state == "damaged":
+            lines[place] = f"{lines[place]}  {plain(entry.cause)}"
     return [line[:width] for line in lines]
 
 
@@ -209,7 +212,10 @@ def _fit(cell: str, size: int) -> str:
     return cell.ljust(size) if len(cell) <= size else f"{cell[: size - 1]}…"
 
 
-def _row(status: RunStatus) -> tuple[str, ...]:
+def _row(status: RunStatus | FoldedArray) -> tuple[str, ...]:
+    if isinstance(status, FoldedArray):
+        age = _done_or_age(max(status.members, key=lambda member: member.began_at or 0.0))
+        return plain(status.array_id), status.summary, "", "", age, str(status.attempts)
     progress = status.progress
     step, total = count(progress, "step"), count(progress, "total_steps")
     return (

@@ -1,28 +1,25 @@
-"""What a run directory says of its jobs and attempts: untrusted JSON, checked, typed, no more of
-it read than is asked for."""
+"""What a run directory says of its attempts and its latest job: untrusted JSON, checked, typed, no
+more of it read than is asked for."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.checked_json import (
+    count,
+    read_object,
+    required_moment,
+    required_object,
+    required_text,
+    short,
+)
+from launcher.scheduler import Scheduler
+from launcher.submissions import Job, Unsettled, submitted_jobs
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.layout import RunDirectory
-
-LATEST = 32_503_680_000.0
-"""The year 3000: what is later is damage."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job that the launcher has submitted."""
-
-    job_id: str
-    cluster: str
-    submitted_at: float
 
 
 @dataclass(frozen=True)
@@ -57,30 +54,6 @@ class AttemptStart:
     """None: it is at work, or was killed before anybody could say."""
 
 
-def submitted_jobs(run: RunDirectory) -> list[Job]:
-    """The jobs of submission.json, oldest first; none where there is no such file.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    where = f"{run.path}/submission.json"
-    try:
-        content = _read(where)
-    except FileNotFoundError:
-        return []
-    jobs = content.get("jobs")
-    if not isinstance(jobs, list):
-        raise UserError(f"{where}: `jobs` is a list, found {_short(jobs)}; damaged")
-    return [
-        Job(_text(job, "job_id", where), _text(job, "cluster", where), _submitted(job, where))
-        for job in (_mapping(each, where) for each in jobs)
-    ]
-
-
-def _submitted(job: Mapping[str, Any], where: str) -> float:
-    return _moment(job, "submitted_at", where) if "submitted_at" in job else 0.0
-
-
 def attempt_numbers(run: RunDirectory) -> list[int]:
     """Of all attempts, in order; nothing in them is read."""
     try:
@@ -101,21 +74,21 @@ def read_attempt(run: RunDirectory, number: int) -> AttemptStart:
     """
     where = f"{run.path}/attempts/{number:03d}.json"
     try:
-        record = _read(where)
+        record = read_object(where)
     except FileNotFoundError:
         raise UserError(f"{where}: no such file") from None
     nodes = record.get("nodes")
     if not isinstance(nodes, list) or not all(isinstance(node, str) for node in nodes):
-        raise UserError(f"{where}: `nodes` is a list of names, found {_short(nodes)}; damaged")
+        raise UserError(f"{where}: `nodes` is a list of names, found {short(nodes)}; damaged")
     ends_at = record.get("ends_at")
     return AttemptStart(
         number=number,
-        job_id=_text(record, "job_id", where),
-        cluster=_text(record, "cluster", where),
+        job_id=required_text(record, "job_id", where),
+        cluster=required_text(record, "cluster", where),
         nodes=tuple(nodes),
-        cause=_text(record, "cause", where),
-        started_at=_moment(record, "started_at", where),
-        walltime_ends_at=None if ends_at is None else _moment(record, "ends_at", where),
+        cause=required_text(record, "cause", where),
+        started_at=required_moment(record, "started_at", where),
+        walltime_ends_at=None if ends_at is None else required_moment(record, "ends_at", where),
         end=None if record.get("ended_at") is None else _end(record, where),
     )
 
@@ -129,6 +102,8 @@ class Records:
     """The latest."""
     attempts: int
     latest: AttemptStart | None
+    unsettled: Unsettled | None = None
+    """A submission of which no job is known (yet)."""
 
     @property
     def of_job(self) -> AttemptStart | None:
@@ -145,19 +120,23 @@ class Records:
         return end is None or (bool(end.restart) and not self.run.result_json.exists())
 
 
-def read_records(run: RunDirectory) -> Records:
-    """Read what is needed to judge a run.
+def read_records(run: RunDirectory, scheduler: Scheduler) -> Records:
+    """Read what is needed to judge a run; a submission that was cut short is settled first.
+
+    Args:
+        run: its directory.
+        scheduler: who knows whether a job came of such a submission.
 
     Raises:
         UserError: its directory is damaged.
     """
-    jobs = submitted_jobs(run)
+    jobs, unsettled = submitted_jobs(run, scheduler)
     numbers = attempt_numbers(run)
     latest = read_attempt(run, numbers[-1]) if numbers else None
     job = jobs[-1] if jobs else None
     if latest is not None and (job is None or _later(latest, job)):
         job = Job(latest.job_id, latest.cluster, latest.started_at)
-    return Records(run, job, len(numbers), latest)
+    return Records(run, job, len(numbers), latest, unsettled)
 
 
 def _later(attempt: AttemptStart, job: Job) -> bool:
@@ -165,84 +144,17 @@ def _later(attempt: AttemptStart, job: Job) -> bool:
     return attempt.job_id != job.job_id and attempt.started_at > job.submitted_at
 
 
-def _read(path: str) -> Mapping[str, Any]:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 - a thousand runs are listed
-            content = json.loads(file.read())
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON: {error}; damaged") from None
-    return _mapping(content, path)
-
-
 def _end(record: Mapping[str, Any], where: str) -> AttemptEnd:
-    ending = _mapping(record.get("ending") or {}, where)
-    following = _mapping(record.get("next") or {}, where)
+    ending = required_object(record.get("ending") or {}, where)
+    following = required_object(record.get("next") or {}, where)
     code, restart = record.get("exit_code"), following.get("restart")
     return AttemptEnd(
-        ended_at=_moment(record, "ended_at", where),
+        ended_at=required_moment(record, "ended_at", where),
         exit_code=code if type(code) is int else None,
-        outcome=_text(record, "outcome", where),
+        outcome=required_text(record, "outcome", where),
         cause=str(ending.get("cause", "")),
         reason=str(ending.get("reason") or ""),
         step=count(ending, "step"),
         restart=restart if isinstance(restart, bool) else None,
         why=str(following.get("why") or ""),
     )
-
-
-def count(record: Mapping[str, Any], name: str) -> int | None:
-    """A whole number, not negative, of a sane size; None: there is none."""
-    value = record.get(name)
-    return value if type(value) is int and 0 <= value < 10**15 else None
-
-
-def number(record: Mapping[str, Any], name: str) -> float | None:
-    """A finite number of a sane size; None: there is none."""
-    value = record.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if abs(value) < 10**15 else None
-
-
-def moment(record: Mapping[str, Any], name: str) -> float | None:
-    """Seconds since the epoch; None: there is no such time."""
-    value = number(record, name)
-    return value if value is not None and 0 <= value < LATEST else None
-
-
-def scalars(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries that are texts, finite numbers, or nothing: what may be printed as JSON."""
-    kept = (str, bool, type(None))
-    return {
-        name: value
-        for name, value in record.items()
-        if isinstance(value, kept) or number(record, name) is not None
-    }
-
-
-def _moment(record: Mapping[str, Any], name: str, where: str) -> float:
-    value = moment(record, name)
-    if value is None:
-        found = _short(record.get(name))
-        raise UserError(f"{where}: `{name}` is a time in seconds, found {found}; damaged")
-    return value
-
-
-def _text(record: Mapping[str, Any], name: str, where: str) -> str:
-    value = record.get(name)
-    if not isinstance(value, str):
-        raise UserError(f"{where}: `{name}` is a text, found {_short(value)}; damaged")
-    return value
-
-
-def _mapping(value: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: an object is expected, found {_short(value)}; damaged")
-    return value
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -6,20 +6,38 @@ No string of the config but `environment.setup` reaches the shell unquoted (guar
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.plan import LaunchPlan
+from launcher.submissions import comment_of
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.containers import container_command, pyxis_options
 from ptycho_dist.rundir.job_variables import ATTEMPT_VARIABLE, STALE_VARIABLES
 
 
-def render(plan: LaunchPlan, run_path: Path) -> str:
+@dataclass(frozen=True)
+class JobArray:
+    """One job array: which members it runs, and how their directories follow from task numbers."""
+
+    stem: str
+    """Path of a member's directory up to the digits that the task number gives."""
+    digits: int
+    """So many, with leading zeros."""
+    tasks: str
+    """As sbatch takes them: `0-11%4`."""
+    name: str
+    """Of the array and the job, for its comment."""
+
+
+def render(plan: LaunchPlan, run_path: Path, array: JobArray | None = None) -> str:
     """The sbatch script of a run.
 
     Args:
         plan: what to submit.
         run_path: the run directory; all that the script carries of the run.
+        array: of a job array, whose tasks are runs that share the plan's directives; `run_path` is
+            then the array's.
 
     Returns:
         The text that `plan` shows, `script` prints and `submit` hands to sbatch.
@@ -27,13 +45,17 @@ def render(plan: LaunchPlan, run_path: Path) -> str:
     Raises:
         UserError: the path holds characters that sbatch cannot take.
     """
-    return "\n".join([*_directives(plan, run_path), "", *_body(plan, run_path)]) + "\n"
+    return (
+        "\n".join([*_directives(plan, run_path, array), "", *_body(plan, run_path, array)]) + "\n"
+    )
 
 
-def _directives(plan: LaunchPlan, run_path: Path) -> list[str]:
+def _directives(plan: LaunchPlan, run_path: Path, array: JobArray | None) -> list[str]:
     resources, world = plan.resources, plan.world
     options: list[tuple[str, object]] = [
         ("job-name", plan.name),
+        ("comment", comment_of(run_path.name if array is None else array.name)),
+        ("array", array and array.tasks),
         ("nodes", world.nodes),
         ("ntasks-per-node", world.tasks_per_node),
         ("cpus-per-task", resources.cpus_per_task),
@@ -48,7 +70,7 @@ def _directives(plan: LaunchPlan, run_path: Path) -> list[str]:
         ("mail-type", ",".join(resources.mail_type) or None),
         ("mail-user", resources.mail_user),
         ("signal", f"USR2@{plan.signal_lead_s}"),
-        ("output", _log_pattern(run_path)),
+        ("output", _log_pattern(run_path, array)),
         ("open-mode", "append"),
     ]
     modules = " -l" if plan.modules else ""  # `module` is a function of the login shell
@@ -74,32 +96,39 @@ def _gpu_request(plan: LaunchPlan) -> tuple[str, str | None]:
     return ("gres", f"gpu:{asked}") if spelling == "gres" else ("gpus-per-node", asked)
 
 
-_QUOTED = {"output", "constraint"}
+_QUOTED = {"comment", "output", "constraint"}
 
 
 def _plain(name: str, value: object) -> str:
     return f"#SBATCH --{name}={value}"
 
 
-def _log_pattern(run_path: Path) -> str:
+def _log_pattern(run_path: Path, array: JobArray | None) -> str:
     text = str(run_path)
     if any(character in text for character in "\"'\\%\n\r\t`$"):
         raise UserError(
             f"{text!r}: sbatch cannot take this path (quotes, backslash, %, $ or control "
             "characters); choose another runs directory"
         )
+    if array is not None:
+        return f"{array.stem}%{array.digits}a/logs/batch-%A_%a.log"
     return f"{text}/logs/batch-%j.log"
 
 
-def _body(plan: LaunchPlan, run_path: Path) -> list[str]:
+def _body(plan: LaunchPlan, run_path: Path, array: JobArray | None) -> list[str]:
     quote = shlex.quote
     # of a directory that is run, what lies in it is found before all else (rundir/frozen.py)
     module = '"$run_dir/code"' if plan.snapshot else "-m"
+    run_dir, stale = quote(str(run_path)), STALE_VARIABLES
+    if array is not None:
+        run_dir = f'{quote(array.stem)}$(printf %0{array.digits}d "$SLURM_ARRAY_TASK_ID")'
+    else:  # sbatch hands them down from a job array in which it was called
+        stale += " SLURM_ARRAY_JOB_ID SLURM_ARRAY_TASK_ID"
     lines = [
         "# The run directory is all that this job carries; run.json in it says what to do.",
-        f"run_dir={quote(str(run_path))}",
+        f"run_dir={run_dir}",
         f"python={quote(str(plan.python))}",
-        f"unset {STALE_VARIABLES}",
+        f"unset {stale}",
         "# scancel signals this shell too: it stays to record the end; the ranks stop themselves.",
         "trap : TERM USR2",
     ]

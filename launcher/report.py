@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from launcher.checked_json import count
 from launcher.clock import clock
 from launcher.history import PastAttempt, history_of
-from launcher.records import count
 from launcher.status import RunStatus, status_of
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory

@@ -6,18 +6,20 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from launcher.code_state import own_code_files, record_code
+from launcher.code_state import OwnCode
 from launcher.data_facts import read_data_facts
 from launcher.plan import LaunchPlan, make_plan
 from launcher.render import render
+from launcher.scheduler import Scheduler
 from launcher.site_profile import PlannedSite, decode_planned_site, planned_site
 from launcher.sites import read_site
-from launcher.status import status_of
+from launcher.status import RunStatus, status_of
+from launcher.submissions import job_count
 from launcher.submit import Submission, choose_cluster, require_cluster, submit_prepared
 from ptycho_dist.checkpoint.catalog import newest_whole
 from ptycho_dist.config.faults import ConfigError, Fault
@@ -34,12 +36,7 @@ from ptycho_dist.config.yaml_text import parse_yaml
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.files import read_json, write_bytes_atomic, write_json_atomic
-from ptycho_dist.rundir.frozen import (
-    code_digest,
-    damage_of_code,
-    frozen_digest,
-    replace_code,
-)
+from ptycho_dist.rundir.frozen import frozen_digest, replace_code
 from ptycho_dist.rundir.measured import measured_times
 from ptycho_dist.rundir.planned import require_planned_data
 
@@ -103,6 +100,45 @@ class Changes:
     """The run directory was moved here, from another place or site."""
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A run that may go on, checked and planned anew; nothing of it is written yet."""
+
+    run: RunDirectory
+    loaded: LoadedConfig
+    plan: LaunchPlan
+    old_plan: dict[str, Any]
+    changed: dict[str, str]
+    code: OwnCode
+
+    def write(self) -> None:
+        """Put config, plan, script and the state of the code into the run directory.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        record: dict[str, Any] = {**self.plan.to_json(), **self._frozen_code()}
+        if self.old_plan.get("resized") or _size(self.plan.world) != _size(self.run.world()):
+            record["resized"] = True
+        _write(self.run, self.loaded, record, self.old_plan, self.changed)
+        write_bytes_atomic(self.run.script, render(self.plan, self.run.path).encode())
+        try:
+            self.code.record(self.run)
+        except OSError as error:
+            raise UserError(f"{self.run.code_json}: cannot be written: {error.strerror}") from None
+
+    def _frozen_code(self) -> dict[str, Any]:
+        """What plan.json says of frozen code: a run that has a copy keeps it, one that is frozen
+        from now on gets a copy of the code that is here now."""
+        if not self.plan.snapshot:
+            return {}
+        digest = frozen_digest(self.old_plan)
+        if digest is None:
+            replace_code(self.run, self.code.files)
+            digest = self.code.digest
+        return {"code": {"sha256": digest}}
+
+
 def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submission:
     """Submit an existing run again; the ranks go on from its newest whole checkpoint.
 
@@ -113,7 +149,28 @@ def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submissi
             checkpoint is whole.
         ConfigError: the changed config is no sound one.
     """
-    status = status_of(run)
+    scheduler = Scheduler()
+    known_jobs = job_count(run, scheduler)
+    status = status_of(run, scheduler)
+    ready = make_ready(run, status, changes, OwnCode())
+    cluster = cluster or status.cluster or choose_cluster(None)
+    require_cluster(cluster, ready.plan)
+    ready.write()
+    return submit_prepared(run, cluster, known_jobs)
+
+
+def make_ready(run: RunDirectory, status: RunStatus, changes: Changes, code: OwnCode) -> Ready:
+    """Check that a run may go on with these changes, and plan it anew.
+
+    Args:
+        run: its directory.
+        status: what it is doing.
+        changes: what is to be different.
+        code: that is here now.
+
+    Raises:
+        UserError, ConfigError: as `resume`.
+    """
     if status.state == "finished":
         raise UserError(f"{run.run_id} has finished; there is nothing to resume")
     moved_away = changes.moved and status.state == "unknown"  # nobody here can ask about it
@@ -138,39 +195,14 @@ def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submissi
     newest_whole(run)
     old_plan = read_json(run.plan_json)
     plan = _plan_anew(run, loaded, old_plan, changes)
-    cluster = cluster or status.cluster or choose_cluster(None)
-    require_cluster(cluster, plan)
-    files = own_code_files()
-    record: dict[str, Any] = {**plan.to_json(), **_frozen_code(run, plan, old_plan, files)}
-    if old_plan.get("resized") or _size(plan.world) != _size(run.world()):
-        record["resized"] = True
-    _write(run, loaded, record, old_plan, changed)
-    write_bytes_atomic(run.script, render(plan, run.path).encode())
-    try:
-        record_code(run, files)
-    except OSError as error:
-        raise UserError(f"{run.code_json}: cannot be written: {error.strerror}") from None
-    return submit_prepared(run, cluster)
-
-
-def _frozen_code(
-    run: RunDirectory, plan: LaunchPlan, old_plan: dict[str, Any], files: Mapping[str, bytes]
-) -> dict[str, Any]:
-    """What plan.json says of frozen code: a run that has a copy keeps it, one that is frozen from
-    now on gets a copy of the code that is here now."""
-    if not plan.snapshot:
-        return {}
-    digest = frozen_digest(old_plan)
-    if digest is None:
-        replace_code(run, files)
-        return {"code": {"sha256": code_digest(files)}}
-    damage = damage_of_code(run, digest)
+    frozen = frozen_digest(old_plan) if plan.snapshot else None
+    damage = None if frozen is None else code.damage(run, frozen)
     if damage is not None:
         raise UserError(
             f"environment.snapshot: {damage}; restore it, or go on with the installed code: "
             "--set environment.snapshot=false"
         )
-    return {"code": {"sha256": digest}}
+    return Ready(run, loaded, plan, old_plan, changed, code)
 
 
 def _size(world: World) -> tuple[int, int]:

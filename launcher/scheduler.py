@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,8 +22,12 @@ AFTER_SILENCE_S = 60
 """A watcher leaves a SLURM that does not answer in peace for so long."""
 JOBS_PER_QUESTION = 5000
 """Job ids in one command line: an argument of Linux holds 128 KiB."""
+CLOCKS_APART_S = 3600
+"""More than the clocks of a login node and of the accounting will differ."""
 SETTINGS_TIMEOUT_S = 5
 """For what a plan is the better for, and can do without."""
+DEFAULT_MAX_ARRAY_SIZE = 1001
+JOBS_PER_SCANCEL = 500
 
 ENDED = frozenset(
     {
@@ -112,14 +117,55 @@ class Scheduler:
         return known
 
     def learn(self, job_ids: Iterable[str]) -> None:
-        """Ask of many jobs at once: squeue once, and sacct once for those that it does not know."""
-        wanted = list(dict.fromkeys(job_ids))
-        for first in range(0, len(wanted), JOBS_PER_QUESTION):
-            some = wanted[first : first + JOBS_PER_QUESTION]
+        """Ask of many jobs at once: squeue once, and sacct once for those that it does not know.
+
+        Several members of a job array are asked for as that array.
+        """
+        now = time.monotonic()
+        questions: dict[str, list[str]] = {}
+        for job_id in dict.fromkeys(job_ids):
+            if job_id not in self._known or now >= self._known[job_id][0]:
+                questions.setdefault(job_id.partition("_")[0], []).append(job_id)
+        groups = list(questions.values())
+        for first in range(0, len(groups), JOBS_PER_QUESTION):
+            some = [
+                job_id for group in groups[first : first + JOBS_PER_QUESTION] for job_id in group
+            ]
             answers = _job_states(some)
             silent = self._every_s and any(isinstance(each, str) for each in answers.values())
             until = time.monotonic() + (AFTER_SILENCE_S if silent else self._every_s)
             self._known |= {job_id: (until, answers[job_id]) for job_id in some}
+
+    def jobs_with_comment(self, comment: str, since: float) -> list[str]:
+        """Ids of this user's jobs (of job arrays: the array's) that carry a comment, newest last.
+
+        Args:
+            comment: as the script gave it.
+            since: seconds since the epoch, before which no such job was submitted.
+
+        Raises:
+            ClusterUnreachable: squeue does not answer, so that there may be one.
+        """
+        user = f"--user={os.getuid()}"
+        answer, silence = _query(["squeue", user, "--noheader", "--states=all", "--format=%F|%k"])
+        if answer is None:
+            raise ClusterUnreachable(f"SLURM does not say: {silence}")
+        found = _with_comment(answer, comment)
+        if found:
+            return found
+        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - CLOCKS_APART_S))
+        answer, _ = _query(
+            ["sacct", user, "--noheader", "--parsable2", "-X", "--format=JobID,Comment",
+             f"--starttime={start}"]
+        )  # fmt: skip
+        # Without accounting, or where it keeps no comments, squeue's word stands.
+        return [] if answer is None else _with_comment(answer, comment)
+
+
+def _with_comment(lines: str, comment: str) -> list[str]:
+    pairs = (line.strip().partition("|") for line in lines.splitlines())
+    found = {job_id.partition("_")[0] for job_id, _, said in pairs if said.strip() == comment}
+    return sorted((job_id for job_id in found if job_id.isdecimal()), key=int)
 
 
 def _job_states(job_ids: list[str]) -> dict[str, JobState | str]:
@@ -137,12 +183,20 @@ def _job_states(job_ids: list[str]) -> dict[str, JobState | str]:
     return dict.fromkeys(asked, unknown) | strange | states
 
 
+def _jobs_option(job_ids: list[str]) -> str:
+    """Several members of a job array go as that array: a thousand ids are a long command line."""
+    pairs = [(job_id, job_id.partition("_")[0]) for job_id in job_ids]
+    members = Counter(array for _, array in pairs)
+    asked = (array if members[array] > 1 else job_id for job_id, array in pairs)
+    return f"--jobs={','.join(dict.fromkeys(asked))}"
+
+
 def _squeue(job_ids: list[str]) -> tuple[dict[str, JobState], str | None]:
     """What squeue knows of them, and why it says nothing at all."""
     if not job_ids:
         return {}, None
     command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%S|%r"]
-    answer, silence = _query([*command, f"--jobs={','.join(job_ids)}"])
+    answer, silence = _query([*command, _jobs_option(job_ids)])
     if answer is None:
         return {}, None if silence and "Invalid job id" in silence else silence
     states = {}
@@ -157,7 +211,7 @@ def _squeue(job_ids: list[str]) -> tuple[dict[str, JobState], str | None]:
 def _sacct(job_ids: list[str]) -> tuple[dict[str, JobState], str | None]:
     """What sacct knows of them, and why it says nothing at all."""
     command = ["sacct", "--noheader", "--parsable2", "-X", "--format=JobID,State,Start"]
-    answer, silence = _query([*command, f"--jobs={','.join(job_ids)}"])
+    answer, silence = _query([*command, _jobs_option(job_ids)])
     states = {}
     for line in (answer or "").splitlines():
         job_id, state, start = [*line.strip().split("|"), "", "", ""][:3]
@@ -206,14 +260,26 @@ def slurm_settings(partition: str | None) -> tuple[dict[str, str], dict[str, str
     return found, {}
 
 
-def cancel_job(job_id: str, signal: str | None = None) -> None:
-    """`scancel`, or a signal to all its steps.
+def max_array_size() -> int:
+    """How many tasks a job array may have; SLURM's default where it does not say."""
+    settings = slurm_settings(None)
+    text = "" if settings is None else settings[0].get("MaxArraySize", "")
+    return int(text) if text.isdecimal() else DEFAULT_MAX_ARRAY_SIZE
+
+
+def cancel_job(*job_ids: str, signal: str | None = None) -> None:
+    """`scancel`, or a signal to all steps of the jobs.
 
     Raises:
         ClusterUnreachable: scancel fails for a reason other than that the job is gone.
     """
     signalling = [f"--signal={signal}"] if signal else []
-    answer = _call(["scancel", *signalling, job_id])
+    for first in range(0, len(job_ids), JOBS_PER_SCANCEL):
+        _scancel([*signalling, *job_ids[first : first + JOBS_PER_SCANCEL]])
+
+
+def _scancel(arguments: list[str]) -> None:
+    answer = _call(["scancel", *arguments])
     if answer is None:
         raise ClusterUnreachable("scancel does not answer")
     gone = "Invalid job id" in answer.stderr or "already completing" in answer.stderr

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from launcher.checked_json import count, number, scalars
 from launcher.eta import training_ends_at
 from launcher.pending_reasons import Wait
 from launcher.plain_text import plain
-from launcher.records import AttemptStart, Records, count, number, read_records, scalars
+from launcher.records import AttemptStart, Records, read_records
 from launcher.scheduler import Scheduler
 from launcher.stragglers import stragglers
 from launcher.verdict import OVER, judge
@@ -21,6 +22,8 @@ from ptycho_dist.rundir.rank_records import MOST_RANKS
 
 FORMAT = 1
 """Of `status --json`; another number where an entry changes its meaning or goes."""
+_WHOLE = ("epoch", "epochs", "step", "total_steps", "began_step", "epoch_step")
+_NUMBERS = ("loss", "patterns_per_s", "own_s", "batch_s", "began_at", "epoch_at")
 STATES = ("prepared", "pending", "running", "unknown", *sorted(OVER), "damaged")
 
 
@@ -55,6 +58,8 @@ class RunStatus:
 
     run_id: str
     path: str
+    array_id: str | None = None
+    """The array that it is a member of."""
     state: str
     """prepared, pending, running, unknown (nobody here can say), one of OVER, or, in an overview,
     damaged."""
@@ -124,9 +129,10 @@ def status_of(run: RunDirectory, scheduler: Scheduler | None = None) -> RunStatu
     Raises:
         UserError: the run directory is damaged.
     """
-    records = read_records(run)
+    scheduler = scheduler or Scheduler()
+    records = read_records(run, scheduler)
     heartbeats = _of_attempt(read_heartbeats(run).values(), records.latest)
-    status = _status(records, scheduler or Scheduler(), heartbeats)
+    status = _status(records, scheduler, heartbeats)
     return replace(status, ranks_planned=_planned(run))
 
 
@@ -149,6 +155,7 @@ def _status(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbe
     return RunStatus(
         run_id=run.run_id,
         path=str(run.path),
+        array_id=run.array_id,
         state=said.state,
         cause=plain(said.cause),
         said_by=said.by,
@@ -180,6 +187,14 @@ def _of_attempt(heartbeats: Iterable[Heartbeat], attempt: AttemptStart | None) -
     return sorted(own, key=lambda beat: beat.rank)
 
 
+def _progress(beat: Heartbeat) -> dict[str, Any]:
+    """What it says, without known figures that are no number."""
+    said = scalars(beat.progress)
+    nothing = {name for name in _WHOLE if name in said and count(said, name) is None}
+    nothing |= {name for name in _NUMBERS if name in said and number(said, name) is None}
+    return {name: value for name, value in said.items() if name not in nothing}
+
+
 def _ranks(heartbeats: Sequence[Heartbeat], at_work: bool) -> list[RankStatus]:
     now = time.time()
     behind = stragglers(heartbeats) if at_work else {}
@@ -190,7 +205,7 @@ def _ranks(heartbeats: Sequence[Heartbeat], at_work: bool) -> list[RankStatus]:
             state=beat.state,
             reason=plain(beat.reason),
             age_s=round(max(0.0, now - beat.updated_at), 1),
-            progress=scalars(beat.progress),
+            progress=_progress(beat),
             straggler=behind.get(beat.rank, ""),
         )
         for beat in heartbeats

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
-from launcher.records import number
+from launcher.checked_json import number
 from ptycho_dist.rundir.heartbeat import Heartbeat
 
 SLOWER = 1.5

@@ -5,26 +5,26 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from launcher.code_state import own_code_files, record_code
+from launcher.code_state import OwnCode
 from launcher.dependency import dependency_options
-from launcher.executors import UncertainSubmission, submit_script
+from launcher.executors import Handover, UncertainSubmission, submit_script
 from launcher.plan import LaunchPlan
 from launcher.render import render
 from launcher.scheduler import cancel_job, require_slurm
+from launcher.submissions import drop_intent, record_intent, record_job, submitting
 from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory, prepare_run
-from ptycho_dist.rundir.files import read_json, write_json_atomic
-from ptycho_dist.rundir.frozen import code_digest, write_code
-from ptycho_dist.rundir.layout import new_run_path
+from ptycho_dist.rundir.array import ArrayDirectory
+from ptycho_dist.rundir.frozen import write_code
+from ptycho_dist.rundir.layout import absolute, new_run_path
 from ptycho_dist.rundir.planned import planned_fingerprints
 from ptycho_dist.rundir.processes import LocalProcess
 
@@ -51,16 +51,16 @@ def prepare(loaded: LoadedConfig, plan: LaunchPlan, runs_root: Path) -> RunDirec
     Raises:
         UserError: the place cannot be written, or the code not be read.
     """
-    path = new_run_path(Path(os.path.abspath(runs_root)), plan.name)  # noqa: PTH100
-    files = own_code_files()
+    path = new_run_path(absolute(runs_root), plan.name)
+    code = OwnCode()
     record = {**plan.to_json(), "data": planned_fingerprints(loaded.config)}
     if plan.snapshot:
-        record["code"] = {"sha256": code_digest(files)}
+        record["code"] = {"sha256": code.digest}
 
     def add(run: RunDirectory) -> None:
-        record_code(run, files)
+        code.record(run)
         if plan.snapshot:
-            write_code(run.code, files)
+            write_code(run.code, code.files)
 
     return prepare_run(path, loaded, record, render(plan, path), add)
 
@@ -70,7 +70,7 @@ def submit(
     plan: LaunchPlan,
     cluster: str,
     runs_root: Path,
-    after: Sequence[RunDirectory] = (),
+    after: Sequence[RunDirectory | ArrayDirectory] = (),
 ) -> Submission:
     """Prepare a run and submit it; on a refusal nothing is left behind.
 
@@ -79,24 +79,22 @@ def submit(
         plan: its plan.
         cluster: `slurm` or `local`.
         runs_root: where its directory shall be.
-        after: runs that must have finished before it starts.
+        after: runs and arrays that must have finished before it starts.
 
     Raises:
         UserError: the scheduler refuses the job, or the local cluster cannot hold it.
         ClusterUnreachable: SLURM does not answer.
     """
     require_cluster(cluster, plan)
-    if after and cluster == "local":
-        raise UserError("--after: the local cluster starts a run at once; use --cluster slurm")
-    waits_for = dependency_options(after)
-    with _ctrl_c_waits() as pressed:
+    waits_for = dependency_options(after, cluster)
+    with ctrl_c_waits() as pressed:
         run = prepare(loaded, plan, runs_root)
         try:
-            job_id = _submit_and_record(run, cluster, waits_for)
+            job_id = hand_over(run, Handover.of_run(run, waits_for), cluster)
         except UncertainSubmission as error:
             raise UncertainSubmission(
-                f"{error}; the job may be queued all the same (squeue --name={plan.name}), so its "
-                f"run directory stays: {run.path}"
+                f"{error}; the job may be queued all the same, so its run directory stays: "
+                f"ptycho-launch status {run.run_id} finds the job or says that there is none"
             ) from None
         except BaseException:
             shutil.rmtree(run.path, ignore_errors=True)
@@ -104,24 +102,62 @@ def submit(
     return Submission(run, job_id, cluster, bool(pressed))
 
 
-def submit_prepared(run: RunDirectory, cluster: str) -> Submission:
-    """Submit the script of an existing run directory."""
-    with _ctrl_c_waits() as pressed:
-        job_id = _submit_and_record(run, cluster)
+def submit_prepared(run: RunDirectory, cluster: str, known_jobs: int = 0) -> Submission:
+    """Submit the script of an existing run directory.
+
+    Args:
+        run: its directory.
+        cluster: `slurm` or `local`.
+        known_jobs: how many jobs it had when it was decided to submit.
+
+    Raises:
+        UserError: the scheduler refuses the job, or another command was quicker.
+        ClusterUnreachable: SLURM does not answer.
+    """
+    with ctrl_c_waits() as pressed:
+        job_id = hand_over(run, Handover.of_run(run), cluster, known_jobs=known_jobs)
     return Submission(run, job_id, cluster, bool(pressed))
 
 
-def _submit_and_record(run: RunDirectory, cluster: str, options: Sequence[str] = ()) -> str:
-    """Submit, and tie job and run together; a job that cannot be recorded is taken back."""
-    job_id = submit_script(run, cluster, options)
-    try:
-        _record(run, cluster, job_id)
-    except OSError as error:
-        if cluster == "slurm":
-            cancel_job(job_id)
-        else:
-            os.kill(LocalProcess.parse(job_id).pid, signal.SIGTERM)
-        raise UserError(f"the job cannot be recorded, and was taken back: {error}") from None
+def hand_over(
+    directory: RunDirectory | ArrayDirectory,
+    job: Handover,
+    cluster: str,
+    what: Mapping[str, Any] | None = None,
+    known_jobs: int = 0,
+) -> str:
+    """Submit, so that directory and job are tied together whenever we may be killed (LP-220).
+
+    Args:
+        directory: whose record it is.
+        job: what to hand over.
+        cluster: `slurm` or `local`.
+        what: of the job, for the record; `comment` is what SLURM keeps with it.
+        known_jobs: how many jobs the directory had when it was decided to submit.
+
+    Raises:
+        UserError: it is refused, or another command was quicker; nothing was submitted.
+        UncertainSubmission: the answer was lost; the intent stays, and is settled by who asks next.
+    """
+    with submitting(directory, known_jobs) as lock:
+        job.write_script()
+        record_intent(directory, cluster, what or {})
+        try:
+            job_id = submit_script(job, cluster, lock)
+        except UncertainSubmission:
+            raise
+        except BaseException:
+            with suppress(OSError):  # then who asks next finds that there is no job
+                drop_intent(directory)
+            raise
+        try:
+            record_job(directory, job_id)
+        except OSError as error:
+            if cluster == "slurm":
+                cancel_job(job_id)
+            else:
+                os.kill(LocalProcess.parse(job_id).pid, signal.SIGTERM)
+            raise UserError(f"the job cannot be recorded, and was taken back: {error}") from None
     return job_id
 
 
@@ -147,16 +183,8 @@ def require_cluster(cluster: str, plan: LaunchPlan) -> None:
         )
 
 
-def _record(run: RunDirectory, cluster: str, job_id: str) -> None:
-    jobs: list[dict[str, Any]] = []
-    if run.submission_json.exists():
-        jobs = read_json(run.submission_json)["jobs"]
-    job: dict[str, Any] = {"job_id": job_id, "cluster": cluster, "submitted_at": time.time()}
-    write_json_atomic(run.submission_json, {"format": 1, "jobs": [*jobs, job]})
-
-
 @contextmanager
-def _ctrl_c_waits() -> Iterator[list[int]]:
+def ctrl_c_waits() -> Iterator[list[int]]:
     """Hold Ctrl-C back until job and record belong together; yields what was pressed."""
     pressed: list[int] = []
 

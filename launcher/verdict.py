@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from launcher.pending_reasons import Wait, why_it_waits
-from launcher.records import AttemptEnd, AttemptStart, Job, Records
+from launcher.records import AttemptEnd, AttemptStart, Records
 from launcher.scheduler import Scheduler
+from launcher.submissions import Job
 from ptycho_dist.errors import ClusterUnreachable
 from ptycho_dist.rundir import Heartbeat, RunDirectory
 from ptycho_dist.rundir.ending import cancel_requested
@@ -42,6 +43,11 @@ def judge(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat
         UserError: the run directory is damaged.
     """
     said = _judge(records, scheduler, heartbeats)
+    cut_short = records.unsettled
+    if cut_short is not None and (
+        records.job is None or (cut_short.state != "prepared" and said.state in OVER)
+    ):
+        said = Said(cut_short.state, cut_short.cause, cut_short.said_by)
     if said.state in OVER and records.run.result_json.exists():  # whatever befell the job then
         return Said("finished", "all epochs are done", said.by)
     return said
@@ -59,6 +65,8 @@ def _judge(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbea
     own = heartbeats if attempt is not None else ()
     if job.cluster == "slurm":
         return _ask_slurm(run, job, attempt, own, scheduler)
+    if job.of_array and attempt is None:
+        return _waits_for_its_turn(run, job.job_id)
     return _ask_processes(run, job.job_id, own)
 
 
@@ -165,6 +173,20 @@ def _ask_processes(run: RunDirectory, job_id: str, heartbeats: Sequence[Heartbea
     if cancel_requested(run, job_id):
         return Said("cancelled", "cancelled on request", "processes")
     return Said("failed", "its process is gone and recorded no end", "processes")
+
+
+def _waits_for_its_turn(run: RunDirectory, job_id: str) -> Said:
+    """A member of an array on this machine that has not begun: one process runs all, in a row."""
+    process = LocalProcess.parse(job_id)
+    if cancel_requested(run, job_id):
+        return Said("cancelled", "cancelled on request before it began", "run directory")
+    if not process.here:
+        return Said(
+            "unknown", f"its array was started on {process.machine}; ask there", "run directory"
+        )
+    if process.alive:
+        return Said("pending", "waits for the members before it", "processes")
+    return Said("lost", "the process that ran its array ended before its turn", "processes")
 
 
 def _signs_of_life(heartbeats: Sequence[Heartbeat]) -> bool:

@@ -11,10 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from launcher.checked_json import count, number
 from launcher.log_files import last_line
 from launcher.plain_text import plain
 from launcher.present_status import eta_words, missing_ranks, ranks_table, title
-from launcher.records import count, number
 from launcher.scheduler import Scheduler
 from launcher.status import RunStatus, status_of
 from ptycho_dist.rundir import RunDirectory

@@ -25,6 +25,23 @@ def sets_fields(command: argparse.ArgumentParser) -> None:
     )
 
 
+def takes_axes(command: argparse.ArgumentParser) -> None:
+    """`--array`, as often as one likes, and `--throttle`."""
+    command.add_argument(
+        "--array",
+        action="append",
+        default=[],
+        metavar="SECTION.FIELD=VALUE,VALUE",
+        help="one run per value, as one job array (repeatable: every combination)",
+    )
+    command.add_argument(
+        "--throttle",
+        type=int,
+        metavar="N",
+        help="run at most N members of a job array at once (default: as many as SLURM starts)",
+    )
+
+
 def default_runs_dir() -> Path:
     """Where run directories are where nobody says so."""
     return Path(os.environ.get("PTYCHO_DIST_RUNS_DIR", "runs"))

@@ -6,7 +6,7 @@ import argparse
 
 from launcher.commands.arguments import takes_run
 
-SUMMARY = "end a run: checkpoint if it can, within 30 s in any case"
+SUMMARY = "end a run or an array: checkpoint if it can, within 30 s in any case"
 EXAMPLE = "ptycho-launch cancel fly64-20260714-101500-3f9a"
 
 
@@ -15,9 +15,16 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from launcher.arrays.cancel import cancel_array
+    from launcher.arrays.status import summary
     from launcher.cancel import cancel
-    from ptycho_dist.rundir.layout import find_run
+    from ptycho_dist.rundir.array import ArrayDirectory, find_run_or_array
 
-    status = cancel(find_run(options.runs_dir, options.run))
+    found = find_run_or_array(options.runs_dir, options.run)
+    if isinstance(found, ArrayDirectory):
+        ended = cancel_array(found)
+        print(f"{found.array_id}: {summary(each.state for each in ended)}")
+        return 0
+    status = cancel(found)
     print(f"{status.run_id}: {status.state}; {status.cause}")
     return 0

@@ -22,7 +22,9 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("runs", nargs="*", metavar="RUN", help="these runs alone (default: all)")
+    command.add_argument(
+        "runs", nargs="*", metavar="RUN", help="these runs and arrays alone (default: all)"
+    )
     knows_runs(command)
     command.add_argument(
         "--state",
@@ -45,18 +47,20 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from launcher.clean import removals, remove
-    from ptycho_dist.rundir.layout import find_run, list_runs
+    from ptycho_dist.rundir.array import find_run_or_array, list_arrays
+    from ptycho_dist.rundir.layout import list_runs
 
     age = _AGE.fullmatch(options.older_than)
     if age is None:
         raise UserError(f"--older-than {options.older_than}: an age such as 12h or 30d is expected")
-    runs = [find_run(options.runs_dir, each) for each in options.runs]
+    root = options.runs_dir
+    runs = [find_run_or_array(root, each) for each in options.runs]
     states = options.state or (",".join(_OVER) if runs else "finished")
     if unknown := set(states.split(",")) - set(_OVER):
         raise UserError(f"--state {min(unknown)}: no such state; there are {', '.join(_OVER)}")
     found = removals(
-        options.runs_dir,
-        runs or list_runs(options.runs_dir),
+        root,
+        runs or [*(r for r in list_runs(root) if r.array_id is None), *list_arrays(root)],
         states=frozenset(states.split(",")),
         older_than_s=int(age[1]) * _SECONDS[age[2]],
     )

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 from launcher.data_facts import read_data_facts
 from launcher.earlier import measured_before
 from launcher.plan import LaunchPlan, make_plan
+from launcher.site_reader import SiteReader
 from ptycho_dist.config.load import ConfigError, Fault, LoadedConfig, read_run_config
 from ptycho_dist.errors import DataError
-
-if TYPE_CHECKING:
-    from launcher.site_profile import PlannedSite
 
 
 def load_and_plan(
     options: argparse.Namespace, overrides: Sequence[str] = ()
 ) -> tuple[LoadedConfig, LaunchPlan]:
     """The config and its plan, or one error with every fault of the config and its files."""
-    sites: list[PlannedSite] = []
-
-    def site_defaults(name: str) -> Mapping[str, Any]:
-        from launcher.site_profile import planned_site
-        from launcher.sites import read_site
-
-        profile = read_site(name).profile
-        sites.append(planned_site(name, profile))
-        return {str(section): fields for section, fields in profile.defaults.items()}
-
-    read = read_run_config(options.config, [*options.overrides, *overrides], site_defaults)
+    sites = SiteReader()
+    read = read_run_config(options.config, [*options.overrides, *overrides], sites)
     facts, faults = {}, list(read.faults)
     for field, path in read.data_files.items():
         try:
@@ -42,5 +30,4 @@ def load_and_plan(
     train, test = facts.get("train_data_file"), facts.get("test_data_file")
     runs_root = getattr(options, "runs_dir", None)
     measured = measured_before(runs_root, read.loaded.config) if runs_root else None
-    site = sites[0] if sites else None
-    return read.loaded, make_plan(read.loaded, train, test, faults, measured, site)
+    return read.loaded, make_plan(read.loaded, train, test, faults, measured, sites.site)

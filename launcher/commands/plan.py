@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from launcher.commands.arguments import knows_runs, speaks_json, takes_config
+from launcher.commands.arguments import knows_runs, speaks_json, takes_axes, takes_config
 
 SUMMARY = "show what would be submitted, and submit nothing"
 EXAMPLE = "ptycho-launch plan run.yaml --set resources.nodes=4 --json"
@@ -16,11 +16,14 @@ RUN_ID_PLACEHOLDER = "RUN-ID"
 
 def arguments(command: argparse.ArgumentParser) -> None:
     takes_config(command)
+    takes_axes(command)
     knows_runs(command)
     speaks_json(command)
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.array or options.throttle is not None:
+        return _plan_array(options)
     from launcher.commands.loading import load_and_plan
     from launcher.present_plan import plan_lines
     from launcher.render import render
@@ -34,4 +37,23 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({**plan.to_json(), "notes": notes, "script": script}, indent=2))
     else:
         print("\n".join(plan_lines(plan, notes, script)))
+    return 0
+
+
+def _plan_array(options: argparse.Namespace) -> int:
+    from launcher.arrays.plan import plan_array
+    from launcher.arrays.present import array_plan_lines
+    from launcher.arrays.preview import preview
+    from launcher.present_plan import plan_lines
+    from launcher.site_notes import site_notes
+
+    planned = plan_array(options.config, options.overrides, options.array, options.throttle)
+    shown = preview(planned, options.runs_dir)
+    notes = site_notes(planned.shared)
+    if options.json:
+        record = {**planned.shared.to_json(), "array": shown.to_json(planned), "notes": notes}
+        print(json.dumps({**record, "script": shown.script}, indent=2))
+    else:
+        print("\n".join(array_plan_lines(planned, shown.parts)))
+        print("\n".join(plan_lines(planned.shared, notes, shown.script)))
     return 0

@@ -33,10 +33,16 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from launcher.arrays.resume import resume_array
     from launcher.commands.following import follow
+    from launcher.commands.following_array import follow_array
     from launcher.resume import Changes, resume
-    from ptycho_dist.rundir.layout import find_run
+    from ptycho_dist.rundir.array import ArrayDirectory, find_run_or_array
 
     changes = Changes(options.overrides, options.allow_resize, options.moved)
-    submission = resume(find_run(options.runs_dir, options.run), options.cluster, changes)
+    found = find_run_or_array(options.runs_dir, options.run)
+    if isinstance(found, ArrayDirectory):
+        submitted = resume_array(found, options.cluster, changes)
+        return follow_array(submitted, wait=options.wait, as_json=options.json)
+    submission = resume(found, options.cluster, changes)
     return follow(submission, wait=options.wait, as_json=options.json)

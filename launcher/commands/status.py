@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from launcher.commands.arguments import may_take_run, speaks_json
 from ptycho_dist.errors import EXIT_INTERRUPTED
 
-SUMMARY = "show what a run is doing"
+if TYPE_CHECKING:
+    from ptycho_dist.rundir.array import ArrayDirectory
+
+SUMMARY = "show what a run or an array is doing"
 EXAMPLE = "ptycho-launch status fly64-20260714-101500-3f9a --watch"
 
 
@@ -24,11 +28,18 @@ def run(options: argparse.Namespace) -> int:
     from launcher.report import report_of
     from launcher.terminal import console
     from launcher.watch import watch
-    from ptycho_dist.rundir.layout import find_run
+    from ptycho_dist.rundir.array import ArrayDirectory, find_run_or_array
 
-    found = find_run(options.runs_dir, options.run) if options.run else newest_run(options.runs_dir)
+    if options.run:
+        found = find_run_or_array(options.runs_dir, options.run)
+    else:
+        found = newest_run(options.runs_dir)
+        member = ArrayDirectory.of_member(found)
+        found = found if member is None else member[0]
     screen = console(stderr=options.json)
     try:
+        if isinstance(found, ArrayDirectory):
+            return _status_of_array(found, options)
         report = report_of(found, watch(found, screen) if options.watch else None)
     except KeyboardInterrupt:
         if not options.watch:
@@ -39,4 +50,18 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(report.to_json(), indent=2))
     else:
         show_report(report, screen)
+    return 0
+
+
+def _status_of_array(array: ArrayDirectory, options: argparse.Namespace) -> int:
+    from launcher.arrays.present import show_array
+    from launcher.arrays.status import array_status, watch_array
+    from launcher.terminal import console
+
+    screen = console(stderr=options.json)
+    status = watch_array(array, screen.print) if options.watch else array_status(array)
+    if options.json:
+        print(json.dumps(status.to_json(), indent=2))
+    else:
+        show_array(status, screen)
     return 0

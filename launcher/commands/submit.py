@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from launcher.commands.arguments import (
     chooses_cluster,
     knows_runs,
     speaks_json,
+    takes_axes,
     takes_config,
     waits,
 )
+
+if TYPE_CHECKING:
+    from ptycho_dist.rundir import RunDirectory
+    from ptycho_dist.rundir.array import ArrayDirectory
 
 SUMMARY = "submit a run"
 EXAMPLE = "ptycho-launch submit run.yaml --cluster local --wait"
@@ -18,6 +24,7 @@ EXAMPLE = "ptycho-launch submit run.yaml --cluster local --wait"
 
 def arguments(command: argparse.ArgumentParser) -> None:
     takes_config(command)
+    takes_axes(command)
     knows_runs(command)
     chooses_cluster(command, "slurm where sbatch is on PATH, else local")
     waits(command)
@@ -26,7 +33,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="RUN",
-        help="start when this run has finished (repeatable; SLURM)",
+        help="start when this run or array has finished (repeatable; SLURM)",
     )
     speaks_json(command)
 
@@ -35,9 +42,24 @@ def run(options: argparse.Namespace) -> int:
     from launcher.commands.following import follow
     from launcher.commands.loading import load_and_plan
     from launcher.submit import choose_cluster, submit
-    from ptycho_dist.rundir.layout import find_run
+    from ptycho_dist.rundir.array import find_run_or_array
 
+    after = [find_run_or_array(options.runs_dir, run) for run in options.after]
+    cluster = choose_cluster(options.cluster)
+    if options.array or options.throttle is not None:
+        return _submit_array(options, cluster, after)
     loaded, plan = load_and_plan(options)
-    after = [find_run(options.runs_dir, run) for run in options.after]
-    submission = submit(loaded, plan, choose_cluster(options.cluster), options.runs_dir, after)
+    submission = submit(loaded, plan, cluster, options.runs_dir, after)
     return follow(submission, wait=options.wait, as_json=options.json)
+
+
+def _submit_array(
+    options: argparse.Namespace, cluster: str, after: list[RunDirectory | ArrayDirectory]
+) -> int:
+    from launcher.arrays.plan import plan_array
+    from launcher.arrays.submit import submit_array
+    from launcher.commands.following_array import follow_array
+
+    planned = plan_array(options.config, options.overrides, options.array, options.throttle)
+    submission = submit_array(planned, cluster, options.runs_dir, after)
+    return follow_array(submission, wait=options.wait, as_json=options.json)

@@ -6,10 +6,11 @@ dataclass default (specs/run_config.md, RC-020).
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -50,7 +51,7 @@ class LoadedConfig:
     text: str
     source: str
     origins: Mapping[str, str]
-    """Dotted field path → `--set`, `run.yaml`, `site NAME`, `front end` or `default`."""
+    """Dotted field path → `--set`, `--array`, `run.yaml`, `site NAME`, `front end`, `default`."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,30 @@ def read_run_config(
     Raises:
         UserError: the file cannot be read or is not YAML.
     """
+    (read,) = read_run_configs(path, overrides, [{}], site_defaults)
+    return read
+
+
+def read_run_configs(
+    path: Path,
+    overrides: Sequence[str],
+    members: Iterable[Mapping[str, Any]],
+    site_defaults: SiteDefaults | None = None,
+) -> Iterator[ReadConfig]:
+    """One file read once, for the members of an array.
+
+    Args:
+        path: the YAML file.
+        overrides: `section.field=value` texts, for all members.
+        members: of each, dotted field path → value, over those.
+        site_defaults: as in `load_run_config`; asked for each member.
+
+    Yields:
+        What `read_run_config` returns, for each member.
+
+    Raises:
+        UserError: the file cannot be read or is not YAML.
+    """
     text = read_text(path)
     data = parse_yaml(text, str(path))
     if data is None:
@@ -104,11 +129,15 @@ def read_run_config(
         raise UserError(f"{path}: a mapping of sections is expected, found {_kind(data)}")
     origins = dict.fromkeys(_leaf_paths(data), "run.yaml")
     for override in overrides:
-        dotted, _, _ = override.partition("=")
-        replaced = f"{dotted.strip()}."
-        origins = {k: origin for k, origin in origins.items() if not k.startswith(replaced)}
-        origins |= _apply_override(data, override)
-    return _read_run_data(data, str(path), text, origins, site_defaults)
+        dotted, equals, value = override.partition("=")
+        if not equals or not all(dotted.strip().split(".")):
+            raise UserError(f"--set {override}: section.field=value is expected")
+        _set(data, origins, dotted.strip(), parse_yaml(value, f"--set {dotted}"), "--set")
+    for values in members:
+        own, own_origins = copy.deepcopy(data), dict(origins)
+        for dotted, value in values.items():
+            _set(own, own_origins, dotted, value, "--array")
+        yield _read_run_data(own, str(path), text, own_origins, site_defaults)
 
 
 def load_run_data(
@@ -267,21 +296,22 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
 
 
-def _apply_override(data: dict[str, Any], override: str) -> dict[str, str]:
-    dotted, equals, value_text = override.partition("=")
-    keys = dotted.strip().split(".")
-    if not equals or not all(keys):
-        raise UserError(f"--set {override}: section.field=value is expected")
-    value = parse_yaml(value_text, f"--set {dotted}")
+def _set(
+    data: dict[str, Any], origins: dict[str, str], dotted: str, value: Any, option: str
+) -> None:
+    """Put a value into its place, and note where it came from; both in place."""
+    *sections_of_it, name = dotted.split(".")
     block = data
-    for key in keys[:-1]:
+    for key in sections_of_it:
         if block.get(key) is None:
             block[key] = {}
         block = block[key]
         if not isinstance(block, dict):
-            raise UserError(f"--set {override}: {key} is a value, not a section")
-    block[keys[-1]] = value
-    return dict.fromkeys(_leaf_paths(value, ".".join(keys)), "--set")
+            raise UserError(f"{option} {dotted}: {key} is a value, not a section")
+    block[name] = value
+    for path in [path for path in origins if path.startswith(f"{dotted}.")]:
+        del origins[path]
+    origins.update(dict.fromkeys(_leaf_paths(value, dotted), option))
 
 
 def _leaf_paths(data: Any, prefix: str = "") -> Iterator[str]:

@@ -27,6 +27,7 @@ from ptycho_dist.rundir.slurm_job import (
     job_ends_at,
     job_is_being_cancelled,
     lost_nodes,
+    own_job_id,
     requeue,
     slurm_nodes,
 )
@@ -47,7 +48,7 @@ def _begin(run: RunDirectory) -> int:
     if run.result_json.exists():
         print(f"{run.run_id} has already finished", file=sys.stderr)
         return 0
-    job_id = os.environ.get("SLURM_JOB_ID", str(os.getpid()))
+    job_id = own_job_id() or str(os.getpid())
     restarted = int(os.environ.get("SLURM_RESTART_COUNT", "0") or 0) > 0
     if restarted:
         refused = _close_what_was_killed(run, job_id)
@@ -91,7 +92,7 @@ def _close_what_was_killed(run: RunDirectory, job_id: str) -> str | None:
 def _end(run: RunDirectory, number: int, exit_code: int) -> int:
     # SLURM ends this script with SIGTERM when its job is put back into the queue.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    job_id = os.environ.get("SLURM_JOB_ID")
+    job_id = own_job_id()
     records = read_attempts(run)
     (record,) = (known for known in records if known["number"] == number)
     if record["ended_at"] is not None or records[-1]["number"] != number:

@@ -67,7 +67,10 @@ def container_faults(config: RunConfig) -> list[Fault]:
 
 
 def _mounts(config: RunConfig, run_path: Path) -> list[str]:
-    folders = [str(run_path), *(str(path) for path in _own_folders(config))]
+    member = run_path.parent.name == "members"
+    # what the members of an array share, such as the frozen code, lies in the array's directory
+    place = run_path.parent.parent if member else run_path
+    folders = [str(place), *(str(path) for path in _own_folders(config))]
     return [*dict.fromkeys(folders), *config.environment.container_mounts]
 
 

@@ -113,7 +113,9 @@ def replace_code(run: RunDirectory, files: Mapping[str, bytes]) -> None:
     new = run.path / f".code.{secrets.token_hex(4)}.tmp"
     try:
         write_code(new, files)
-        if run.code.exists():
+        if run.code.is_symlink():  # of a member: the copy is its array's
+            run.code.unlink()
+        elif run.code.exists():
             shutil.rmtree(run.code)
         new.rename(run.code)
         fsync_directory(run.path)

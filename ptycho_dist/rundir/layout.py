@@ -7,12 +7,13 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptycho_dist.config.load import LoadedConfig, config_digest, decode_run_config, json_digest
+from ptycho_dist.config.load import LoadedConfig, decode_run_config, json_digest
 from ptycho_dist.config.load import run_config_to_json as config_to_json
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
@@ -33,7 +34,7 @@ _OWNED = frozenset(
     {
         *SUBDIRECTORIES,
         *("run.yaml", "run.json", "plan.json", "job.sbatch", "submission.json", "result.json"),
-        *("submitit", "code", "code.json", "report.html"),
+        *("submission.lock", "submitit", "code", "code.json", "report.html"),
     }
 )
 _DIFF = re.compile(r"code(-\d+)?\.diff")
@@ -43,7 +44,12 @@ UNFINISHED = re.compile(r"\..+-\d{8}-\d{6}-[0-9a-f]{4}\.[0-9a-f]{8}\.tmp")
 
 def is_owned(name: str) -> bool:
     """Whether an entry of a run directory is not a person's."""
-    return name in _OWNED or _DIFF.fullmatch(name) is not None
+    return name in _OWNED or is_code_diff(name)
+
+
+def is_code_diff(name: str) -> bool:
+    """Whether a file holds what the code has beyond its commit."""
+    return _DIFF.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,11 @@ class RunDirectory:
     def run_id(self) -> str:
         """`<name>-<date>-<time>-<random>`: the name of the directory."""
         return self.path.name
+
+    @property
+    def array_id(self) -> str | None:
+        """The array that the run is a member of, by its place; None: it is none."""
+        return self.path.parent.parent.name if self.path.parent.name == "members" else None
 
     @property
     def run_json(self) -> Path:
@@ -199,68 +210,149 @@ def prepare_run(
     Raises:
         UserError: the place cannot be written, or is taken.
     """
-    building = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with building(path) as hidden:
+        fill_run(hidden, path.name, loaded, plan, script, write_bytes_atomic)
+        add(RunDirectory(hidden))
+    return RunDirectory(path)
+
+
+@contextmanager
+def building(path: Path) -> Iterator[Path]:
+    """A hidden, private directory beside `path`, which takes its place at the end, whole.
+
+    Raises:
+        UserError: the place cannot be written, or is taken.
+    """
+    hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        building.mkdir(mode=0o700)
-        for name in SUBDIRECTORIES:
-            (building / name).mkdir(mode=0o700)
-        run = RunDirectory(building)
-        record = {
-            "format": FORMAT,
-            "run_id": path.name,
-            "created_at": time.time(),
-            "config": config_to_json(loaded.config),
-            "config_sha256": config_digest(loaded.config),
-            "origins": dict(loaded.origins),
-        }
-        write_bytes_atomic(building / "run.yaml", loaded.text.encode())
-        write_bytes_atomic(run.run_json, json_bytes(record))
-        write_bytes_atomic(run.plan_json, json_bytes({"format": FORMAT, **plan}))
-        if script is not None:
-            write_bytes_atomic(run.script, script.encode())
-        add(run)
+        hidden.mkdir(mode=0o700)
+        yield hidden
         if path.exists() and any(path.iterdir()):
             raise UserError(f"{path}: exists and is not empty")
-        building.rename(path)
+        hidden.rename(path)
         fsync_directory(path.parent)
     except OSError as error:
-        shutil.rmtree(building, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
         raise UserError(
             f"the run directory cannot be made: {error.strerror}: {error.filename or path}"
         ) from None
     except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
         raise
-    return RunDirectory(path)
+
+
+def fill_run(
+    directory: Path,
+    run_id: str,
+    loaded: LoadedConfig,
+    plan: Mapping[str, Any],
+    script: str | None,
+    write: Callable[[Path, bytes], object],
+) -> None:
+    """Make what a run begins with in an empty directory that is still hidden.
+
+    Args:
+        directory: where.
+        run_id: the name that it will have.
+        loaded, plan, script: as in `prepare_run`.
+        write: writes one file.
+    """
+    for name in SUBDIRECTORIES:
+        (directory / name).mkdir(mode=0o700)
+    run = RunDirectory(directory)
+    config = config_to_json(loaded.config)
+    record = {
+        "format": FORMAT,
+        "run_id": run_id,
+        "created_at": time.time(),
+        "config": config,
+        "config_sha256": json_digest(config),
+        "origins": dict(loaded.origins),
+    }
+    write(directory / "run.yaml", loaded.text.encode())
+    write(run.run_json, json_bytes(record))
+    write(run.plan_json, json_bytes({"format": FORMAT, **plan}))
+    if script is not None:
+        write(run.script, script.encode())
 
 
 def find_run(root: Path, reference: str) -> RunDirectory:
-    """The run that a person means: a path, a run id, or the unique beginning of one.
+    """The run that a person means: a path, a run id, or the unique beginning of one; a member of
+    an array by its whole id, or that of the array shortened: `fly64-2026.003`.
 
     Raises:
-        UserError: none, or several.
+        UserError: none, or several, or an array.
     """
     for direct in (Path(reference), root / reference):
         if (direct / "run.json").is_file():
-            return RunDirectory(Path(os.path.abspath(direct)))  # noqa: PTH100 - keeps symlinks
-    matches = [run for run in list_runs(root) if run.run_id.startswith(reference)]
+            return RunDirectory(absolute(direct))
+        if (direct / "array.json").is_file():
+            raise _is_an_array(direct)
+    paths = [path for path in run_paths(root) if _is_run(path) or _is_array(path)]
+    matches = [path for path in paths if path.name.startswith(reference)]
+    head, dot, digits = reference.rpartition(".")
+    if not matches and dot and digits.isdecimal():
+        arrays = [path for path in paths if _is_array(path) and path.name.startswith(head)]
+        matches = [
+            member
+            for array in arrays
+            for member in _members(array)
+            if int(member.name.rpartition(".")[2]) == int(digits)
+        ]
     if len(matches) == 1:
-        return matches[0]
+        if _is_array(matches[0]):
+            raise _is_an_array(matches[0])
+        return RunDirectory(matches[0])
     if matches:
-        names = ", ".join(run.run_id for run in matches[:5])
+        names = ", ".join(path.name for path in matches[:5])
         raise UserError(f"{reference}: {len(matches)} runs begin so: {names}; say more of it")
     raise UserError(f"{reference}: no such run in {root}; `ptycho-launch list` shows the runs")
 
 
+def _is_an_array(path: Path) -> UserError:
+    members = _members(path)
+    first = members[0].name if members else f"{path.name}.000"
+    return UserError(
+        f"{path.name} is an array of {len(members)} runs; name one of them, {first} for one"
+    )
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "run.json").is_file()
+
+
+def _is_array(path: Path) -> bool:
+    return (path / "array.json").is_file()
+
+
+def _members(array: Path) -> list[Path]:
+    folder = absolute(array) / "members"
+    if not folder.is_dir():
+        return []
+    names = sorted(os.listdir(folder), key=lambda name: (len(name), name))  # noqa: PTH208 - bare names
+    return [folder / name for name in names if name.rpartition(".")[2].isdecimal()]
+
+
 def list_runs(root: Path) -> list[RunDirectory]:
-    """All runs under `root`, by name; none where there is no such directory."""
-    return [RunDirectory(path) for path in run_paths(root) if (path / "run.json").is_file()]
+    """All runs under `root`, by name, members of arrays among them; none where there is no such
+    directory."""
+    runs = []
+    for path in run_paths(root):
+        if _is_run(path):
+            runs.append(RunDirectory(path))
+        elif _is_array(path):
+            runs += [RunDirectory(member) for member in _members(path) if _is_run(member)]
+    return runs
 
 
 def run_paths(root: Path) -> list[Path]:
     """What may be runs under `root`, by name, absolute; nothing in them is looked at."""
     if not root.is_dir():
         return []
-    base = Path(os.path.abspath(root))  # noqa: PTH100 - keeps symlinks
-    return [path for path in sorted(base.iterdir()) if not path.name.startswith(".")]
+    return [path for path in sorted(absolute(root).iterdir()) if not path.name.startswith(".")]
+
+
+def absolute(path: Path) -> Path:
+    """Seen from the working directory, with its symlinks."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - keeps symlinks

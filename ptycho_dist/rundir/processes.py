@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,3 +60,20 @@ def start_time(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] in {"Z", "X"} else int(fields[19])
+
+
+def find_processes(module: str, directory: Path) -> list[int]:
+    """Processes of this machine that run MODULE of what is installed, or of frozen code
+    (`module_command` of rundir/frozen.py), for a directory; by number."""
+    wanted = [module.encode(), os.fsencode(directory)]
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # it has ended, or is somebody else's
+            continue
+        if words[3:5] == wanted and start_time(int(entry.name)) is not None:
+            found.append(int(entry.name))
+    return sorted(found)

@@ -15,6 +15,13 @@ LEAVING_S = 10
 _LOST = ("DOWN", "NOT_RESPONDING", "FAIL", "POWERED_DOWN")
 
 
+def own_job_id() -> str | None:
+    """The job that this process belongs to, by the id under which squeue shows it and scancel ends
+    it alone: a member of a job array is `ARRAYJOB_TASK`; None: outside of a job."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
 def slurm_nodes() -> list[str]:
     """The nodes of SLURM's job, in the order of ranks; none outside of one."""
     if "SLURM_JOB_NODELIST" not in os.environ:

@@ -11,7 +11,7 @@ from ptycho_dist.errors import JoinError, UserError
 from ptycho_dist.rundir import Attempt, RunDirectory, begin_attempt, read_attempts
 from ptycho_dist.rundir.job_variables import ATTEMPT_VARIABLE
 from ptycho_dist.rundir.processes import LocalProcess
-from ptycho_dist.rundir.slurm_job import slurm_nodes
+from ptycho_dist.rundir.slurm_job import own_job_id, slurm_nodes
 from ptycho_dist.runtime.environment import RankEnvironment
 
 HAND_OVER_TIMEOUT_S = 60
@@ -88,7 +88,7 @@ def _through_run_directory(run: RunDirectory, environment: RankEnvironment) -> O
     """The attempt of this job step, by its number: rank 0 begins it, the others look for it."""
     if environment.rank == 0:
         return OwnAttempt(_begin(run, environment), begun_here=True)
-    job_id = os.environ["SLURM_JOB_ID"]
+    job_id = own_job_id()
     deadline = time.monotonic() + HAND_OVER_TIMEOUT_S
     while time.monotonic() < deadline:
         records = read_attempts(run) if run.attempts.is_dir() else []
@@ -107,7 +107,7 @@ def _begin(run: RunDirectory, environment: RankEnvironment) -> Attempt:
     if environment.step is not None:
         return begin_attempt(
             run,
-            job_id=os.environ["SLURM_JOB_ID"],
+            job_id=str(own_job_id()),
             cluster="slurm",
             nodes=slurm_nodes(),
             step=environment.step,

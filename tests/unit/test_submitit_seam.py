@@ -7,7 +7,13 @@ from importlib.metadata import version
 import pytest
 import submitit
 
-from launcher.executors import LocalScriptExecutor, SlurmScriptExecutor, submit_script
+from launcher.executors import (
+    Handover,
+    LocalScriptExecutor,
+    SlurmScriptExecutor,
+    UncertainSubmission,
+    submit_script,
+)
 from ptycho_dist.errors import ClusterUnreachable, UserError
 from ptycho_dist.rundir import RunDirectory
 
@@ -34,6 +40,7 @@ def run(tmp_path):
     run = RunDirectory(tmp_path / "run")
     run.path.mkdir()
     run.script.write_text("#!/bin/bash\n# ours\n")
+    run.plan_json.write_text("{}")
     return run
 
 
@@ -58,7 +65,7 @@ def test_sbatch_gets_our_text_in_a_clean_environment(run, tmp_path, monkeypatch)
     )
     monkeypatch.setenv("SLURM_CPU_BIND", "quiet")
     monkeypatch.setenv("SLURM_CONF", "/some/slurm.conf")
-    assert submit_script(run, "slurm") == "42"
+    assert submit_script(Handover.of_run(run), "slurm") == "42"
     assert out.read_text() == run.script.read_text()
     seen = (tmp_path / "out.env").read_text()
     assert "SLURM_CPU_BIND" not in seen
@@ -87,7 +94,16 @@ def test_a_refusal_is_one_line(run, tmp_path, monkeypatch, message, kind, words)
     fake_command(tmp_path, monkeypatch, "srun", "exit 0")
     fake_command(tmp_path, monkeypatch, "sbatch", f"echo '{message}' >&2; exit 1")
     with pytest.raises(UserError) as caught:
-        submit_script(run, "slurm")
+        submit_script(Handover.of_run(run), "slurm")
     assert type(caught.value) is kind
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("end", ["kill -KILL $$", "echo accepted, says the site; exit 0"])
+def test_an_answer_that_was_lost_is_no_refusal(run, tmp_path, monkeypatch, end):
+    """LP-222"""
+    fake_command(tmp_path, monkeypatch, "srun", "exit 0")
+    fake_command(tmp_path, monkeypatch, "sbatch", end)
+    with pytest.raises(UncertainSubmission):
+        submit_script(Handover.of_run(run), "slurm")

@@ -49,7 +49,7 @@ def run(tmp_path):
 
 
 def recorded(run):
-    code_state.record_code(run, code_state.own_code_files())
+    code_state.OwnCode().record(run)
     return json.loads(run.code_json.read_text())["states"]
 
 

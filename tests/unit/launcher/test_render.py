@@ -1,4 +1,4 @@
-"""The sbatch text, held by golden files (specs/launch_plan.md LP-040 to LP-047, guarantee G9).
+"""The sbatch text, held by golden files (specs/launch_plan.md LP-040 to LP-047, LP-225, G9).
 
 `PTYCHO_DIST_REWRITE_GOLDEN=1 pytest tests/unit/launcher/test_render.py` writes them anew.
 """

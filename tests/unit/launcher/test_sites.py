@@ -455,7 +455,7 @@ def test_a_resumed_run_keeps_its_rules(own_profile, make_config, tmp_path, monke
     run = RunDirectory(run_path)
     begin_attempt(run, job_id="here:1:1", cluster="local", nodes=["n"])
     end_attempt(run, 1, 1)
-    monkeypatch.setattr(resuming, "submit_prepared", lambda run, cluster: None)
+    monkeypatch.setattr(resuming, "submit_prepared", lambda *_: None)
 
     def resume(*overrides):
         resuming.resume(run, "local", resuming.Changes(overrides=overrides))

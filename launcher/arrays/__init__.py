@@ -1,0 +1,1 @@
+"""Arrays: a grid of runs, submitted as job arrays (docs/how-to/arrays.md)."""

@@ -1,0 +1,27 @@
+"""Ending what is left of an array."""
+
+from __future__ import annotations
+
+from launcher.arrays.status import array_status
+from launcher.cancel import cancel_all
+from launcher.status import RunStatus
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir.array import ArrayDirectory
+
+
+def cancel_array(array: ArrayDirectory) -> list[RunStatus]:
+    """Cancel all members that are not over, together, and wait until they are (at most 30 s).
+
+    Raises:
+        UserError: there is nothing to cancel, or something is still alive after it all.
+        ClusterUnreachable: SLURM does not answer.
+    """
+    found = array_status(array)
+    alive = [
+        (each.member.run, each.status)
+        for each in found.members
+        if not each.status.over and each.status.job_id is not None
+    ]
+    if not alive:
+        raise UserError(f"{array.array_id} is over ({found.summary}); nothing to cancel")
+    return cancel_all(alive, whole_array=True)

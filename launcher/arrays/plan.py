@@ -1,0 +1,173 @@
+"""A config and its axes → the plan of every member, or every fault of every member."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from launcher.arrays.grid import grid, parse_axes
+from launcher.data_facts import read_data_facts
+from launcher.plan import LaunchPlan, make_plan
+from launcher.render import render
+from launcher.site_reader import SiteReader
+from ptycho_dist.config.contradictions import DataFacts
+from ptycho_dist.config.faults import ConfigError, Fault
+from ptycho_dist.config.load import LoadedConfig, read_run_configs
+from ptycho_dist.errors import DataError, UserError
+from ptycho_dist.rundir.array import index_width
+
+_SHOWN = 40
+"""Faults that are told one by one."""
+
+
+@dataclass(frozen=True)
+class PlannedMember:
+    """One member, ready to be made."""
+
+    values: dict[str, Any]
+    loaded: LoadedConfig
+    plan: LaunchPlan
+
+
+@dataclass(frozen=True)
+class ArrayPlan:
+    """A grid of runs that share one batch script."""
+
+    axes: dict[str, list[Any]]
+    members: list[PlannedMember]
+    throttle: int | None
+
+    @property
+    def shared(self) -> LaunchPlan:
+        """The plan of the first member: of what the script says, that of all."""
+        return self.members[0].plan
+
+
+def plan_array(
+    config: Path,
+    overrides: Sequence[str],
+    axes_texts: Sequence[str],
+    throttle: int | None = None,
+) -> ArrayPlan:
+    """Check and plan every member; nothing is made.
+
+    Times that earlier runs measured are left aside: they are those of one batch size.
+
+    Args:
+        config: run.yaml.
+        overrides: `--set` texts, for all members.
+        axes_texts: `--array` texts.
+        throttle: how many members of a job array may run at once; None: as many as SLURM starts.
+
+    Raises:
+        UserError: the axes or the throttle are none, or the file is no YAML.
+        ConfigError: with the faults of all members, each with member and field.
+    """
+    if throttle is not None and throttle < 1:
+        raise UserError(f"--throttle {throttle}: at least one member must run at once")
+    if not axes_texts:
+        raise UserError(
+            f"--throttle {throttle}: is about the members of --array, and there is none"
+        )
+    axes = parse_axes(axes_texts, overrides)
+    all_values = list(grid(axes))
+    facts, sites = cache(_facts), SiteReader()
+    faults = _Faults(len(all_values))
+    members = []
+    for index, (values, read) in enumerate(
+        zip(all_values, read_run_configs(config, overrides, all_values, sites), strict=True)
+    ):
+        found, known = list(read.faults), {}
+        for field, path in read.data_files.items():
+            known[field], problem = facts(path)
+            found += [] if problem is None else [Fault(f"data.{field}", problem)]
+        try:
+            if read.loaded is None:
+                raise ConfigError(read.source, found)
+            train, test = known.get("train_data_file"), known.get("test_data_file")
+            plan = make_plan(read.loaded, train, test, found, site=sites.site)
+        except ConfigError as error:
+            faults.add(index, values, error.faults)
+            continue
+        members.append(PlannedMember(values, read.loaded, plan))
+    faults.raise_any(str(config))
+    _require_one_script(str(config), members)
+    return ArrayPlan(axes, members, throttle)
+
+
+def _facts(path: Path) -> tuple[DataFacts | None, str | None]:
+    try:
+        return read_data_facts(path), None
+    except DataError as error:
+        return None, str(error)
+
+
+class _Faults:
+    """What is wrong with members; what is wrong with many alike is said once."""
+
+    def __init__(self, members: int) -> None:
+        self._width = index_width(members)
+        self._members = members
+        self._found: dict[tuple[str, str], list[str]] = {}
+
+    def add(self, index: int, values: Mapping[str, Any], faults: Sequence[Fault]) -> None:
+        """Faults of one member."""
+        name = f"member {index:0{self._width}d} ({values_text(values)})"
+        for fault in faults:
+            self._found.setdefault((fault.path, fault.message), []).append(name)
+
+    def raise_any(self, source: str) -> None:
+        """Raise a ConfigError where there is a fault."""
+        told = []
+        for (path, message), names in list(self._found.items())[:_SHOWN]:
+            who = names[0]
+            if len(names) == self._members and self._members > 1:
+                who = "every member"
+            elif len(names) > 1:
+                who = f"{names[0]} and {len(names) - 1} more"
+            told.append(Fault(path, f"{message} [{who}]"))
+        if len(self._found) > _SHOWN:
+            told.append(Fault("", f"and {len(self._found) - _SHOWN} more faults"))
+        if told:
+            raise ConfigError(source, told)
+
+
+def _require_one_script(source: str, members: Sequence[PlannedMember]) -> None:
+    """One script serves all: what it says must not depend on the member."""
+    first = members[0]
+    place = Path("/member")
+    wanted = render(first.plan, place)
+    width = index_width(len(members))
+    for index, member in enumerate(members):
+        one, other = member.plan.world, first.plan.world
+        size = (one.nodes, one.tasks_per_node, one.threads_per_rank)
+        who = f"member {index:0{width}d} ({values_text(member.values)})"
+        if size != (other.nodes, other.tasks_per_node, other.threads_per_rank):
+            raise ConfigError(
+                source,
+                [
+                    Fault(
+                        "--array",
+                        f"{who} has {one.nodes} nodes × {one.tasks_per_node} tasks, the first "
+                        f"member {other.nodes} × {other.tasks_per_node}: the members of an array "
+                        "share one world size; submit such runs one by one",
+                    )
+                ],
+            )
+        if render(member.plan, place) != wanted:
+            raise ConfigError(
+                source,
+                [Fault("--array", f"{who} needs another batch script than the first member")],
+            )
+
+
+def values_text(values: Mapping[str, Any]) -> str:
+    """`training.batch_size=16 training.nepochs=10`."""
+    return " ".join(
+        f"{path}={value if isinstance(value, str) else json.dumps(value, default=str)}"
+        for path, value in values.items()
+    )

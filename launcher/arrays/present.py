@@ -1,0 +1,71 @@
+"""Arrays as text for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from launcher.plain_text import plain
+
+if TYPE_CHECKING:  # a plan loads no rich (RC-125), and no more than it needs
+    from rich.console import Console
+
+    from launcher.arrays.grid import Part
+    from launcher.arrays.plan import ArrayPlan
+    from launcher.arrays.status import ArrayStatus
+
+
+def array_plan_lines(plan: ArrayPlan, parts: Sequence[Part]) -> Iterator[str]:
+    """How many runs, of which axes, in how many job arrays; the first member's plan follows."""
+    from launcher.arrays.plan import values_text
+
+    sizes = " × ".join(f"{len(values)} {path}" for path, values in plan.axes.items())
+    yield f"array {len(plan.members)} runs = {sizes}"
+    for part in parts:
+        limit = "" if plan.throttle is None else f", at most {plan.throttle} at once"
+        yield f"  job array of members {part.indices}{limit}"
+    yield ""
+    yield f"first member {values_text(plan.members[0].values)}"
+
+
+def show_array(status: ArrayStatus, console: Console) -> None:
+    """The counts, then a line for each member."""
+    from rich.markup import escape
+    from rich.table import Table
+    from rich.text import Text
+
+    console.print(Text.assemble((plain(status.array.array_id), "bold"), f": {status.summary}"))
+    for job in status.jobs:
+        place = f"{job['cluster']} job {job['job_id']}: members {job['indices']}"
+        console.print(Text(plain(f"  {place}")))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("member", justify="right")
+    for path in status.axes:
+        table.add_column(escape(_text(path.rpartition(".")[2])), justify="right")
+    for heading in ("state", "step", "loss", "attempts"):
+        table.add_column(heading, justify="left" if heading == "state" else "right")
+    for each in status.members:
+        shown = each.to_json()
+        step = "" if shown["step"] is None else f"{shown['step']}/{shown['total_steps'] or '?'}"
+        table.add_row(
+            escape(each.member.run.run_id.rpartition(".")[2]),
+            *(escape(_text(each.member.values.get(path))) for path in status.axes),
+            shown["state"],
+            step,
+            "" if shown["loss"] is None else f"{shown['loss']:.5g}",
+            str(shown["attempts"]),
+        )
+    console.print(table)
+    failed = next((each for each in status.members if each.status.state == "failed"), None)
+    if failed is not None:
+        run_id = plain(failed.member.run.run_id)
+        console.print(Text(f"{run_id}: {failed.status.cause}"))
+        console.print(Text(f"see why: ptycho-launch explain {run_id}"), soft_wrap=True)
+    if status.over and not status.finished:
+        again = f"go on with those: ptycho-launch resume {plain(status.array.array_id)}"
+        console.print(Text(again), soft_wrap=True)
+
+
+def _text(value: Any) -> str:
+    return plain(value if isinstance(value, str) else json.dumps(value))

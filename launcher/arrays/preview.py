@@ -1,0 +1,46 @@
+"""What an array would be, before it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher.arrays.grid import Part, split
+from launcher.arrays.plan import ArrayPlan
+from launcher.arrays.submit import script_of
+from launcher.scheduler import max_array_size
+from ptycho_dist.rundir.array import ArrayDirectory
+from ptycho_dist.rundir.layout import absolute
+
+ID_PLACEHOLDER = "ARRAY-ID"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The job arrays of an array, and the script of the first."""
+
+    parts: list[Part]
+    script: str
+
+    def to_json(self, plan: ArrayPlan) -> dict[str, Any]:
+        """Plain data for `plan --array --json`."""
+        return {
+            "axes": plan.axes,
+            "members": len(plan.members),
+            "job_arrays": [
+                {"indices": str(part.indices), "tasks": part.tasks} for part in self.parts
+            ],
+        }
+
+
+def preview(plan: ArrayPlan, runs_root: Path) -> Preview:
+    """The split at the site's MaxArraySize, and the text that would be submitted first.
+
+    Raises:
+        UserError: this SLURM takes no job arrays.
+    """
+    members = len(plan.members)
+    parts = split(range(members), members, max_array_size())
+    array = ArrayDirectory(absolute(runs_root) / f"{plan.shared.name}-{ID_PLACEHOLDER}")
+    return Preview(parts, script_of(plan.shared, array, 0, parts[0], members, plan.throttle))

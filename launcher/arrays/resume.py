@@ -1,0 +1,97 @@
+"""Going on with the members of an array that have not finished, alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from launcher.arrays.status import MemberStatus, array_status
+from launcher.arrays.submit import ArraySubmission, hand_over_parts, parts_for
+from launcher.code_state import OwnCode
+from launcher.render import render
+from launcher.resume import Changes, Ready, make_ready
+from launcher.scheduler import Scheduler
+from launcher.submissions import job_count
+from launcher.submit import choose_cluster, ctrl_c_waits, require_cluster
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir import RunDirectory, read_ledger
+from ptycho_dist.rundir.array import ArrayDirectory
+from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.ledger import LAUNCHER
+
+
+def resume_array(array: ArrayDirectory, cluster: str | None, changes: Changes) -> ArraySubmission:
+    """Submit the members that are over without having finished as new job arrays.
+
+    Finished ones, those that are alive, and those that a person has cancelled by name stay as they
+    are.
+
+    Args:
+        array: its directory.
+        cluster: `slurm` or `local`; None: as before.
+        changes: for each of the members, as for a single run.
+
+    Raises:
+        UserError: there is none, a member cannot go on, or they no longer share one script.
+        ConfigError: the changed config is no sound one.
+    """
+    scheduler = Scheduler(every_s=60)  # what is learned of all at once holds for this command
+    known_jobs = job_count(array, scheduler)
+    found = array_status(array, scheduler)
+    chosen = [each for each in found.members if _goes_on(each)]
+    if not chosen:
+        named = sum(_cancelled_by_name(each) for each in found.members)
+        hint = "; resume those that were cancelled by name one by one" if named else ""
+        raise UserError(f"{array.array_id} has nothing to resume ({found.summary}){hint}")
+    code = OwnCode()
+    ready = [make_ready(each.member.run, each.status, changes, code) for each in chosen]
+    lead = max(each.plan.signal_lead_s for each in ready)
+    ready = [replace(each, plan=replace(each.plan, signal_lead_s=lead)) for each in ready]
+    _require_one_script(ready)
+    plan = ready[0].plan
+    cluster = cluster or (found.jobs[-1]["cluster"] if found.jobs else choose_cluster(None))
+    require_cluster(cluster, plan)
+    members = len(found.members)
+    parts = parts_for(cluster, [each.member.index for each in chosen], members)
+    with ctrl_c_waits() as pressed:
+        for each in ready:
+            each.write()
+        job_ids = hand_over_parts(
+            array, parts, plan, cluster, members, _throttle(array), known_jobs
+        )
+    return ArraySubmission(array, job_ids, cluster, len(chosen), bool(pressed))
+
+
+def _goes_on(each: MemberStatus) -> bool:
+    if each.status.state == "finished" or not (each.status.over or each.status.state == "prepared"):
+        return False
+    return not _cancelled_by_name(each)
+
+
+def _cancelled_by_name(each: MemberStatus) -> bool:
+    return each.status.state == "cancelled" and not _with_the_whole(each.member.run)
+
+
+def _with_the_whole(run: RunDirectory) -> bool:
+    """Whether the last who cancelled it meant the whole array."""
+    events = [
+        event for event in read_ledger(run, writer=LAUNCHER) if event["event"] == "cancel_requested"
+    ]
+    return bool(events) and bool(events[-1].get("whole_array"))
+
+
+def _require_one_script(ready: list[Ready]) -> None:
+    place = Path("/member")
+    wanted = render(ready[0].plan, place)
+    for each in ready:
+        if render(each.plan, place) != wanted:
+            raise UserError(
+                f"{each.run.run_id} needs another batch script than {ready[0].run.run_id}: it was "
+                "resumed with other resources; resume it by itself"
+            )
+
+
+def _throttle(array: ArrayDirectory) -> int | None:
+    """What was asked for when the array was submitted."""
+    throttle = read_json(array.array_json).get("throttle")
+    return throttle if type(throttle) is int and throttle > 0 else None

@@ -1,0 +1,90 @@
+"""Plain data of JSON files that anybody may have written: read, checked, and named where it is not
+what it should be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ptycho_dist.errors import UserError
+
+LATEST = 32_503_680_000.0
+"""The year 3000: what is later is damage."""
+
+
+def read_object(path: str) -> Mapping[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        UserError: it cannot be read, or is none.
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - a thousand runs are listed
+            content = json.loads(file.read())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON: {error}; damaged") from None
+    return required_object(content, path)
+
+
+def count(record: Mapping[str, Any], name: str) -> int | None:
+    """A whole number, not negative, of a sane size; None: there is none."""
+    value = record.get(name)
+    return value if type(value) is int and 0 <= value < 10**15 else None
+
+
+def number(record: Mapping[str, Any], name: str) -> float | None:
+    """A finite number of a sane size; None: there is none."""
+    value = record.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if abs(value) < 10**15 else None
+
+
+def moment(record: Mapping[str, Any], name: str) -> float | None:
+    """Seconds since the epoch; None: there is no such time."""
+    value = number(record, name)
+    return value if value is not None and 0 <= value < LATEST else None
+
+
+def scalars(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that are texts, finite numbers, or nothing: what may be printed as JSON."""
+    kept = (str, bool, type(None))
+    return {
+        name: value
+        for name, value in record.items()
+        if isinstance(value, kept) or number(record, name) is not None
+    }
+
+
+def required_moment(record: Mapping[str, Any], name: str, where: str) -> float:
+    """`moment`; raises a UserError, which names the file, where there is none."""
+    value = moment(record, name)
+    if value is None:
+        found = short(record.get(name))
+        raise UserError(f"{where}: `{name}` is a time in seconds, found {found}; damaged")
+    return value
+
+
+def required_text(record: Mapping[str, Any], name: str, where: str) -> str:
+    """A text; raises a UserError, which names the file, where there is none."""
+    value = record.get(name)
+    if not isinstance(value, str):
+        raise UserError(f"{where}: `{name}` is a text, found {short(value)}; damaged")
+    return value
+
+
+def required_object(value: object, where: str) -> Mapping[str, Any]:
+    """A JSON object; raises a UserError, which names the file, where it is none."""
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: an object is expected, found {short(value)}; damaged")
+    return value
+
+
+def short(value: object) -> str:
+    """A value as an error message shows it."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

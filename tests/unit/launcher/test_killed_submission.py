@@ -1,0 +1,250 @@
+"""A submission that is killed at any step: its job is known, or there is none (LP-220 to LP-224).
+
+SLURM's commands are stand-ins that keep their queue in a file, so that the submission can be killed
+at every call it makes of the system. tests/slurm/test_arrays.py does the same on a real cluster.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from launcher.arrays.plan import plan_array
+from launcher.arrays.submit import hand_over_parts, parts_for, prepare_array
+from launcher.data_facts import read_data_facts
+from launcher.plan import make_plan
+from launcher.resume import Changes, resume
+from launcher.scheduler import Scheduler
+from launcher.status import status_of
+from launcher.submit import submit
+from ptycho_dist.config.load import load_run_config
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir.layout import list_runs
+
+SBATCH = """
+script=${@: -1}
+comment=$(sed -n 's/^#SBATCH --comment="\\(.*\\)"/\\1/p' "$script")
+id=$(( $(cat "$QUEUE" 2>/dev/null | wc -l) + 1 ))
+[ -n "$KILL_BEFORE" ] && kill -KILL $(cat "$KILL_BEFORE") && sleep 0.4
+echo "$id|$comment" >> "$QUEUE"
+[ -n "$KILL_AFTER" ] && kill -KILL $(cat "$KILL_AFTER")
+echo "Submitted batch job $id"
+"""
+SQUEUE = """
+[ -n "$SQUEUE_DEAD" ] && exit 1
+case "$*" in
+    *%F*) cat "$QUEUE" 2>/dev/null; exit 0 ;;
+    *) id=${@: -1}; id=${id#--jobs=}; grep -q "^$id|" "$QUEUE" && echo "$id|PENDING|N/A|Priority" ;;
+esac
+"""
+# 12 members where a job array may have 10 tasks: two job arrays
+CONFIG = 'case "$*" in *config*) echo "MaxArraySize = 10" ;; *) echo "is UP" ;; esac'
+COMMANDS = {"sbatch": SBATCH, "squeue": SQUEUE, "srun": "", "sacct": "exit 1",
+            "scontrol": CONFIG}  # fmt: skip
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Stand-ins on PATH; the file of their queue."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in COMMANDS.items():
+        (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setenv("QUEUE", str(tmp_path / "queue"))
+    for name in ("KILL_BEFORE", "KILL_AFTER", "SQUEUE_DEAD"):
+        monkeypatch.setenv(name, "")
+    return tmp_path / "queue"
+
+
+@pytest.fixture
+def planned(make_config):
+    loaded = load_run_config(make_config())
+    return loaded, make_plan(loaded, read_data_facts(loaded.config.data.train_data_file), None)
+
+
+def in_child(work):
+    """Run something in a child process; returns how that ended."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+def killed_at_call(number, work):
+    """Run it in a child that is killed before its call `number` that changes anything on the disk,
+    starts a program or locks; whether it came so far."""
+    calls = 0
+
+    def hook(event, arguments):
+        nonlocal calls
+        changes = event in {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink",
+                            "os.chmod", "fcntl.flock", "subprocess.Popen"}  # fmt: skip
+        if changes or (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+            calls += 1
+            if calls == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def watched():
+        sys.addaudithook(hook)
+        work()
+
+    return os.WIFSIGNALED(in_child(watched))
+
+
+def test_whatever_call_it_was_killed_at_the_job_is_known_or_there_is_none(slurm, planned, tmp_path):
+    """LP-220, LP-221"""
+    root = tmp_path / "runs"
+    number, outcomes = 0, set()
+    while True:
+        number += 1
+        slurm.unlink(missing_ok=True)
+        before = {run.path for run in list_runs(root)}
+        killed = killed_at_call(number, lambda: submit(*planned, "slurm", root))
+        if not killed:
+            break
+        queued = slurm.read_text().splitlines() if slurm.exists() else []
+        new = [run for run in list_runs(root) if run.path not in before]
+        states = [status_of(run, Scheduler()) for run in new]
+        if queued:
+            (job_id, _, comment) = queued[0].partition("|")
+            assert [status.job_id for status in states] == [job_id]
+            assert states[0].state == "pending"
+            assert comment == f"ptycho-dist:{new[0].run_id}"
+        else:
+            assert all((status.state, status.job_id) == ("prepared", None) for status in states)
+        for run in new:
+            again = status_of(run, Scheduler())  # as it was recorded
+            assert (again.state, again.job_id) == (states[0].state, states[0].job_id)
+            record = json.loads(run.submission_json.read_text()) if queued else {}
+            assert "intent" not in record
+        outcomes.add((len(new), len(queued)))
+    assert outcomes == {(0, 0), (1, 0), (1, 1)}
+    assert number > 30
+
+
+def test_whatever_call_the_submission_of_an_array_was_killed_at(slurm, make_config, tmp_path):
+    """LP-220, LP-237: each member has its job, or none; `resume` submits what has none."""
+    seeds = ",".join(map(str, range(12)))
+    plan = plan_array(make_config(), [], [f"training.seed={seeds}"])
+    array = prepare_array(plan, tmp_path / "runs")
+    _, members = array.read()
+    parts = parts_for("slurm", range(12), 12)
+    assert [str(part.indices) for part in parts] == ["0-9", "10-11"]
+    number, outcomes = 0, set()
+    while True:
+        number += 1
+        for path in (slurm, array.submission_json):
+            path.unlink(missing_ok=True)
+        killed = killed_at_call(
+            number, lambda: hand_over_parts(array, parts, plan.shared, "slurm", 12, None)
+        )
+        queued = slurm.read_text().splitlines() if slurm.exists() else []
+        found = [status_of(members[index].run, Scheduler()).job_id for index in (0, 11)]
+        assert found == ["1_0" if queued else None, "2_1" if len(queued) == 2 else None]
+        record = json.loads(array.submission_json.read_text()) if queued else {}
+        assert "intent" not in record
+        outcomes.add(len(queued))
+        if not killed:
+            break
+    assert outcomes == {0, 1, 2}
+    assert number > 20
+
+
+@pytest.mark.parametrize("moment", ["KILL_BEFORE", "KILL_AFTER"])
+def test_sbatch_outlives_its_launcher(slurm, planned, tmp_path, monkeypatch, moment):
+    """LP-222: while it is at work nobody says that there is no job."""
+    root, pid_file = tmp_path / "runs", tmp_path / "pid"
+    monkeypatch.setenv(moment, str(pid_file))
+
+    def work():
+        pid_file.write_text(str(os.getpid()))
+        submit(*planned, "slurm", root)
+
+    assert os.WIFSIGNALED(in_child(work))
+    (run,) = list_runs(root)
+    deadline, seen = time.monotonic() + 20, []
+    while not seen or seen[-1][1] is None:
+        status = status_of(run, Scheduler())
+        seen.append((status.state, status.job_id))
+        assert status.state == "pending"
+        assert time.monotonic() < deadline
+    assert seen[-1] == ("pending", "1")
+    if moment == "KILL_BEFORE":
+        assert ("pending", None) in seen
+    monkeypatch.setenv(moment, "")
+    assert submit(*planned, "slurm", root).job_id == "2"
+    assert len(list_runs(root)) == 2
+
+
+def test_where_slurm_does_not_answer_nobody_says_that_there_is_no_job(
+    slurm, planned, tmp_path, monkeypatch
+):
+    """LP-223"""
+    root, pid_file = tmp_path / "runs", tmp_path / "pid"
+    pid_file.write_text("")
+    monkeypatch.setenv("KILL_AFTER", str(pid_file))
+
+    def work():
+        pid_file.write_text(str(os.getpid()))
+        submit(*planned, "slurm", root)
+
+    in_child(work)
+    monkeypatch.setenv("SQUEUE_DEAD", "1")
+    (run,) = list_runs(root)
+    time_out = time.monotonic() + 10
+    while (status := status_of(run, Scheduler())).state == "pending":
+        assert time.monotonic() < time_out
+    assert status.state == "unknown"
+    assert not status.over
+    with pytest.raises(UserError, match="only a run that is over is resumed"):
+        resume(run, None, Changes())
+    monkeypatch.setenv("SQUEUE_DEAD", "")
+    assert status_of(run, Scheduler()).job_id == "1"
+
+
+def test_two_resumes_at_once_submit_one_job(slurm, planned, tmp_path):
+    """LP-224"""
+    root = tmp_path / "runs"
+    run = submit(*planned, "slurm", root).run
+    slurm.write_text("0|other\n")  # SLURM has forgotten job 1
+    run.submission_json.unlink()
+    children = []
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            try:
+                resume(run, "slurm", Changes())
+            except UserError:
+                os._exit(2)
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    ends = sorted(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+    assert ends == [0, 2]
+    assert slurm.read_text().count(run.run_id) == 1
+
+
+def test_a_record_that_is_damaged_is_one_line(slurm, planned, tmp_path):
+    root = tmp_path / "runs"
+    run = submit(*planned, "slurm", root).run
+    for text in (
+        '{"jobs": 3}',
+        '{"jobs": [{"job_id": 1}]}',
+        "[]",
+        '{"jobs": [], "intent": 4}',
+        '{"jobs": [{"job_id": "1"}]}',
+        '{"jobs": [], "intent": {"cluster": "slurm"}}',
+    ):
+        run.submission_json.write_text(text)
+        with pytest.raises(UserError, match=r"submission\.json: .*; damaged"):
+            status_of(run, Scheduler())
