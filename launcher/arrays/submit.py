@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from launcher.arrays.alike import LikeTheLast
 from launcher.arrays.grid import Part, split
 from launcher.arrays.plan import ArrayPlan
 from launcher.executors import Handover, UncertainSubmission
@@ -113,7 +114,7 @@ def prepare_array(plan: ArrayPlan, runs_root: Path) -> ArrayDirectory:
     """
     path = new_run_path(absolute(runs_root), plan.shared.name)
     array, width = ArrayDirectory(path), index_width(len(plan.members))
-    fingerprint = cache(data_fingerprint)
+    fingerprint, encode = cache(data_fingerprint), LikeTheLast()
     listed = []
     with building(path) as hidden:
         (hidden / "members").mkdir(mode=0o700)
@@ -128,7 +129,7 @@ def prepare_array(plan: ArrayPlan, runs_root: Path) -> ArrayDirectory:
             directory.mkdir(mode=0o700)
             script = render(member.plan, array.path / "members" / run_id)
             record = {**member.plan.to_json(), "data": prints}
-            fill_run(directory, run_id, member.loaded, record, script, Path.write_bytes)
+            fill_run(directory, run_id, member.loaded, record, script, Path.write_bytes, encode)
         record = {
             "format": FORMAT,
             "array_id": array.array_id,

@@ -212,6 +212,7 @@ def fill_run(
     plan: Mapping[str, Any],
     script: str | None,
     write: Callable[[Path, bytes], object],
+    encode: Callable[[Any], bytes] = json_bytes,
 ) -> None:
     """Make what a run begins with in an empty directory that is still hidden.
 
@@ -220,6 +221,7 @@ def fill_run(
         run_id: the name that it will have.
         loaded, plan, script: as in `prepare_run`.
         write: writes one file.
+        encode: as `json_bytes`.
     """
     for name in SUBDIRECTORIES:
         (directory / name).mkdir(mode=0o700)
@@ -234,8 +236,8 @@ def fill_run(
         "origins": dict(loaded.origins),
     }
     write(directory / "run.yaml", loaded.text.encode())
-    write(run.run_json, json_bytes(record))
-    write(run.plan_json, json_bytes({"format": FORMAT, **plan}))
+    write(run.run_json, encode(record))
+    write(run.plan_json, encode({"format": FORMAT, **plan}))
     if script is not None:
         write(run.script, script.encode())
 

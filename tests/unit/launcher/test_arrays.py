@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.arrays import resume
+from launcher.arrays.alike import LikeTheLast
 from launcher.arrays.grid import grid, parse_axes, split
 from launcher.arrays.plan import plan_array
 from launcher.arrays.status import array_status, fold, summary
@@ -24,7 +25,7 @@ from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import LedgerWriter, begin_attempt, end_attempt
 from ptycho_dist.rundir.array import MAX_MEMBERS, ArrayDirectory, Indices, find_array, index_width
-from ptycho_dist.rundir.files import write_json_atomic
+from ptycho_dist.rundir.files import json_bytes, write_json_atomic
 from ptycho_dist.rundir.layout import find_run, list_runs
 from ptycho_dist.rundir.processes import LocalProcess
 from ptycho_dist.rundir.slurm_job import own_job_id
@@ -142,6 +143,24 @@ def test_faults_name_member_and_field(make_config):
 def array(make_config, tmp_path):
     plan = plan_array(make_config(), [], ["training.seed=1,2", "execution.learning_rate=1e-3,2e-3"])
     return prepare_array(plan, tmp_path / "runs")
+
+
+PLAIN = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False,
+              allow_infinity=False), st.text(max_size=4)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner,
+                                                                max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.lists(PLAIN, max_size=4))
+def test_records_that_are_alike_are_written_as_others_are(records):
+    encode = LikeTheLast()
+    assert [encode(record) for record in records] == [json_bytes(record) for record in records]
+    assert [encode({"a": value, "b": {"c": [value]}}) for value in (1, 1.0, True)] == [
+        json_bytes({"a": value, "b": {"c": [value]}}) for value in (1, 1.0, True)
+    ]
 
 
 def test_members_are_durable_before_they_can_be_seen(make_config, tmp_path, monkeypatch):
