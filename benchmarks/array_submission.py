@@ -36,6 +36,17 @@ def slurm_answers() -> bool:
     return " UP" in done.stdout
 
 
+def wait_for_an_empty_queue(limit_s: float = 120) -> None:
+    """A controller that still ends 1 000 tasks makes the next sbatch wait, and tasks that have begun
+    write into their directories."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        time.sleep(5)
+        done = subprocess.run(["squeue", "--noheader"], capture_output=True, text=True)
+        if done.returncode == 0 and not done.stdout.strip():
+            return
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -64,7 +75,7 @@ def main() -> None:
             seconds.append(time.monotonic() - began)
             if slurm:
                 subprocess.run(["scancel", *json.loads(done.stdout)["job_ids"]], check=True)
-                time.sleep(5)  # what had begun leaves before its directory does
+                wait_for_an_empty_queue()
             shutil.rmtree(runs, ignore_errors=True)
     what = "submitted to SLURM" if slurm else "planned and made, no SLURM here"
     told = ", ".join(f"{each:.2f}" for each in seconds)
