@@ -4,7 +4,8 @@
 
 Where a SLURM answers (SLURM_CONF), `ptycho-launch submit --array` hands the array over and it is
 cancelled at once; use the one-host cluster. Elsewhere the members are planned and their directories
-made, and nothing is submitted.
+made, and nothing is submitted. Nothing is deleted between the repeats: ext4 is slow to make
+directories for seconds after many were deleted.
 """
 
 from __future__ import annotations
@@ -37,8 +38,7 @@ def slurm_answers() -> bool:
 
 
 def wait_for_an_empty_queue(limit_s: float = 120) -> None:
-    """A controller that still ends 1 000 tasks makes the next sbatch wait, and tasks that have begun
-    write into their directories."""
+    """A controller that still ends 1 000 tasks makes the next sbatch wait."""
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         time.sleep(5)
@@ -76,7 +76,6 @@ def main() -> None:
             if slurm:
                 subprocess.run(["scancel", *json.loads(done.stdout)["job_ids"]], check=True)
                 wait_for_an_empty_queue()
-            shutil.rmtree(runs, ignore_errors=True)
     what = "submitted to SLURM" if slurm else "planned and made, no SLURM here"
     told = ", ".join(f"{each:.2f}" for each in seconds)
     print(f"{options.members} members {what}: median {median(seconds):.2f} s ({told})")
