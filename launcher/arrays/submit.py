@@ -31,7 +31,7 @@ from ptycho_dist.rundir.array import (
     member_id,
 )
 from ptycho_dist.rundir.files import json_bytes
-from ptycho_dist.rundir.layout import absolute, building, fill_run, new_run_path
+from ptycho_dist.rundir.layout import NEEDED_AT_ONCE, absolute, building, fill_run, new_run_path
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,16 @@ def prepare_array(plan: ArrayPlan, runs_root: Path) -> ArrayDirectory:
             directory.mkdir(mode=0o700)
             script = render(member.plan, array.path / "members" / run_id)
             record = {**member.plan.to_json(), "data": prints}
-            fill_run(directory, run_id, member.loaded, record, script, Path.write_bytes, encode)
+            fill_run(
+                directory,
+                run_id,
+                member.loaded,
+                record,
+                script,
+                Path.write_bytes,
+                encode,
+                NEEDED_AT_ONCE,
+            )
         record = {
             "format": FORMAT,
             "array_id": array.array_id,

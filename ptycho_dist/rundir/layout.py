@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,9 @@ SUBDIRECTORIES = (
     "metrics",
     "reconstruction",
 )
+NEEDED_AT_ONCE = ("checkpoints", "ledger", "logs")
+"""What a run must have before its first attempt begins: there a missing folder of checkpoints is
+damage, `cancel` writes a ledger, and SLURM opens a log."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,8 @@ def fill_run(
     plan: Mapping[str, Any],
     script: str | None,
     write: Callable[[Path, bytes], object],
-    encode: Callable[[Any], bytes] = json_bytes,
+    encode: Callable[[Any], bytes] | None = None,
+    subdirectories: Sequence[str] = SUBDIRECTORIES,
 ) -> None:
     """Make what a run begins with in an empty directory that is still hidden.
 
@@ -221,11 +225,12 @@ def fill_run(
         run_id: the name that it will have.
         loaded, plan, script: as in `prepare_run`.
         write: writes one file.
-        encode: as `json_bytes`.
+        encode: gives the bytes of a record, where that is not `json_bytes`.
+        subdirectories: to make now; the others are made when an attempt begins.
     """
-    for name in SUBDIRECTORIES:
+    for name in subdirectories:
         (directory / name).mkdir(mode=0o700)
-    run = RunDirectory(directory)
+    run, encode = RunDirectory(directory), encode or json_bytes
     config = config_to_json(loaded.config)
     record = {
         "format": FORMAT,

@@ -23,10 +23,10 @@ from launcher.scheduler import Scheduler
 from launcher.status import status_of
 from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import LedgerWriter, begin_attempt, end_attempt
+from ptycho_dist.rundir import LedgerWriter, begin_attempt, end_attempt, read_attempts
 from ptycho_dist.rundir.array import MAX_MEMBERS, ArrayDirectory, Indices, find_array, index_width
 from ptycho_dist.rundir.files import json_bytes, write_json_atomic
-from ptycho_dist.rundir.layout import find_run, list_runs
+from ptycho_dist.rundir.layout import SUBDIRECTORIES, find_run, list_runs
 from ptycho_dist.rundir.processes import LocalProcess
 from ptycho_dist.rundir.slurm_job import own_job_id
 from ptycho_dist.runtime.local_array import LocalArray
@@ -182,7 +182,7 @@ def test_members_are_durable_before_they_can_be_seen(make_config, tmp_path, monk
 
 
 def test_members_are_runs(array, tmp_path):
-    """LP-234"""
+    """LP-234, LP-240"""
     axes, members = array.read()
     assert axes == {"training.seed": [1, 2], "execution.learning_rate": [1e-3, 2e-3]}
     assert [member.values["training.seed"] for member in members] == [1, 1, 2, 2]
@@ -197,6 +197,9 @@ def test_members_are_runs(array, tmp_path):
         assert f"run_dir={member.run.path}\n" in member.run.script.read_text()
         assert status_of(member.run).state == "prepared"
     assert not list((tmp_path / "runs").glob(".*"))
+    run = members[0].run
+    begin_attempt(run, job_id="7_0", cluster="slurm", nodes=["n"])
+    assert all((run.path / name).is_dir() for name in SUBDIRECTORIES)
 
 
 def test_runs_and_arrays_are_found_by_what_a_person_says(array, tmp_path):
@@ -305,7 +308,7 @@ def test_a_member_that_was_cancelled_before_its_turn_is_left_out(array, capsys):
     assert status_of(run).state == "cancelled"
     assert LocalArray(array, Indices.parse("1")).run() == 0
     assert "cancelled before it began" in capsys.readouterr().out
-    assert not list(run.attempts.iterdir())
+    assert not read_attempts(run)
 
 
 def test_resume_takes_those_that_did_not_finish(array, monkeypatch):
