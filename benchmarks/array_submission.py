@@ -4,7 +4,8 @@
 
 Where a SLURM answers (SLURM_CONF), `ptycho-launch submit --array` hands the array over and it is
 cancelled at once; use the one-host cluster. Elsewhere the members are planned and their directories
-made, and nothing is submitted.
+made, and nothing is submitted. Nothing is deleted between the repeats: ext4 is slow to make
+directories for seconds after many were deleted.
 """
 
 from __future__ import annotations
@@ -36,6 +37,16 @@ def slurm_answers() -> bool:
     return " UP" in done.stdout
 
 
+def wait_for_an_empty_queue(limit_s: float = 120) -> None:
+    """A controller that still ends 1 000 tasks makes the next sbatch wait."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        time.sleep(5)
+        done = subprocess.run(["squeue", "--noheader"], capture_output=True, text=True)
+        if done.returncode == 0 and not done.stdout.strip():
+            return
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -64,8 +75,7 @@ def main() -> None:
             seconds.append(time.monotonic() - began)
             if slurm:
                 subprocess.run(["scancel", *json.loads(done.stdout)["job_ids"]], check=True)
-                time.sleep(5)  # what had begun leaves before its directory does
-            shutil.rmtree(runs, ignore_errors=True)
+                wait_for_an_empty_queue()
     what = "submitted to SLURM" if slurm else "planned and made, no SLURM here"
     told = ", ".join(f"{each:.2f}" for each in seconds)
     print(f"{options.members} members {what}: median {median(seconds):.2f} s ({told})")

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from launcher.arrays.alike import LikeTheLast
 from launcher.arrays.grid import Part, split
 from launcher.arrays.plan import ArrayPlan
 from launcher.code_state import OwnCode
@@ -35,7 +36,7 @@ from ptycho_dist.rundir.array import (
 )
 from ptycho_dist.rundir.files import json_bytes
 from ptycho_dist.rundir.frozen import write_code
-from ptycho_dist.rundir.layout import absolute, building, fill_run, new_run_path
+from ptycho_dist.rundir.layout import NEEDED_AT_ONCE, absolute, building, fill_run, new_run_path
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def prepare_array(plan: ArrayPlan, runs_root: Path) -> ArrayDirectory:
     """
     path = new_run_path(absolute(runs_root), plan.shared.name)
     array, width = ArrayDirectory(path), index_width(len(plan.members))
-    fingerprint, code = cache(data_fingerprint), OwnCode()
+    fingerprint, code, encode = cache(data_fingerprint), OwnCode(), LikeTheLast()
     frozen = {"code": {"sha256": code.digest}} if plan.shared.snapshot else {}
     listed = []
     with building(path) as hidden:
@@ -147,7 +148,16 @@ def prepare_array(plan: ArrayPlan, runs_root: Path) -> ArrayDirectory:
             directory.mkdir(mode=0o700)
             script = render(member.plan, array.path / "members" / run_id)
             record = {**member.plan.to_json(), "data": prints, **frozen}
-            fill_run(directory, run_id, member.loaded, record, script, Path.write_bytes)
+            fill_run(
+                directory,
+                run_id,
+                member.loaded,
+                record,
+                script,
+                Path.write_bytes,
+                encode,
+                NEEDED_AT_ONCE,
+            )
             for name in shared:
                 (directory / name).symlink_to(Path("../..") / name)
         record = {

@@ -21,7 +21,7 @@ from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, UserError
 from ptycho_dist.rundir.ending import ending_of
 from ptycho_dist.rundir.files import json_bytes, read_json, write_bytes_atomic, write_json_atomic
 from ptycho_dist.rundir.job_variables import ATTEMPT_VARIABLE
-from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.layout import SUBDIRECTORIES, RunDirectory
 from ptycho_dist.rundir.restart import Decision, decide
 from ptycho_dist.rundir.slurm_job import rendezvous_host
 
@@ -111,6 +111,8 @@ def begin_attempt(
         signal_lead_s: of the plan.
         restarted: it starts by itself, not by a person.
     """
+    for name in SUBDIRECTORIES:  # of a member of an array some are still missing
+        (run.path / name).mkdir(mode=0o700, exist_ok=True)
     host = host or rendezvous_host()
     token = secrets.token_hex(8)
     number = max(map(_number, run.attempts.glob("[0-9]*.json")), default=0)

@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,9 @@ SUBDIRECTORIES = (
     "metrics",
     "reconstruction",
 )
+NEEDED_AT_ONCE = ("checkpoints", "ledger", "logs")
+"""What a run must have before its first attempt begins: there a missing folder of checkpoints is
+damage, `cancel` writes a ledger, and SLURM opens a log."""
 _OWNED = frozenset(
     {
         *SUBDIRECTORIES,
@@ -249,6 +252,8 @@ def fill_run(
     plan: Mapping[str, Any],
     script: str | None,
     write: Callable[[Path, bytes], object],
+    encode: Callable[[Any], bytes] | None = None,
+    subdirectories: Sequence[str] = SUBDIRECTORIES,
 ) -> None:
     """Make what a run begins with in an empty directory that is still hidden.
 
@@ -257,10 +262,12 @@ def fill_run(
         run_id: the name that it will have.
         loaded, plan, script: as in `prepare_run`.
         write: writes one file.
+        encode: gives the bytes of a record, where that is not `json_bytes`.
+        subdirectories: to make now; the others are made when an attempt begins.
     """
-    for name in SUBDIRECTORIES:
+    for name in subdirectories:
         (directory / name).mkdir(mode=0o700)
-    run = RunDirectory(directory)
+    run, encode = RunDirectory(directory), encode or json_bytes
     config = config_to_json(loaded.config)
     record = {
         "format": FORMAT,
@@ -271,8 +278,8 @@ def fill_run(
         "origins": dict(loaded.origins),
     }
     write(directory / "run.yaml", loaded.text.encode())
-    write(run.run_json, json_bytes(record))
-    write(run.plan_json, json_bytes({"format": FORMAT, **plan}))
+    write(run.run_json, encode(record))
+    write(run.plan_json, encode({"format": FORMAT, **plan}))
     if script is not None:
         write(run.script, script.encode())
 

@@ -70,7 +70,7 @@ def test_an_array_from_submission_to_resume(cluster, make_config, launch, tmp_pa
         (attempt,) = read_attempts(run)
         assert attempt["job_id"] == f"{job['job_id']}_{task}"
         assert (run.logs / f"batch-{job['job_id']}_{task}.log").exists()
-    assert not list(runs[3].attempts.iterdir())
+    assert not read_attempts(runs[3])
     command("resume", "tiny")
     second = json.loads(array.submission_json.read_text())["jobs"][1]
     assert second["indices"] == "1"

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.arrays import resume
+from launcher.arrays.alike import LikeTheLast
 from launcher.arrays.grid import grid, parse_axes, split
 from launcher.arrays.plan import plan_array
 from launcher.arrays.status import array_status, fold, summary
@@ -22,10 +23,10 @@ from launcher.resume import Changes
 from launcher.status import status_of
 from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import LedgerWriter, begin_attempt, end_attempt
+from ptycho_dist.rundir import LedgerWriter, begin_attempt, end_attempt, read_attempts
 from ptycho_dist.rundir.array import MAX_MEMBERS, ArrayDirectory, Indices, find_array, index_width
-from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.layout import find_run, list_runs
+from ptycho_dist.rundir.files import json_bytes, write_json_atomic
+from ptycho_dist.rundir.layout import SUBDIRECTORIES, find_run, list_runs
 from ptycho_dist.rundir.processes import LocalProcess
 from ptycho_dist.rundir.slurm_job import own_job_id
 from ptycho_dist.runtime.local_array import LocalArray
@@ -144,6 +145,24 @@ def array(make_config, tmp_path):
     return prepare_array(plan, tmp_path / "runs")
 
 
+PLAIN = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False,
+              allow_infinity=False), st.text(max_size=4)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner,
+                                                                max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.lists(PLAIN, max_size=4))
+def test_records_that_are_alike_are_written_as_others_are(records):
+    encode = LikeTheLast()
+    assert [encode(record) for record in records] == [json_bytes(record) for record in records]
+    assert [encode({"a": value, "b": {"c": [value]}}) for value in (1, 1.0, True)] == [
+        json_bytes({"a": value, "b": {"c": [value]}}) for value in (1, 1.0, True)
+    ]
+
+
 def test_members_are_durable_before_they_can_be_seen(make_config, tmp_path, monkeypatch):
     """LP-240: all at once, and where that fails nothing is left."""
     plan = plan_array(make_config(), [], ["training.seed=1,2"])
@@ -163,7 +182,7 @@ def test_members_are_durable_before_they_can_be_seen(make_config, tmp_path, monk
 
 
 def test_members_are_runs(array, tmp_path):
-    """LP-234"""
+    """LP-234, LP-240"""
     axes, members = array.read()
     assert axes == {"training.seed": [1, 2], "execution.learning_rate": [1e-3, 2e-3]}
     assert [member.values["training.seed"] for member in members] == [1, 1, 2, 2]
@@ -178,6 +197,9 @@ def test_members_are_runs(array, tmp_path):
         assert f"run_dir={member.run.path}\n" in member.run.script.read_text()
         assert status_of(member.run).state == "prepared"
     assert not list((tmp_path / "runs").glob(".*"))
+    run = members[0].run
+    begin_attempt(run, job_id="7_0", cluster="slurm", nodes=["n"])
+    assert all((run.path / name).is_dir() for name in SUBDIRECTORIES)
 
 
 def test_runs_and_arrays_are_found_by_what_a_person_says(array, tmp_path):
@@ -285,7 +307,7 @@ def test_a_member_that_was_cancelled_before_its_turn_is_left_out(array, capsys):
     assert status_of(run).state == "cancelled"
     assert LocalArray(array, Indices.parse("1")).run() == 0
     assert "cancelled before it began" in capsys.readouterr().out
-    assert not list(run.attempts.iterdir())
+    assert not read_attempts(run)
 
 
 def test_resume_takes_those_that_did_not_finish(array, monkeypatch):
