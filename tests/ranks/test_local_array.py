@@ -42,7 +42,7 @@ def test_members_run_one_after_another_and_a_failure_stops_none(make_config, lau
     assert [member["state"] for member in shown["members"]] == ["failed", "finished"]
     assert shown["members"][1]["loss"] > 0
     listed = launch("list", "--runs-dir", root).stdout.splitlines()
-    assert [line.split()[0] for line in listed] == ["array", path.name]
+    assert [line.split()[0] for line in listed] == ["run", path.name]
     assert verify(members[1].run).proven
 
 

@@ -38,7 +38,7 @@ def until(condition, seconds=90):
 
 
 def test_an_array_from_submission_to_resume(cluster, make_config, launch, tmp_path):
-    """LP-233, LP-235, LP-236, LP-238, LP-239: four members, at most three at once. One is
+    """LP-233, LP-235, LP-236, LP-238, LP-239, LP-242: four members, at most three at once. One is
     cancelled while it waits, one fails and is resumed alone."""
     root = tmp_path / "runs"
 
@@ -57,6 +57,10 @@ def test_an_array_from_submission_to_resume(cluster, make_config, launch, tmp_pa
     (job,) = json.loads(array.submission_json.read_text())["jobs"]
     waiting = cluster.run(["squeue", "-rh", "-o", "%i|%T", "-j", job["job_id"]]).stdout
     assert f"{job['job_id']}_3|PENDING" in waiting.split()
+    command("submit", make_config(TEXT), "--set", "name=next", "--after", "tiny")
+    told = cluster.run(["squeue", "-h", "-o", "%E", "-n", "next"]).stdout
+    assert f"afterok:{job['job_id']}_*" in told
+    cluster.run(["scancel", "-n", "next"])
     assert "cancelled" in command("cancel", "tiny.3")
     shown = json.loads(command("status", "tiny", "--watch", "--json"))
     assert [member["state"] for member in shown["members"]] == [
