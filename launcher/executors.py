@@ -175,7 +175,7 @@ def _refusal(error: FailedJobError) -> UserError:
         return UncertainSubmission(f"sbatch: {text or 'it was killed'}")
     if any(sign in message for sign in _UNREACHABLE):
         return ClusterUnreachable(f"sbatch: {text}")
-    return UserError(f"sbatch refuses the job: {text}")
+    return UserError(f"sbatch refuses the job: {text}; ask `ptycho-launch check` for the field")
 
 
 def _one_line(text: str) -> str:
