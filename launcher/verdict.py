@@ -142,6 +142,8 @@ def _ask_slurm(
         cause = f"SLURM says {told.state}; the script recorded no end"
         return Said("failed", cause, told.said_by)
     if told.state == "UNKNOWN" and not _signs_of_life(heartbeats):
+        if cancel_requested(run, job.job_id):  # accounting lags behind, or there is none
+            return Said("cancelled", f"cancelled on request; {told.reason}", told.said_by)
         return Said("lost", told.reason, told.said_by)
     return Said("running", f"SLURM says {told.state}", told.said_by)
 

@@ -103,13 +103,12 @@ def launch() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n 2`, tests on SLURM run one after the other in one process, on clusters that they
-    share, and so do those that start ranks in the other: each takes the whole machine for a while,
-    and several bound how long something may take."""
+    """With `-n 2`, tests that start ranks or jobs run one after the other in one process: each takes
+    the whole machine for a while, and several bound how long something may take."""
     for item in items:
         folder = item.path.relative_to(REPOSITORY / "tests").parts[0]
-        if folder in {"ranks", "slurm"}:
-            item.add_marker(pytest.mark.xdist_group(folder))
+        if folder in {"ranks", "slurm", "faults"}:
+            item.add_marker(pytest.mark.xdist_group("whole machine"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

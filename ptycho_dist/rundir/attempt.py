@@ -13,6 +13,7 @@ import secrets
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,8 @@ def begin_attempt(
         restarted: it starts by itself, not by a person.
     """
     for name in SUBDIRECTORIES:  # of a member of an array some are still missing
-        (run.path / name).mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):  # a file in the way is named by who needs the folder
+            (run.path / name).mkdir(mode=0o700, exist_ok=True)
     host = host or rendezvous_host()
     token = secrets.token_hex(8)
     number = max(map(_number, run.attempts.glob("[0-9]*.json")), default=0)

@@ -12,6 +12,7 @@ import sys
 import termios
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
 import pytest
@@ -280,7 +281,8 @@ def test_ctrl_c_ends_the_watching_alone(at_work, capsys, monkeypatch):
     def interrupted(seconds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("launcher.watch.time.sleep", interrupted)
+    stands_for_time = SimpleNamespace(monotonic=time.monotonic, sleep=interrupted)
+    monkeypatch.setattr("launcher.watch.time", stands_for_time)
     assert main(["status", str(at_work.run.path), "--watch"]) == 130
     out, err = capsys.readouterr()
     assert out.splitlines()[0].startswith("epoch 1/9  step 28/")
