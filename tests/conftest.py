@@ -103,8 +103,10 @@ def launch() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n 2`, tests that start ranks or jobs run one after the other in one process: each takes
-    the whole machine for a while, and several bound how long something may take."""
+    """With `-n 2`, tests that start ranks or jobs run one after the other in one process.
+
+    Each takes the whole machine for a while, and several bound how long something may take.
+    """
     for item in items:
         folder = item.path.relative_to(REPOSITORY / "tests").parts[0]
         if folder in {"ranks", "slurm", "faults"}:
