@@ -111,7 +111,7 @@ def test_a_signal_a_kill_and_a_rank_that_stands_still(submit, launch, weights_of
 def test_the_walltime_is_no_end_and_restarts_are_counted(submit):
     """RS-020, RS-030, RS-033: stopped before it, begun again by itself, as often as allowed."""
     text = TEXT.replace("nepochs: 40", "nepochs: 100000").replace("collective_timeout_s: 5", "")
-    run = submit(text, "--set", "resources.time=0:25", "--set", "requeue.max_restarts=1")
+    run = submit(text, "--set", "resources.time=0:35", "--set", "requeue.max_restarts=1")
     status = wait_for(lambda: over(run), "end")
     assert status.state == "stopped"
     assert "requeue.max_restarts: 1 restarts are used up" in status.cause
