@@ -22,9 +22,9 @@ model: {n_filters_scale: 0.125}
 training: {nepochs: 60, batch_size: 4}
 requeue: {on: [preempt, timeout, node_fail, crash], backoff_s: 0}
 reconstruct: false
-resources: {nodes: 2, tasks_per_node: 2}
+resources: {nodes: 3, tasks_per_node: 1}
 """
-ALONE = TEXT.replace("nodes: 2, tasks_per_node: 2", "nodes: 1, tasks_per_node: 1")
+ALONE = TEXT.replace("nodes: 3, tasks_per_node: 1", "nodes: 1, tasks_per_node: 1")
 PATIENCE_S = 150
 
 
@@ -134,11 +134,11 @@ def test_three_blows_and_the_weights_of_the_uninterrupted_run(
         release(cluster, job)
 
     def kill_a_rank(ranks):
-        os.kill(ranks[3][0], signal.SIGKILL)
+        os.kill(ranks[2][0], signal.SIGKILL)
 
     for attempt, strike in enumerate((scancel_usr2, scontrol_requeue, kill_a_rank), start=1):
         ranks = wait_for(
-            lambda n=attempt: training(run, n, 4, resumed_step(run) + 3), f"steps of {attempt}"
+            lambda n=attempt: training(run, n, 3, resumed_step(run) + 3), f"steps of {attempt}"
         )
         struck = time.monotonic()
         strike(ranks)
