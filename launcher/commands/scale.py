@@ -25,8 +25,9 @@ def arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "words",
         nargs="+",
-        metavar="CONFIG",
-        help="run.yaml, of which a study is made",
+        metavar="WORD",
+        help="CONFIG: a new study of this run.yaml; report STUDY, or compare A B: what studies "
+        "have shown",
     )
     knows_runs(command)
     speaks_json(command)

@@ -97,10 +97,11 @@ def plan_study(
     alike: dict[str, list[Point]] = {}
     for point in points:
         alike.setdefault(repr(sorted(point.overrides.items())), []).append(point)
+    by_size = sorted(alike.values(), key=lambda same: (same[0].repeat, same[0].ranks))
     read = read_run_configs(
-        config, overrides, [same[0].overrides for same in alike.values()], sites, "scale"
+        config, overrides, [same[0].overrides for same in by_size], sites, "scale"
     )
-    for same, of_point in zip(alike.values(), read, strict=True):
+    for same, of_point in zip(by_size, read, strict=True):
         first = same[0]
         try:
             measured = None

@@ -147,15 +147,14 @@ def scaled_rate(learning_rate: float, ratio: float, rule: LrRule) -> float:
 def epochs_for(measurement: MeasurementPlan, epochs: int, steps_per_epoch: int) -> int:
     """The epochs of the config, or more where warm-up and measurement need them.
 
-    There is room to measure twice: a run that is interrupted warms up and measures anew. A run that
-    measures until a loss is reached has the epochs of the config to do so.
+    A run that measures until a loss is reached has the epochs of the config to do so.
     """
     if measurement.until == "target_loss":
         return epochs
     steps = measurement.value
     if measurement.until == "seconds":
         steps /= SHORTEST_STEP_S
-    return max(epochs, math.ceil(2 * (measurement.warm_up_steps + steps) / steps_per_epoch))
+    return max(epochs, math.ceil((measurement.warm_up_steps + steps) / steps_per_epoch))
 
 
 def points_of(

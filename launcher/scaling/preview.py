@@ -81,14 +81,14 @@ def _notes(planned: PlannedStudy) -> Iterator[str]:
 
 def measured_text(measurement: MeasurementPlan) -> str:
     """`30 optimizer steps after 5 of warm-up`."""
-    warm_up = f"after {measurement.warm_up_steps} steps of warm-up"
+    warm_up = f"after {measurement.warm_up_steps} of warm-up"
     if measurement.until == "steps":
         return f"{measurement.value:g} optimizer steps {warm_up}"
     if measurement.until == "seconds":
-        return f"{measurement.value:g} s {warm_up}"
+        return f"{measurement.value:g} s of steps {warm_up}"
     return (
-        f"until the loss of an epoch is at most {measurement.value:g}, steps {warm_up}; each "
-        "repeat has a seed of its own"
+        f"until the loss of an epoch is at most {measurement.value:g}, all steps {warm_up}; "
+        "each repeat has a seed of its own"
     )
 
 
