@@ -5,6 +5,7 @@ import json
 import math
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ from ptycho_dist.rundir.array import ArrayDirectory, as_array
 from ptycho_dist.rundir.files import read_json, write_json_atomic
 from ptycho_dist.rundir.layout import list_runs
 from ptycho_dist.rundir.measurement import MeasurementPlan
+from ptycho_dist.rundir.processes import LocalProcess
 
 TEXT = """
 training: {batch_size: 4, nepochs: 2}
@@ -363,10 +365,33 @@ def test_a_study_is_removed_as_a_whole(slurm, planned, tmp_path, monkeypatch):
     assert (found.kept, found.parts) == ("", (array.path,))
 
 
-def test_the_local_cluster_is_one_machine(planned):
-    """SC-013"""
+def test_the_local_cluster_is_one_machine(planned, tmp_path, monkeypatch):
+    """SC-013, SC-014: one process for all points, and no second one beside it."""
     with pytest.raises(UserError, match="--nodes: 2, but the local cluster is this one machine"):
         planned(cluster="local")
+    own, programs = str(LocalProcess.of(os.getpid())), []
+
+    def start(job, cluster, lock):
+        programs.append(job.program[2:])
+        return own
+
+    monkeypatch.setattr("launcher.submit.submit_script", start)
+    study = planned(cluster="local", nodes="1", tasks_per_node="1,2")
+    array = submit_study(study, "local", tmp_path / "runs").array
+    module = "ptycho_dist.runtime.local_array"
+    assert programs == [("-m", module, str(array.path), "0-3")]
+    assert f"{module} {array.path} 0-3\n" in array.script(0).read_text()
+    assert {each.status.state for each in array_status(array).members} == {"pending"}
+    record = read_json(array.submission_json)
+    record["jobs"][0]["indices"] = "0-1"
+    write_json_atomic(array.submission_json, record)
+    with pytest.raises(UserError, match="points would run beside each other"):
+        resume_study(array, None, Changes())
+    dead = str(replace(LocalProcess.of(os.getpid()), started=1))
+    record["jobs"][0] |= {"job_id": dead, "indices": "0-3"}
+    write_json_atomic(array.submission_json, record)
+    assert resume_study(array, None, Changes()).members == 4
+    assert len(programs) == 2
 
 
 def test_what_is_no_study_is_not_taken_for_one(tmp_path, slurm, planned):
