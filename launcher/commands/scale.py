@@ -127,10 +127,9 @@ def _new_study(options: argparse.Namespace, config: Path) -> int:
 
 
 def _confirmed(planned: PlannedStudy) -> bool:
-    from launcher.scaling.preview import cost_text
-
     if not sys.stdin.isatty():
         raise UserError("scale asks before it submits, and this is no terminal; add --yes")
-    question = f"Submit {len(planned.members)} runs, at most {cost_text(planned)}? [y/N] "
+    cost = f"at most {planned.node_hours:.3g} node-hours"
+    question = f"Submit {len(planned.members)} runs, {cost}? [y/N] "
     print(question, end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -20,14 +21,18 @@ LR_RULES: dict[LrRule, str] = {
     "none": "learning rate as in the config, whatever the global batch",
 }
 
+_HEADINGS = (
+    *("nodes", "tasks", "ranks", "mode", "batch\nper rank", "global\nbatch", "learning\nrate"),
+    *("epochs", "runs", "walltime\neach", "node-\nhours"),
+)
+
 
 def show_preview(planned: PlannedStudy, console: Console) -> None:
     """A line for each size, then how it is measured, and what it can cost."""
-    table = Table(box=None, pad_edge=False)
-    headings = ("nodes", "tasks", "ranks", "mode", "batch/rank", "global batch", "learning rate",
-                "epochs", "runs", "walltime each", "node-hours")  # fmt: skip
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "mode" else "right")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in _HEADINGS:
+        side: Literal["left", "right"] = "left" if heading == "mode" else "right"
+        table.add_column(heading, justify=side, no_wrap=True)
     for row in _rows(planned):
         table.add_row(*row)
     study = planned.study

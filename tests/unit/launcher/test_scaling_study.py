@@ -161,10 +161,11 @@ def test_repeats_to_a_target_loss_have_seeds_of_their_own(planned):
 
 GOLDEN = """\
 scaling study of tiny
-nodes  tasks  ranks  mode         batch/rank  global batch  learning rate  epochs  runs  walltime each  node-hours
-    1      1      1  strong+weak           4             4          0.001       4     3       00:30:00         1.5
-    2      1      2  strong                2             4          0.001       4     3       00:30:00           3
-    2      1      2  weak                  4             8       0.001414       7     3       00:30:00           3
+                                 batch global learning             walltime node-
+nodes tasks ranks mode        per rank  batch     rate epochs runs     each hours
+    1     1     1 strong+weak        4      4    0.001      4    3 00:30:00   1.5
+    2     1     2 strong             2      4    0.001      4    3 00:30:00     3
+    2     1     2 weak               4      8 0.001414      7    3 00:30:00     3
 measured: 30 optimizer steps after 5 of warm-up
 weak scaling: learning rate × √(global batch / that of the config), for Adam (arXiv:2205.10287)
 order: 9 runs, one after another; each repeat holds every size once, shuffled (seed 0)
@@ -173,7 +174,7 @@ costs at most: 7.5 node-hours, each run to the end of its walltime; a restart (r
 
 
 def shown(study):
-    console = Console(width=200, record=True, file=open(os.devnull, "w"))  # noqa: PTH123, SIM115
+    console = Console(width=84, record=True, file=open(os.devnull, "w"))  # noqa: PTH123, SIM115
     show_preview(study, console)
     return "".join(f"{line.rstrip()}\n" for line in console.export_text().splitlines())
 
