@@ -22,6 +22,7 @@ from ptycho_dist.config.resources import RequeueConfig, ResourcesConfig, walltim
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World, world_of
 from ptycho_dist.rundir.containers import container_faults
+from ptycho_dist.rundir.measurement import MeasurementPlan
 
 if TYPE_CHECKING:
     from launcher.site_profile import PlannedSite
@@ -59,6 +60,8 @@ class LaunchPlan:
     """The limits and rules that it was planned by."""
     rehearsal: Mapping[str, Any] | None = None
     """Of a drill: what shall befall the ranks."""
+    measurement: MeasurementPlan | None = None
+    """Of a scaling study: how long it measures; None: an ordinary run."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for plan.json and `plan --json`."""
@@ -79,6 +82,7 @@ class LaunchPlan:
             "origins": dict(self.origins),
             "site": None if self.site is None else self.site.to_json(),
             **({} if self.rehearsal is None else {"rehearsal": dict(self.rehearsal)}),
+            **({} if self.measurement is None else {"measurement": self.measurement.to_json()}),
         }
 
 

@@ -15,6 +15,7 @@ from launcher.code_state import OwnCode
 from launcher.data_facts import read_data_facts
 from launcher.plan import LaunchPlan, make_plan
 from launcher.render import render
+from launcher.scaling.chain import options_of_member
 from launcher.scheduler import Scheduler
 from launcher.site_profile import PlannedSite, decode_planned_site, planned_site
 from launcher.sites import read_site
@@ -38,6 +39,7 @@ from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.files import read_json, write_bytes_atomic, write_json_atomic
 from ptycho_dist.rundir.frozen import frozen_digest, replace_code
 from ptycho_dist.rundir.measured import measured_times
+from ptycho_dist.rundir.measurement import MeasurementPlan
 from ptycho_dist.rundir.planned import require_planned_data
 
 MAY_CHANGE = (
@@ -156,7 +158,7 @@ def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submissi
     cluster = cluster or status.cluster or choose_cluster(None)
     require_cluster(cluster, ready.plan)
     ready.write()
-    return submit_prepared(run, cluster, known_jobs)
+    return submit_prepared(run, cluster, known_jobs, options_of_member(run, cluster))
 
 
 def make_ready(run: RunDirectory, status: RunStatus, changes: Changes, code: OwnCode) -> Ready:
@@ -298,7 +300,12 @@ def _plan_anew(
     python = plan.python
     if not changes.moved and loaded.config.environment.venv is None and "python" in old_plan:
         python = Path(old_plan["python"])
-    return replace(plan, python=python, rehearsal=old_plan.get("rehearsal"))
+    return replace(
+        plan,
+        python=python,
+        rehearsal=old_plan.get("rehearsal"),
+        measurement=MeasurementPlan.of(old_plan),
+    )
 
 
 def _write(
@@ -320,7 +327,8 @@ def _write(
             "revisions": revisions,
         }
         write_json_atomic(run.run_json, record)
-    kept: dict[str, Any] = {name: old_plan[name] for name in ("format", "data") if name in old_plan}
+    stays = ("format", "data", "measurement")
+    kept: dict[str, Any] = {name: old_plan[name] for name in stays if name in old_plan}
     new_plan = {**kept, **plan}
     if json.loads(json.dumps(new_plan)) != old_plan:
         write_json_atomic(run.plan_json, new_plan)

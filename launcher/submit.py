@@ -102,20 +102,23 @@ def submit(
     return Submission(run, job_id, cluster, bool(pressed))
 
 
-def submit_prepared(run: RunDirectory, cluster: str, known_jobs: int = 0) -> Submission:
+def submit_prepared(
+    run: RunDirectory, cluster: str, known_jobs: int = 0, options: Sequence[str] = ()
+) -> Submission:
     """Submit the script of an existing run directory.
 
     Args:
         run: its directory.
         cluster: `slurm` or `local`.
         known_jobs: how many jobs it had when it was decided to submit.
+        options: of sbatch, beside those in the script.
 
     Raises:
         UserError: the scheduler refuses the job, or another command was quicker.
         ClusterUnreachable: SLURM does not answer.
     """
     with ctrl_c_waits() as pressed:
-        job_id = hand_over(run, Handover.of_run(run), cluster, known_jobs=known_jobs)
+        job_id = hand_over(run, Handover.of_run(run, options), cluster, known_jobs=known_jobs)
     return Submission(run, job_id, cluster, bool(pressed))
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.arrays.grid import grid, parse_axes
 from launcher.data_facts import read_data_facts
@@ -16,9 +16,13 @@ from launcher.render import render
 from launcher.site_reader import SiteReader
 from ptycho_dist.config.contradictions import DataFacts
 from ptycho_dist.config.faults import ConfigError, Fault
-from ptycho_dist.config.load import LoadedConfig, read_run_configs
+from ptycho_dist.config.lead import Measured
+from ptycho_dist.config.load import LoadedConfig, ReadConfig, read_run_configs
 from ptycho_dist.errors import DataError, UserError
 from ptycho_dist.rundir.array import index_width
+
+if TYPE_CHECKING:
+    from launcher.site_profile import PlannedSite
 
 _SHOWN = 40
 """Faults that are told one by one."""
@@ -75,48 +79,69 @@ def plan_array(
         )
     axes = parse_axes(axes_texts, overrides)
     all_values = list(grid(axes))
-    facts, sites = cache(_facts), SiteReader()
-    faults = _Faults(len(all_values))
+    facts, sites = cache(facts_or_problem), SiteReader()
+    faults, width = MemberFaults(len(all_values), "every member"), index_width(len(all_values))
     members = []
     for index, (values, read) in enumerate(
         zip(all_values, read_run_configs(config, overrides, all_values, sites), strict=True)
     ):
-        found, known = list(read.faults), {}
-        for field, path in read.data_files.items():
-            known[field], problem = facts(path)
-            found += [] if problem is None else [Fault(f"data.{field}", problem)]
         try:
-            if read.loaded is None:
-                raise ConfigError(read.source, found)
-            train, test = known.get("train_data_file"), known.get("test_data_file")
-            plan = make_plan(read.loaded, train, test, found, site=sites.site)
+            loaded, plan = plan_member(read, facts, sites.site)
         except ConfigError as error:
-            faults.add(index, values, error.faults)
+            name = f"member {index:0{width}d} ({values_text(values)})"
+            faults.add(name, error.faults)
             continue
-        members.append(PlannedMember(values, read.loaded, plan))
+        members.append(PlannedMember(values, loaded, plan))
     faults.raise_any(str(config))
     _require_one_script(str(config), members)
     return ArrayPlan(axes, members, throttle)
 
 
-def _facts(path: Path) -> tuple[DataFacts | None, str | None]:
+def plan_member(
+    read: ReadConfig,
+    facts: Callable[[Path], tuple[DataFacts | None, str | None]],
+    site: PlannedSite | None,
+    measured: Measured | None = None,
+) -> tuple[LoadedConfig, LaunchPlan]:
+    """One config with its plan.
+
+    Args:
+        read: what the config says.
+        facts: `facts_or_problem`, which may remember.
+        site: limits and rules of its site.
+        measured: times of an earlier run like it.
+
+    Raises:
+        ConfigError: with every fault of the config and its files.
+    """
+    found, known = list(read.faults), {}
+    for field, path in read.data_files.items():
+        known[field], problem = facts(path)
+        found += [] if problem is None else [Fault(f"data.{field}", problem)]
+    if read.loaded is None:
+        raise ConfigError(read.source, found)
+    train, test = known.get("train_data_file"), known.get("test_data_file")
+    return read.loaded, make_plan(read.loaded, train, test, found, measured, site)
+
+
+def facts_or_problem(path: Path) -> tuple[DataFacts | None, str | None]:
+    """What the header of a data file says, or why it cannot be read."""
     try:
         return read_data_facts(path), None
     except DataError as error:
         return None, str(error)
 
 
-class _Faults:
+class MemberFaults:
     """What is wrong with members; what is wrong with many alike is said once."""
 
-    def __init__(self, members: int) -> None:
-        self._width = index_width(members)
+    def __init__(self, members: int, all_of_them: str) -> None:
         self._members = members
+        self._all = all_of_them
         self._found: dict[tuple[str, str], list[str]] = {}
 
-    def add(self, index: int, values: Mapping[str, Any], faults: Sequence[Fault]) -> None:
-        """Faults of one member."""
-        name = f"member {index:0{self._width}d} ({values_text(values)})"
+    def add(self, name: str, faults: Sequence[Fault]) -> None:
+        """Faults of one member, by what a person calls it."""
         for fault in faults:
             self._found.setdefault((fault.path, fault.message), []).append(name)
 
@@ -126,7 +151,7 @@ class _Faults:
         for (path, message), names in list(self._found.items())[:_SHOWN]:
             who = names[0]
             if len(names) == self._members and self._members > 1:
-                who = "every member"
+                who = self._all
             elif len(names) > 1:
                 who = f"{names[0]} and {len(names) - 1} more"
             told.append(Fault(path, f"{message} [{who}]"))

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -117,11 +117,18 @@ def submit_array(
     return ArraySubmission(array, job_ids, cluster, len(plan.members), bool(pressed))
 
 
-def prepare_array(plan: ArrayPlan, runs_root: Path) -> ArrayDirectory:
+def prepare_array(
+    plan: ArrayPlan, runs_root: Path, records: Mapping[str, Any] | None = None
+) -> ArrayDirectory:
     """Make the directory of an array with those of its members; nothing is submitted.
 
     The code is recorded, and copied where it is frozen, once: members link to it. Files are not
     made durable one by one, which takes milliseconds each, but all at once.
+
+    Args:
+        plan: of the array.
+        runs_root: where its directory shall be.
+        records: further JSON files beside array.json, by their names.
 
     Raises:
         UserError: the place cannot be written.
@@ -168,7 +175,8 @@ def prepare_array(plan: ArrayPlan, runs_root: Path) -> ArrayDirectory:
             "throttle": plan.throttle,
             "members": listed,
         }
-        (hidden / "array.json").write_bytes(json_bytes(record))
+        for name, content in {**(records or {}), "array.json": record}.items():
+            (hidden / name).write_bytes(json_bytes(content))
         _make_durable(hidden)
     return array
 

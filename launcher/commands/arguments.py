@@ -6,6 +6,9 @@ import argparse
 import os
 from pathlib import Path
 
+Arguments = argparse.ArgumentParser | argparse._ArgumentGroup
+"""Of a command, or of one of its groups."""
+
 
 def takes_config(command: argparse.ArgumentParser) -> None:
     """CONFIG, and `--set`."""
@@ -13,7 +16,7 @@ def takes_config(command: argparse.ArgumentParser) -> None:
     sets_fields(command)
 
 
-def sets_fields(command: argparse.ArgumentParser) -> None:
+def sets_fields(command: Arguments) -> None:
     """`--set section.field=value`, as often as one likes."""
     command.add_argument(
         "--set",
@@ -75,14 +78,14 @@ def may_take_run(command: argparse.ArgumentParser) -> None:
     knows_runs(command)
 
 
-def chooses_cluster(command: argparse.ArgumentParser, otherwise: str) -> None:
+def chooses_cluster(command: Arguments, otherwise: str) -> None:
     """`--cluster`, which is `otherwise` where nobody says so."""
     command.add_argument(
         "--cluster", choices=("slurm", "local"), help=f"where to run (default: {otherwise})"
     )
 
 
-def waits(command: argparse.ArgumentParser) -> None:
+def waits(command: Arguments) -> None:
     """`--wait`."""
     command.add_argument(
         "--wait", action="store_true", help="show progress; exit 0 when finished, else 1"

@@ -13,6 +13,8 @@ from ptycho_dist.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED
 if TYPE_CHECKING:  # submitit takes a fifth of a second, and most commands do without
     from launcher.arrays.submit import ArraySubmission
 
+SHOWN_JOBS = 6
+
 
 def follow_array(submission: ArraySubmission, *, wait: bool, as_json: bool) -> int:
     """Say what was submitted; returns the exit code of the command: 0 where all have finished."""
@@ -28,7 +30,8 @@ def follow_array(submission: ArraySubmission, *, wait: bool, as_json: bool) -> i
         print(json.dumps(identity, indent=2))
         return EXIT_INTERRUPTED if submission.interrupted else 0
     say = partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
-    jobs = ", ".join(submission.job_ids)
+    ids = submission.job_ids
+    jobs = ", ".join(ids) if len(ids) <= SHOWN_JOBS else f"{ids[0]} ... {ids[-1]}"
     say(f"submitted {array.array_id}: {submission.members} runs ({submission.cluster} job {jobs})")
     say(f"directory: {array.path}")
     if submission.interrupted:

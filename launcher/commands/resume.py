@@ -37,12 +37,14 @@ def run(options: argparse.Namespace) -> int:
     from launcher.commands.following import follow
     from launcher.commands.following_array import follow_array
     from launcher.resume import Changes, resume
+    from launcher.scaling.resume import resume_study
     from ptycho_dist.rundir.array import ArrayDirectory, find_run_or_array
 
     changes = Changes(options.overrides, options.allow_resize, options.moved)
     found = find_run_or_array(options.runs_dir, options.run)
     if isinstance(found, ArrayDirectory):
-        submitted = resume_array(found, options.cluster, changes)
+        go_on = resume_study if found.study_json.is_file() else resume_array
+        submitted = go_on(found, options.cluster, changes)
         return follow_array(submitted, wait=options.wait, as_json=options.json)
     submission = resume(found, options.cluster, changes)
     return follow(submission, wait=options.wait, as_json=options.json)

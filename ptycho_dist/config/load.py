@@ -51,7 +51,8 @@ class LoadedConfig:
     text: str
     source: str
     origins: Mapping[str, str]
-    """Dotted field path → `--set`, `--array`, `run.yaml`, `site NAME`, `front end`, `default`."""
+    """Dotted field path → `--set`, `--array`, `scale`, `run.yaml`, `site NAME`, `front end` or
+    `default`."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def read_run_configs(
     overrides: Sequence[str],
     members: Iterable[Mapping[str, Any]],
     site_defaults: SiteDefaults | None = None,
+    option: str = "--array",
 ) -> Iterator[ReadConfig]:
     """One file read once, for the members of an array.
 
@@ -114,6 +116,7 @@ def read_run_configs(
         overrides: `section.field=value` texts, for all members.
         members: of each, dotted field path → value, over those.
         site_defaults: as in `load_run_config`; asked for each member.
+        option: what the values of the members came from.
 
     Yields:
         What `read_run_config` returns, for each member.
@@ -136,7 +139,7 @@ def read_run_configs(
     for values in members:
         own, own_origins = copy.deepcopy(data), dict(origins)
         for dotted, value in values.items():
-            _set(own, own_origins, dotted, value, "--array")
+            _set(own, own_origins, dotted, value, option)
         yield _read_run_data(own, str(path), text, own_origins, site_defaults)
 
 

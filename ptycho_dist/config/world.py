@@ -51,7 +51,7 @@ def world_of(config: RunConfig, n_patterns: int) -> World:
     ranks = nodes * tasks_per_node
     samples = config.data.n_groups or min(config.data.n_subsample or n_patterns, n_patterns)
     micro_batches = math.ceil(samples / (training.batch_size * ranks))
-    steps = math.ceil(micro_batches / execution.accum_steps)
+    steps = optimizer_steps(samples, training.batch_size, ranks, execution.accum_steps)
     return World(
         nodes=nodes,
         tasks_per_node=tasks_per_node,
@@ -67,6 +67,11 @@ def world_of(config: RunConfig, n_patterns: int) -> World:
         epochs=training.nepochs,
         total_steps=steps * training.nepochs,
     )
+
+
+def optimizer_steps(samples: int, batch_size: int, ranks: int, accum_steps: int) -> int:
+    """Of one epoch; the last may be of fewer samples."""
+    return math.ceil(math.ceil(samples / (batch_size * ranks)) / accum_steps)
 
 
 def _number(asked: int | str) -> int:

@@ -23,7 +23,7 @@ MAX_MEMBERS = 10_000
 _OWNED = frozenset(
     {
         *("array.json", "members", "logs", "submission.json", "submission.lock", "submitit"),
-        *("code", "code.json"),
+        *("code", "code.json", "study.json"),
     }
 )
 _SCRIPT = re.compile(r"job(-\d{3,6})?\.sbatch")
@@ -98,6 +98,11 @@ class ArrayDirectory:
     def array_json(self) -> Path:
         """Axes and members; written whole before anything is submitted, and never changed."""
         return self.path / "array.json"
+
+    @property
+    def study_json(self) -> Path:
+        """What a scaling study was asked for, and its points; there alone where it is one."""
+        return self.path / "study.json"
 
     @property
     def submission_json(self) -> Path:

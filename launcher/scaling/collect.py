@@ -1,0 +1,173 @@
+"""What the runs of a study have measured, from their directories: untrusted, so that a run whose
+records are damaged is a missing point and nothing worse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+
+from launcher.arrays.status import MemberStatus, array_status
+from launcher.checked_json import moment, number, read_object
+from launcher.plain_text import plain
+from launcher.records import AttemptStart, attempt_numbers, read_attempt
+from launcher.scaling.attribution import attribute
+from launcher.scaling.goodput import AttemptTimes, goodput
+from launcher.scaling.results import Collected, Measurement, Missing
+from launcher.scaling.start_up import Occupied, queue_s, start_up_s
+from launcher.scaling.study import Point, Study
+from launcher.scaling.study_json import lanes_of, read_study
+from launcher.scheduler import Scheduler
+from launcher.submissions import recorded_jobs
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir.array import ArrayDirectory
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.step_times import RankTimes, read_step_times
+
+ENOUGH = 0.5
+"""Part of what was asked for that the last attempt of an interrupted run must have measured."""
+
+
+class NothingMeasured(Exception):
+    """Why a run has measured nothing that counts."""
+
+
+def collect(directory: ArrayDirectory, scheduler: Scheduler | None = None) -> Collected:
+    """What all runs of a study have measured.
+
+    Args:
+        directory: of the study.
+        scheduler: who knows about jobs that are not over; None: SLURM, now.
+
+    Raises:
+        UserError: study.json or array.json is damaged.
+    """
+    study = read_study(directory)
+    members = array_status(directory, scheduler or Scheduler(every_s=60)).members
+    if len(members) != len(study.points):
+        raise UserError(
+            f"{directory.study_json}: {len(study.points)} points, but array.json has "
+            f"{len(members)} members; damaged"
+        )
+    attempts = [_attempts(member) for member in members]
+    occupied = [
+        Occupied(index, attempt.started_at, attempt.end.ended_at)
+        for index, of_point in enumerate(attempts)
+        for attempt in of_point
+        if attempt.end is not None
+    ]
+    lanes = lanes_of(directory)
+    measured, missing = [], []
+    for point, member, own in zip(study.points, members, attempts, strict=True):
+        run, status = member.member.run, member.status
+        try:
+            measured.append(_measured(study, point, member, own, occupied, lanes))
+        except (NothingMeasured, UserError) as error:
+            why = plain(str(error))
+            missing.append(Missing(point, run.run_id, status.state, why))
+    return Collected(study, tuple(measured), tuple(missing))
+
+
+def _attempts(member: MemberStatus) -> list[AttemptStart]:
+    run = member.member.run
+    try:
+        return [read_attempt(run, number) for number in attempt_numbers(run)]
+    except UserError:
+        return []
+
+
+def _measured(
+    study: Study,
+    point: Point,
+    member: MemberStatus,
+    attempts: Sequence[AttemptStart],
+    occupied: Sequence[Occupied],
+    lanes: int,
+) -> Measurement:
+    run, status = member.member.run, member.status
+    if status.state != "finished":
+        raise NothingMeasured(status.cause)
+    if not attempts:
+        raise NothingMeasured("no attempt can be read")
+    times = {each.number: read_step_times(run, each.number) for each in attempts}
+    last, own = attempts[-1], times[attempts[-1].number]
+    warm_up = study.measurement.warm_up_steps
+    attribution = attribute(own, skip_steps=warm_up, ranks=point.ranks)
+    if len(own) != point.ranks:
+        raise NothingMeasured(
+            f"attempt {last.number} has step times of {len(own)} of {point.ranks} ranks"
+        )
+    if attribution is None:
+        raise NothingMeasured(
+            f"attempt {last.number} made no step after {warm_up} of warm-up that all ranks wrote"
+        )
+    asked = {"steps": attribution.steps, "seconds": attribution.wall_s}.get(study.measurement.until)
+    if asked is not None and asked < ENOUGH * study.measurement.value:
+        raise NothingMeasured(
+            f"attempt {last.number} measured {asked:.4g} of {study.measurement.value:g} "
+            f"{study.measurement.until} only: it was interrupted"
+        )
+    ends = [_ended_at(each, times[each.number]) for each in attempts]
+    spans = [max(0.0, end - each.started_at) for each, end in zip(attempts, ends, strict=True)]
+    submitted = [job.submitted_at for job in recorded_jobs(run)]
+    ranks = list(own.values())
+    cores_of = {each.machine or each.node: each.cores for each in ranks}
+    return Measurement(
+        point=point,
+        run_id=run.run_id,
+        started_at=last.started_at,
+        attribution=attribution,
+        start_up_s={
+            "queue": queue_s(last.started_at, point.index, submitted, occupied, lanes),
+            **start_up_s(last.started_at, ranks),
+        },
+        job_s=max(0.0, ends[-1] - attempts[0].started_at),
+        goodput=goodput(
+            [
+                AttemptTimes(span, tuple(times[each.number].values()))
+                for each, span in zip(attempts, spans, strict=True)
+            ]
+        ),
+        attempts=len(attempts),
+        time_to_solution_s=_time_to_solution(study, run, attempts[0].started_at),
+        loss=number(status.progress, "loss"),
+        host_peak_bytes=_largest(each.host_peak_bytes for each in ranks),
+        device_peak_bytes=_largest(each.device_peak_bytes for each in ranks),
+        gpu_utilisation=_mean(each.gpu_utilisation for each in ranks),
+        machines=len(cores_of),
+        cores=sum(cores_of.values()),
+        threads=sum(each.threads for each in ranks),
+        device=", ".join(sorted({plain(each.device) for each in ranks})),
+        nodes=tuple(map(plain, last.nodes)),
+    )
+
+
+def _ended_at(attempt: AttemptStart, times: dict[int, RankTimes]) -> float:
+    """When an attempt ended; one whose batch script was killed: with its last step."""
+    if attempt.end is not None:
+        return attempt.end.ended_at
+    ends = [each.blocks[-1].ended_at for each in times.values() if each.blocks]
+    return max(ends, default=attempt.started_at)
+
+
+def _time_to_solution(study: Study, run: RunDirectory, began: float) -> float | None:
+    """Seconds from the first start, data staging included, to the target loss (the rule of MLPerf
+    HPC); the training as a whole is measured, restarts with it."""
+    if study.measurement.until != "target_loss":
+        return None
+    try:
+        found = read_object(str(run.result_json)).get("measured")
+    except (UserError, FileNotFoundError):
+        return None
+    if not isinstance(found, dict) or found.get("reached") is not True:
+        return None
+    reached_at = moment(found, "reached_at")
+    return None if reached_at is None or reached_at < began else reached_at - began
+
+
+def _largest(values: Iterable[int | None]) -> int | None:
+    return max((each for each in values if each is not None), default=None)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [each for each in values if each is not None]
+    return fmean(known) if known else None
