@@ -1,0 +1,70 @@
+"""A page as one file of HTML that needs nothing else: no network, no script, no font."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from launcher.pages.page import Block, DataTable, Page
+from launcher.plain_text import plain
+
+LONG = 5
+"""From so many sections on, a page has a table of contents."""
+NOTHING = ("", "-", "–")
+"""Cells that say that there is no figure."""
+_NUMBER = re.compile(r"[+\-−≥≤<>~×]?\s?\.?\d")
+_FOLDER = Path(__file__).resolve().parent
+
+
+def render_page(page: Page) -> str:
+    """The whole file. All texts are escaped, and what would steer a terminal is taken out."""
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printable,
+    )
+    template = environment.get_template("page.html.j2")
+    return template.render(
+        page=page,
+        long=len(page.sections) >= LONG,
+        kind=_kind,
+        numeric=_numeric_columns,
+        svg=Markup,
+        data_uri=_data_uri,
+    )
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return "\n".join(plain(line) for line in value.split("\n"))
+
+
+def _kind(block: Block) -> str:
+    return type(block).__name__
+
+
+def _numeric_columns(table: DataTable) -> list[bool]:
+    """Of each column, whether all that it says begins with a number."""
+    return [
+        _is_numeric([row[place] for row in table.rows if place < len(row)])
+        for place in range(len(table.columns))
+    ]
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    said = [cell for cell in cells if cell not in NOTHING]
+    return bool(said) and all(_NUMBER.match(cell) for cell in said)
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
