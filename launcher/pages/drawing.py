@@ -111,8 +111,10 @@ def png_of(figure: Figure) -> bytes:
 @contextmanager
 def _drawn_in_house_style(figure: Figure) -> Iterator[None]:
     # Names of runs and nodes may hold a $: no text is mathematics.
-    settings = {"svg.fonttype": "none", "svg.hashsalt": _SALT, "text.parse_math": False}
-    with rc_context(settings), warnings.catch_warnings():
+    with (
+        rc_context({"svg.fonttype": "none", "svg.hashsalt": _SALT, "text.parse_math": False}),
+        warnings.catch_warnings(),
+    ):
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has it
         for axes in figure.axes:
             _dress(axes)

@@ -18,7 +18,8 @@ LONG = 5
 """From so many sections on, a page has a table of contents."""
 NOTHING = ("", "-", "–")
 """Cells that say that there is no figure."""
-_NUMBER = re.compile(r"[+\-−≥≤<>~×]?\s?\.?\d")
+_ONE_NUMBER = r"[+−-]?\d[\d.,:]*(e[+−-]?\d+)?( ?(%|[A-Za-zµ/]{1,12}))?"
+_NUMBER = re.compile(rf"[≥≤<>~]?{_ONE_NUMBER}( {_ONE_NUMBER})*( \(.*\))?")
 _FOLDER = Path(__file__).resolve().parent
 
 
@@ -54,7 +55,7 @@ def _kind(block: Block) -> str:
 
 
 def _numeric_columns(table: DataTable) -> list[bool]:
-    """Of each column, whether all that it says begins with a number."""
+    """Of each column, whether all that it says are numbers, which are aligned right."""
     return [
         _is_numeric([row[place] for row in table.rows if place < len(row)])
         for place in range(len(table.columns))
@@ -62,8 +63,7 @@ def _numeric_columns(table: DataTable) -> list[bool]:
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:
-    said = [cell for cell in cells if cell not in NOTHING]
-    return bool(said) and all(_NUMBER.match(cell) for cell in said)
+    return all(_NUMBER.fullmatch(cell) for cell in cells if cell not in NOTHING)
 
 
 def _data_uri(png: bytes) -> str:
