@@ -320,7 +320,8 @@ def _write(
             "revisions": revisions,
         }
         write_json_atomic(run.run_json, record)
-    kept: dict[str, Any] = {name: old_plan[name] for name in ("format", "data") if name in old_plan}
+    stays = ("format", "data", "measurement")
+    kept: dict[str, Any] = {name: old_plan[name] for name in stays if name in old_plan}
     new_plan = {**kept, **plan}
     if json.loads(json.dumps(new_plan)) != old_plan:
         write_json_atomic(run.plan_json, new_plan)

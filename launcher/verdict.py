@@ -49,7 +49,7 @@ def judge(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat
     ):
         said = Said(cut_short.state, cut_short.cause, cut_short.said_by)
     if said.state in OVER and records.run.result_json.exists():  # whatever befell the job then
-        return Said("finished", "all epochs are done", said.by)
+        return Said("finished", _why_finished(records.of_job), said.by)
     return said
 
 
@@ -94,7 +94,7 @@ def _ended(
     run: RunDirectory, attempt: AttemptStart, end: AttemptEnd, heartbeats: Sequence[Heartbeat]
 ) -> tuple[str, str]:
     if run.result_json.exists():
-        return "finished", "all epochs are done"
+        return "finished", _why_finished(attempt)
     if cancel_requested(run, attempt.job_id):
         how = "with a checkpoint" if end.outcome == "stopped" else f"exit code {end.exit_code}"
         return "cancelled", f"cancelled on request, {how}"
@@ -115,6 +115,13 @@ def _ended(
     reasons = [f"rank {h.rank} on {h.node}: {h.reason}" for h in heartbeats if h.state == "failed"]
     said = "; ".join(dict.fromkeys(reasons))
     return "failed", said or end.reason or f"exit code {end.exit_code}"
+
+
+def _why_finished(attempt: AttemptStart | None) -> str:
+    """A run of a scaling study ends when it has measured, perhaps within an epoch."""
+    end = attempt.end if attempt is not None else None
+    said = end.reason if end is not None and end.outcome == "finished" else ""
+    return said or "all epochs are done"
 
 
 def _ask_slurm(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ptycho_dist.errors import EXIT_STOPPED, EXIT_USER_MISTAKE
+from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.heartbeat import Heartbeat, read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import LAUNCHER, rank_writer, read_ledger
@@ -64,8 +65,11 @@ def ending_of(
         if heartbeat.attempt == record["number"] and heartbeat.state == "failed"
     ]
     said = _Said(read_ledger(run, record["number"]), failed, run.world().ranks)
-    if run.result_json.exists():  # rank 0 writes it when the last epoch is committed
-        return said.ending("finished", "finished", "all epochs are done")
+    if run.result_json.exists():  # rank 0 writes it when the last epoch is committed, or the last
+        # step that was to be measured
+        measured = read_json(run.plan_json).get("measurement") is not None
+        why = "what was to be measured is measured" if measured else "all epochs are done"
+        return said.ending("finished", "finished", why)
     outcome: Outcome = "failed"
     if said.count("stopped") == said.ranks and exit_code != 0:
         outcome = "stopped"

@@ -2,11 +2,20 @@
 
 One file per attempt and rank, lines of JSON, never fsynced: figures for people, on which nothing
 that decides about data depends. A reader takes them as untrusted input.
+
+A line is an object with a `kind`: `rank` (what the rank is and how it began, once), `block` (the
+time of some steps) or `usage` (memory and the device, the newest counts).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ptycho_dist.rundir.layout import RunDirectory
 
 PHASES = (
     "data",
@@ -69,3 +78,151 @@ class RankTimes:
     device_peak_bytes: int | None = None
     gpu_utilisation: float | None = None
     """Mean of the samples, 0 to 1; None: the machine does not tell."""
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def block_length(done: int) -> int:
+    """Optimizer steps of the block that begins when an attempt has done so many: 1 for the first
+    hundred, then 10, from a thousand on 100, and so on; the same on all ranks, and files stay
+    small."""
+    return 1 if done < 100 else int(10 ** (len(str(done)) - 2))
+
+
+class TimesWriter:
+    """The file of one rank in one attempt; what the disk refuses is lost, and training goes on."""
+
+    def __init__(self, run: RunDirectory, attempt: int, rank: int) -> None:
+        self._path = _folder(run) / f"{attempt:03d}-rank-{rank:05d}.jsonl"
+        self._torn = False
+
+    def put(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append these lines."""
+        text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+        if self._torn:  # what is left of a line that the disk did not take whole
+            text = "\n" + text
+        try:
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
+            self._torn = True
+            with self._path.open("ab") as file:
+                file.write(text.encode())
+            self._torn = False
+        except OSError:
+            pass
+
+
+def block_record(block: Block) -> dict[str, Any]:
+    """Plain data of a line."""
+    parts_s = {phase: round(seconds, 6) for phase, seconds in block.parts_s.items()}
+    rounded = {"ended_at": round(block.ended_at, 4), "wall_s": round(block.wall_s, 6)}
+    return {"kind": "block", **asdict(block), **rounded, "parts_s": parts_s}
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+MOST_BYTES = 2**23
+"""Of a file that are read: some hundred times what a rank writes."""
+MOST_RANKS = 2**17
+MOST = 10**15
+
+
+def read_step_times(run: RunDirectory, attempt: int) -> dict[int, RankTimes]:
+    """Rank → what it wrote in an attempt; files and lines that no rank writes are left out.
+
+    The texts of `RankTimes` are short and printable, but anybody may have written them: they are
+    to be escaped where they go. Every number is finite and not negative.
+    """
+    prefix = f"{attempt:03d}-rank-"
+    try:
+        paths = sorted(_folder(run).glob(f"{prefix}*.jsonl"))[:MOST_RANKS]
+    except OSError:
+        return {}
+    times = {}
+    for path in paths:
+        digits = path.stem.removeprefix(prefix)
+        if len(digits) >= 5 and digits.isascii() and digits.isdecimal() and len(digits) < 10:
+            times[int(digits)] = _read(path, int(digits))
+    return times
+
+
+def _folder(run: RunDirectory) -> Path:
+    return run.metrics / "steps"
+
+
+def _read(path: Path, rank: int) -> RankTimes:
+    times, blocks, end = RankTimes(rank), [], 0
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            return times
+        with path.open("rb") as file:
+            lines = file.read(MOST_BYTES).split(b"\n")[:-1]
+    except OSError:
+        return times
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        kind = record.get("kind") if isinstance(record, dict) else None
+        if kind == "rank":
+            times = replace(times, **_rank_facts(record))
+        elif kind == "usage":
+            times = replace(times, **_usage(record))
+        elif kind == "block":
+            block = _block(record)
+            if block is not None and block.first_step >= end:
+                blocks.append(block)
+                end = block.first_step + block.steps
+    return replace(times, blocks=tuple(blocks))
+
+
+def _rank_facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    start_up = record.get("start_up_s")
+    spent = start_up if isinstance(start_up, dict) else {}
+    seconds = {part: _number(spent.get(part)) for part in START_UP}
+    return {
+        "node": _text(record.get("node")),
+        "machine": _text(record.get("machine")),
+        "cores": _count(record.get("cores")) or 0,
+        "threads": _count(record.get("threads")) or 0,
+        "device": _text(record.get("device")),
+        "started_at": _number(record.get("started_at")),
+        "start_up_s": {part: s for part, s in seconds.items() if s is not None},
+    }
+
+
+def _usage(record: Mapping[str, Any]) -> dict[str, Any]:
+    share = _number(record.get("gpu_utilisation"))
+    return {
+        "host_peak_bytes": _count(record.get("host_peak_bytes")),
+        "device_peak_bytes": _count(record.get("device_peak_bytes")),
+        "gpu_utilisation": share if share is not None and share <= 1 else None,
+    }
+
+
+def _block(record: Mapping[str, Any]) -> Block | None:
+    first, steps, samples = (_count(record.get(n)) for n in ("first_step", "steps", "samples"))
+    ended_at, wall_s = _number(record.get("ended_at")), _number(record.get("wall_s"))
+    spent = record.get("parts_s")
+    if not isinstance(spent, dict) or first is None or samples is None or not steps:
+        return None
+    parts = {phase: _number(spent.get(phase)) for phase in PHASES}
+    whole = {phase: seconds for phase, seconds in parts.items() if seconds is not None}
+    if ended_at is None or wall_s is None or len(whole) < len(PHASES):
+        return None
+    return Block(first, steps, samples, ended_at, wall_s, whole)
+
+
+def _number(value: object) -> float | None:
+    if type(value) not in (int, float) or not 0 <= value < MOST:  # type: ignore[operator]
+        return None
+    return float(value)  # type: ignore[arg-type]
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < MOST else None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) and len(value) < 256 and value.isprintable() else ""

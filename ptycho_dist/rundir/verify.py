@@ -13,8 +13,10 @@ from itertools import zip_longest
 from typing import Any
 
 from ptycho_dist.errors import UserError
+from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.lineage import Part, end_by_ledger, end_on_disk, given_up, trace
+from ptycho_dist.rundir.measurement import MeasurementPlan
 from ptycho_dist.rundir.rank_records import read_rank_records
 from ptycho_dist.rundir.walk import Walk
 
@@ -72,7 +74,8 @@ def verify(run: RunDirectory) -> Proof:
         if part.attempt in attempts:
             walk.follow(part, following)
     if end.finished:
-        walk.require_finished(end.attempt, end.step)
+        measures = MeasurementPlan.of(read_json(run.plan_json)) is not None
+        walk.require_finished(end.attempt, end.step, measured=measures)
     uncovered, bad = walk.coverage.examine(SHOWN_FAULTS)
     named = [*walk.faults, *uncovered]
     if named:

@@ -61,9 +61,10 @@ class Walk:
         else:  # which commits succeeded is not known
             self.position = max(self.position, commits[part.to_step])
 
-    def require_finished(self, attempt: int, step: int) -> None:
-        """A finished run has whole epochs, and its ranks finished at the step of its result."""
-        if self.position % self._samples:
+    def require_finished(self, attempt: int, step: int, *, measured: bool) -> None:
+        """A finished run has whole epochs, unless it only `measured`; its ranks finished at the
+        step of its result."""
+        if self.position % self._samples and not measured:
             self.faults.append(
                 f"result.json says that the run has finished; its last commit stands at "
                 f"{self._where(self.position)}, in the middle of the epoch"

@@ -27,6 +27,7 @@ from ptycho_dist.rundir.planned import plan_digest, require_planned_data
 from ptycho_dist.runtime.attempt import attempt_of
 from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.report import RankReport
+from ptycho_dist.runtime.start_up import StartUp
 from ptycho_dist.runtime.stop import StopRequest
 from ptycho_dist.runtime.threads import announce_threads
 from ptycho_dist.runtime.torch_required import require_torch
@@ -116,6 +117,7 @@ def _join_and_train(
     report: RankReport,
     stop: StopRequest,
 ) -> int:
+    start_up = StartUp()
     # Everything heavy is imported here, after the rank has shown that it lives.
     require_torch()
     from ptycho_dist.runtime.accelerator import resolve_device
@@ -137,6 +139,7 @@ def _join_and_train(
         tasks_per_node=world.tasks_per_node,
         ranks=world.ranks,
     )
+    start_up.spent("imports")
     report.say("joining")
     versions = {**package_versions(), **torch_libraries()}
     hello = Hello(
@@ -190,8 +193,10 @@ def _join_and_train(
         )
         try:
             require_same_on_all_ranks(scope, agreement.texts)
+            start_up.spent("rendezvous")
             from ptycho_dist.training.fit import train
 
+            start_up.spent("imports")
             guard.start(attempt.host, attempt.port)
             rank = JoinedRank(
                 environment,
@@ -203,6 +208,7 @@ def _join_and_train(
                 report,
                 guard.moved,
                 guard.alive,
+                start_up,
             )
             outcome = train(run, config, world, rank, scope)
         except BaseException as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ptycho_dist.rundir import LedgerWriter
 from ptycho_dist.runtime.accelerator import Device
@@ -11,6 +11,7 @@ from ptycho_dist.runtime.agreement import Agreement
 from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.rendezvous import Joined
 from ptycho_dist.runtime.report import RankReport
+from ptycho_dist.runtime.start_up import StartUp
 from ptycho_dist.runtime.stop import StopRequest
 
 
@@ -29,6 +30,8 @@ class JoinedRank:
     """Says where the main thread is; to be called by all ranks in the same order."""
     alive: Callable[[], None]
     """Says that the main thread is at work, within one such place; as often as one likes."""
+    start_up: StartUp = field(default_factory=StartUp)
+    """What has passed since the start of the process."""
 
     @property
     def rank(self) -> int:

@@ -9,18 +9,29 @@ from __future__ import annotations
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
+from torch.nn import Parameter
 
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.module import LossSums, PtychoModule
 
 
-def settle_buckets(trainer: Trainer, module: PtychoModule, data: PtychoData) -> None:
+def settle_buckets(trainer: Trainer, module: PtychoModule, data: PtychoData) -> Parameter | None:
     """Go forward and backward once, on one sample, before anything counts; all ranks together.
 
     Weights, buffers and sums are as before; random generators are not.
+
+    Returns:
+        The parameter that gets its gradient last, here as in each step: the graph does not change.
+        None without DDP, where nothing is done.
     """
     if not isinstance(trainer.strategy, DDPStrategy):
-        return
+        return None
+    ready: list[Parameter] = []
+    hooks = [
+        parameter.register_post_accumulate_grad_hook(ready.append)  # type: ignore[arg-type]
+        for parameter in module.parameters()
+        if parameter.requires_grad
+    ]
     buffers = {name: tensor.clone() for name, tensor in module.named_buffers()}
     batch = trainer.strategy.batch_to_device(data.train.collate(data.train.__getitems__([0])))
     loss = trainer.strategy.training_step(batch, 0)
@@ -29,3 +40,6 @@ def settle_buckets(trainer: Trainer, module: PtychoModule, data: PtychoData) -> 
     module.train_sums = LossSums()
     for name, tensor in module.named_buffers():
         tensor.copy_(buffers[name])
+    for hook in hooks:
+        hook.remove()
+    return ready[-1]

@@ -21,6 +21,7 @@ from ptycho_dist.training.buckets import settle_buckets
 from ptycho_dist.training.commit import Committer
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.figures import EpochFigures
+from ptycho_dist.training.measurement import MeasurementHad, Measuring
 from ptycho_dist.training.metrics import Row
 from ptycho_dist.training.module import LossSums, PtychoModule
 from ptycho_dist.training.recon_log import ReconstructionLog
@@ -32,6 +33,7 @@ from ptycho_dist.training.run_state import (
     schedule_shift,
 )
 from ptycho_dist.training.schedule import Patience
+from ptycho_dist.training.step_clock import StepClock
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,8 @@ class RunCallback(Callback):
         monitor: Monitor,
         committer: Committer,
         pictures: ReconstructionLog,
+        clock: StepClock,
+        measuring: Measuring,
         *,
         may_resize: bool,
     ) -> None:
@@ -69,9 +73,12 @@ class RunCallback(Callback):
         self._report = rank.report
         self._committer = committer
         self._pictures = pictures
+        self._clock = clock
+        self._measuring = measuring
         self._may_resize = may_resize
         self._figures = EpochFigures(run, rank, config.execution.logger_backend)
-        self._last_loss: float | None = None
+        self.last_loss: float | None = None
+        """Mean of the epoch at work, as far as it is known."""
         self._monitor = monitor
         self._monitored: float | None = None  # of the epoch that is being committed
         self._ends_epoch = False  # the checkpoint that is being made
@@ -127,7 +134,9 @@ class RunCallback(Callback):
         data, module = _data(trainer), _module(trainer)
         position = data.position
         module.epoch_start = position
-        settle_buckets(trainer, module, data)
+        last_parameter = settle_buckets(trainer, module, data)
+        if last_parameter is not None:
+            self._clock.watch_gradients(last_parameter, trainer.strategy.model)  # type: ignore[arg-type]
         self._ledger.append(
             "training_started",
             step=trainer.global_step,
@@ -144,12 +153,15 @@ class RunCallback(Callback):
         self._figures.training_begins()
         self._report.start_counting()
         self._report.note(began_at=time.time(), began_step=trainer.global_step)
-        trainer.should_stop = self._patience.exhausted
+        self._measuring.begin(trainer.global_step)
+        enough = self._measuring.had(trainer.global_step, self.rows)
+        trainer.should_stop = self._patience.exhausted or enough
         if self._rng is not None:
             restore_own_rng(
                 self._rng, self._rank.rank, self._config.training.seed, self._rank.device.torch
             )
         self._say(trainer, "training")
+        self._clock.begin(trainer.global_step)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         position = _data(trainer).position
@@ -186,6 +198,7 @@ class RunCallback(Callback):
         start, stop = data.train_sampler.share(batch_idx)
         epoch = data.position.epoch
         self._committer.used(epoch, start, stop)
+        self._clock.used(stop - start)
         done = data.train_sampler.done_after(batch_idx)
         data.position = Position(epoch, batch_idx + 1, done)
         self._report.count_patterns((stop - start) * data.train.group_size)
@@ -195,11 +208,17 @@ class RunCallback(Callback):
         if not epoch_ends and (batch_idx + 1) % self._window:
             return
         self._committer.step_done()
+        self._clock.step_done()
+        self._measuring.step_done(trainer.global_step)
         if epoch_ends:
             return  # its last step is followed by validation: it stops there, or after it
         self._say(trainer, "training")
         committer = self._committer
-        stop_agreed, due = self._agreement.turn(self._stop_wanted(), committer.due_by_time)
+        stop_agreed, due, enough = self._agreement.turn(
+            self._stop_wanted(), committer.due_by_time, self._measuring.wanted
+        )
+        if enough or self._measuring.had(trainer.global_step, self.rows):
+            self._end_measurement(trainer)
         if stop_agreed:
             self._stop(trainer)
         if self._execution.enable_checkpointing and (
@@ -211,7 +230,7 @@ class RunCallback(Callback):
         self._committer.pause()
         self._say(trainer, "validating")
         self._rank.moved("validating")
-        stop_agreed, _ = self._agreement.now(self._stop_wanted(), False)
+        stop_agreed, *_ = self._agreement.now(self._stop_wanted(), False, False)
         if stop_agreed:
             self._give_up_validation(trainer)
 
@@ -219,7 +238,7 @@ class RunCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, *batch: Any, **place: Any
     ) -> None:
         self._rank.moved("validating")
-        stop_agreed, _ = self._agreement.turn(self._stop_wanted(), False)
+        stop_agreed, *_ = self._agreement.turn(self._stop_wanted(), False, False)
         if stop_agreed:
             self._give_up_validation(trainer)
 
@@ -236,21 +255,27 @@ class RunCallback(Callback):
         monitored = row["train_loss" if self._monitor.split == "train" else "val_loss"]
         self._watch(trainer, math.nan if monitored is None else monitored)
         data.position = Position(data.position.epoch + 1)
-        last = data.position.epoch == self._world.epochs or self._patience.exhausted
+        enough = self._patience.exhausted or self._measuring.had(trainer.global_step, self.rows)
+        last = data.position.epoch == self._world.epochs or enough
         self._monitored, self._ends_epoch = monitored, True
         if self._execution.enable_checkpointing or last:
             self._commit(trainer, essential=last)
-        self._last_loss = row["train_loss"]
+        self.last_loss = row["train_loss"]
         if self._rank.rank == 0:
             self._tell(row)
         self._report.note(epoch_at=time.time(), epoch_step=trainer.global_step)
         self._say(trainer, "training", now=True)
         # after the commit, which nothing may delay, and before a stop: the epoch is not done again
-        self._pictures.draw(module, int(row["epoch"] or 0))
-        if self._patience.exhausted:
+        with self._clock.phase("validation"):
+            self._pictures.draw(module, int(row["epoch"] or 0))
+        if enough:
             trainer.should_stop = True
         elif data.position.epoch < self._world.epochs:
-            stop_agreed, _ = self._agreement.now(self._stop_wanted(), False)
+            stop_agreed, _, enough = self._agreement.now(
+                self._stop_wanted(), False, self._measuring.wanted
+            )
+            if enough:
+                self._end_measurement(trainer)
             if stop_agreed:
                 self._stop(trainer)
         self._monitored, self._ends_epoch = None, False
@@ -304,26 +329,33 @@ class RunCallback(Callback):
         self._rank.say_stopped(trainer.global_step)
         raise StoppedOnRequest(trainer.global_step)
 
+    def _end_measurement(self, trainer: Trainer) -> None:
+        self._measuring.reached()
+        self._commit(trainer, essential=True)
+        raise MeasurementHad(trainer.global_step)
+
     def _commit(self, trainer: Trainer, *, essential: bool = False) -> None:
-        if not self._ends_epoch:
-            position, module = _data(trainer).position, _module(trainer)
-            self._figures.gather(module, position.epoch, trainer.global_step)
-        self._committer.commit(trainer, _data(trainer).position, essential=essential)
+        with self._clock.phase("checkpoint"):
+            if not self._ends_epoch:
+                position, module = _data(trainer).position, _module(trainer)
+                self._figures.gather(module, position.epoch, trainer.global_step)
+            self._committer.commit(trainer, _data(trainer).position, essential=essential)
 
     def _say(self, trainer: Trainer, state: State, now: bool = False) -> None:
         if not now and not self._report.due(state):
             return
+        self._clock.flush()
         sums = _module(trainer).train_sums
         if sums.count:
             loss = sums.total / sums.count
-            self._last_loss = loss if math.isfinite(loss) else None
+            self.last_loss = loss if math.isfinite(loss) else None
         self._report.say(
             state,
             epoch=_data(trainer).position.epoch,
             epochs=self._world.epochs,
             step=trainer.global_step,
             total_steps=self._world.total_steps,
-            loss=self._last_loss,
+            loss=self.last_loss,
         )
 
 

@@ -18,6 +18,7 @@ from ptycho_dist.config.world import World
 from ptycho_dist.legacy import LegacyScope, require_same_on_all_ranks
 from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.files import read_json, write_json_atomic
+from ptycho_dist.rundir.measurement import MeasurementPlan
 from ptycho_dist.runtime.agreement import Agreement
 from ptycho_dist.runtime.cluster import JoinedCluster
 from ptycho_dist.runtime.joined_rank import JoinedRank
@@ -26,8 +27,10 @@ from ptycho_dist.training.callback import RunCallback, StoppedOnRequest
 from ptycho_dist.training.commit import Committer
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.finish import reconstruct_at_end
+from ptycho_dist.training.measurement import MeasurementHad, Measuring
 from ptycho_dist.training.recon_log import ReconstructionLog
 from ptycho_dist.training.rehearsal import Rehearsal
+from ptycho_dist.training.step_clock import StepClock
 from ptycho_dist.training.trainer import build_module, build_trainer
 
 log = logging.getLogger(__name__)
@@ -39,7 +42,8 @@ Outcome = Literal["finished", "stopped"]
 def train(
     run: RunDirectory, config: RunConfig, world: World, rank: JoinedRank, scope: LegacyScope
 ) -> Outcome:
-    """Train until the last epoch is done or all ranks have agreed to stop.
+    """Train until the last epoch is done, what is to be measured is measured, or all ranks have
+    agreed to stop.
 
     Raises:
         UserError: the data is not what the contract promises, every checkpoint is damaged, or the
@@ -50,6 +54,7 @@ def train(
         LegacyError: the legacy globals are no longer those of the config, or of all ranks.
     """
     with staged_data(run, config, rank) as here:
+        rank.start_up.spent("staging")
         if here is None:  # asked to stop meanwhile: nothing new to save
             checkpoint = _checkpoint_of_all(run, rank.joined.store, rank.rank, world.ranks)
             rank.say_stopped(checkpoint["step"] if checkpoint else 0)
@@ -77,6 +82,8 @@ def _train(
             stands_in = ", in place of the validation loss: there is no data.test_data_file"
         log.info("watched: %s (%s)%s", monitor.name, monitor.mode, stands_in)
     data = PtychoData(here, world, rank.rank, scope.worker_init)
+    clock = StepClock(run, rank, world.threads_per_rank)
+    measuring = Measuring(MeasurementPlan.of(plan), monitor, rank.rank)
     callback = RunCallback(
         run,
         config,
@@ -85,6 +92,8 @@ def _train(
         monitor,
         Committer(run, rank, execution, require_same_globals),
         ReconstructionLog(run, here, data, rank),
+        clock,
+        measuring,
         may_resize=bool(plan.get("resized")),
     )
     rehearsal = Rehearsal.of(plan, run, rank, data, callback.kept)
@@ -103,6 +112,7 @@ def _train(
         ),
         [callback] if rehearsal is None else [rehearsal, callback],
         run,
+        clock,
         reload_loaders=bool(plan.get("resized")),
     )
     module = build_module(config, world, data)
@@ -123,8 +133,12 @@ def _train(
     except StoppedOnRequest as stopped:
         log.info("%s", stopped)
         return "stopped"
+    except MeasurementHad as had:
+        log.info("%s", had)
+    finally:
+        clock.end()
     pictured: dict[str, Any] = {}
-    if config.reconstruct:
+    if config.reconstruct and measuring.plan is None:
         try:
             pictured = reconstruct_at_end(
                 run, config, here.data.train_data_file, module, trainer.global_step, rank
@@ -133,6 +147,7 @@ def _train(
             rank.say_stopped(stopped.step)
             return "stopped"
     require_same_globals("at the end")
+    last_epoch = callback.rows[-1] if callback.rows else None  # none: measured within the first
     if rank.rank == 0:
         callback.write_rows()  # an attempt may have been killed before it could
         best = best_whole(run, monitor.mode)
@@ -142,23 +157,24 @@ def _train(
             "finished_at": time.time(),
             "seconds_in_last_attempt": round(time.monotonic() - began, 3),
             "steps": trainer.global_step,
-            "last_epoch": callback.rows[-1],
+            "last_epoch": last_epoch,
             "best": {
                 "metric": monitor.name,
                 "value": best.value if best else None,
                 "checkpoint": best.path.name if best else None,
             },
+            **measuring.to_json(trainer.global_step),
             **pictured,
         }
         write_json_atomic(run.result_json, result)
     rank.ledger.append("finished", step=trainer.global_step)
     rank.report.say(
         "finished",
-        epoch=callback.rows[-1]["epoch"],
+        epoch=last_epoch["epoch"] if last_epoch else data.position.epoch,
         epochs=world.epochs,
         step=trainer.global_step,
         total_steps=trainer.global_step,
-        loss=callback.rows[-1]["train_loss"],
+        loss=last_epoch["train_loss"] if last_epoch else callback.last_loss,
     )
     return "finished"
 

@@ -23,6 +23,7 @@ from ptycho_dist.runtime.process_group import GUARD_FIRST_S
 from ptycho_dist.runtime.rng import seed_rng
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.module import PtychoModule, ScanPhysics
+from ptycho_dist.training.step_clock import StepClock
 
 _HARMLESS_WARNINGS = (
     # The loader begins at the checkpoint's position by itself; Lightning cannot see that.
@@ -79,12 +80,13 @@ def build_trainer(
     checkpoint_io: RunCheckpointIO,
     callbacks: Sequence[Callback],
     run: RunDirectory,
+    clock: StepClock,
     *,
     reload_loaders: bool = False,
 ) -> Trainer:
     """A trainer whose world, checkpoints and signals are ours, and whose loops are Lightning's.
 
-    `reload_loaders`: the loader is asked for anew each epoch, as its length may change.
+    `clock` is told what they do. `reload_loaders`: the loader is asked for anew each epoch, as its length may change.
 
     Raises:
         UserError: the device cannot compute in the precision asked for.
@@ -119,13 +121,19 @@ def build_trainer(
         enable_progress_bar=execution.enable_progress_bar,
         num_sanity_val_steps=0,
         callbacks=list(callbacks),
+        profiler=clock,
         default_root_dir=run.path,
         reload_dataloaders_every_n_epochs=int(reload_loaders),
     )
     trainer._signal_connector = _OurSignalHandlers(trainer)
     # A broadcast that every rank waits for before each micro-batch, to hear of a SIGTERM that
     # its handler, which is not installed, would have noted; ranks agree on stops by themselves.
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    epoch_loop = trainer.fit_loop.epoch_loop
+    epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    # Of these Lightning tells its profiler nothing: a validation as a whole, and the start of the
+    # loader's workers.
+    epoch_loop.val_loop.run = clock.timed("validation", epoch_loop.val_loop.run)  # type: ignore[method-assign]
+    epoch_loop.on_run_start = clock.timed("data", epoch_loop.on_run_start)  # type: ignore[method-assign]
     return trainer
 
 

@@ -1,0 +1,48 @@
+"""How a rank began: from the start of its process to its first batch, part by part (START_UP)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import time
+from pathlib import Path
+
+from ptycho_dist.rundir.processes import start_time
+
+
+class StartUp:
+    """The clock of the time before training."""
+
+    def __init__(self) -> None:
+        self.started_at = process_started_at()
+        """When this process began, in seconds since the epoch."""
+        self.seconds: dict[str, float] = {}
+        """Part → seconds, of the parts that were gone through."""
+        self._since = time.monotonic() - max(0.0, time.time() - self.started_at)
+
+    def spent(self, part: str) -> None:
+        """What has passed since the last word was of this part, perhaps once more."""
+        now = time.monotonic()
+        self.seconds[part] = self.seconds.get(part, 0.0) + now - self._since
+        self._since = now
+
+
+def process_started_at() -> float:
+    """When this process began, in seconds since the epoch, to a tick (10 ms); now where /proc does
+    not tell."""
+    ticks = start_time(os.getpid())
+    if ticks is None:
+        return time.time()
+    age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - max(0.0, age_s)
+
+
+def this_machine() -> str:
+    """A digest that processes have in common that share one operating system, and no others: nodes
+    of a cluster may be daemons on one host."""
+    try:
+        name = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
+    except (OSError, ValueError):
+        name = socket.gethostname()
+    return hashlib.sha256(name.strip().encode()).hexdigest()[:16]
