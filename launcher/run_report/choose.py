@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory, find_run_or_array
-from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.layout import RunDirectory, find_run
 
 
 def run_to_report(root: Path, reference: str) -> RunDirectory:
@@ -22,12 +22,10 @@ def run_to_report(root: Path, reference: str) -> RunDirectory:
     found = find_run_or_array(root, reference)
     if not isinstance(found, ArrayDirectory):
         return found
-    name = found.array_id
     if (found.path / "study.json").is_file():
+        name = found.array_id
         raise UserError(
-            f"{name} is a scaling study: `ptycho-launch scale report {name}` reports on it; "
-            f"a single run of it is {name}.000 for one"
+            f"{name} is a scaling study: `ptycho-launch scale report {name}` reports on it; for "
+            f"one of its runs name that, {name}.000 for one"
         )
-    raise UserError(
-        f"{name} is an array; a report is of one run: name a member, {name}.000 for one"
-    )
+    return find_run(root, reference)  # which says what an array is, and names a member

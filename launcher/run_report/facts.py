@@ -13,7 +13,7 @@ from launcher.explain.explain import Explanation, explain
 from launcher.plain_text import plain
 from launcher.records import attempt_numbers
 from launcher.run_report.attempts import AttemptSpan, read_attempts
-from launcher.run_report.events import read_events
+from launcher.run_report.events import Events, read_events
 from launcher.run_report.goodput import Goodput, goodput_of
 from launcher.run_report.left_out import LeftOut
 from launcher.run_report.losses import EpochFigures, read_epochs
@@ -27,6 +27,7 @@ from launcher.status import RunStatus, status_of
 from launcher.submissions import recorded_jobs
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir import RunDirectory, read_heartbeats
+from ptycho_dist.rundir.lineage import Part
 from ptycho_dist.rundir.step_times import RankTimes, read_step_times
 from ptycho_dist.rundir.verify import Proof, verify
 
@@ -125,7 +126,7 @@ def read_facts(run: RunDirectory, scheduler: Scheduler | None = None) -> RunFact
     working = numbers[-1] if running else None
     events = read_events(run, left_out)
     proof, no_proof = _proof(run)
-    lineage = proof.lineage if proof is not None else None
+    lineage = proof.lineage if proof is not None else _nothing_committed(run, events)
     times = _times(run, numbers, left_out)
     attempts = read_attempts(
         run,
@@ -170,6 +171,12 @@ def _proof(run: RunDirectory) -> tuple[Proof | None, str]:
         return verify(run), ""
     except UserError as error:
         return None, str(error).removeprefix(f"{run.run_id}: ")
+
+
+def _nothing_committed(run: RunDirectory, events: Events) -> tuple[Part, ...] | None:
+    """An empty lineage where the ledger is there and tells of no commit; None: nobody knows."""
+    told = events.of("checkpoint_committed", "resumed_from")
+    return None if told or not events.events or run.result_json.exists() else ()
 
 
 def _times(

@@ -108,7 +108,7 @@ def pictures_section(facts: RunFacts) -> Section:
         for picture in facts.pictures:
             if picture.epoch is not None and picture.kind == kind:
                 caption = f"{words}, after {picture.epoch + 1} epochs ({picture.file})"
-                blocks.append(Picture(picture.png, caption, caption))
+                blocks.append(Picture(picture.png, caption, caption, beside=True))
     return Section("Reconstructions", blocks)
 
 
