@@ -124,10 +124,13 @@ def throughput_section(facts: RunFacts) -> Section:
     blocks: list[Block] = []
     drawn = draw_throughput(rates)
     if not rates.measured:
-        blocks.append(
-            Text("This run has no step times: older runs do not write them. What follows is by the "
-                 "epoch, validation, checkpoints and pictures included, of all ranks together.")
-        )  # fmt: skip
+        known = (
+            "What follows is by the epoch, validation, checkpoints and pictures included, of all "
+            "ranks together."
+            if rates.attempts
+            else "No epoch was timed either."
+        )
+        blocks.append(Text(f"This run has no step times: older runs do not write them. {known}"))
     if drawn is not None:
         middle = [rate for each in rates.attempts for rate in each.middle if rate is not None]
         typical = sorted(middle)[len(middle) // 2] if middle else 0.0

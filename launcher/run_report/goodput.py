@@ -24,6 +24,9 @@ class Goodput:
     """All attempts, from start to end."""
     elapsed_s: float
     """From the first start to the last end, waits between attempts included."""
+    unwritten_steps: int
+    """Of the useful ones: a kill came before their times were written; they count with the mean of
+    the others of their attempt."""
     measured: bool
     """Step by step; else from the times of checkpoints, and validation counts as useful."""
 
@@ -54,28 +57,41 @@ def goodput_of(
         return None
     attempts_s = sum(max(0.0, end - start) for start, end in spans)
     elapsed_s = max(end for _, end in spans) - min(start for start, _ in spans)
-    useful_s, measured = 0.0, True
+    useful_s, unwritten, measured = 0.0, 0, True
     for part in lineage:
-        ranks = times.get(part.attempt) or {}
-        blocks = ranks[min(ranks)].blocks if ranks else ()
-        if blocks:
-            useful_s += sum(_useful(block, part) for block in blocks)
-            continue
-        measured = False
-        useful_s += _by_checkpoints(part, events)
+        written, seconds = _by_blocks(part, times.get(part.attempt) or {})
+        missing = part.to_step - part.from_step - written
+        if written:
+            useful_s += seconds * (1 + missing / written)
+            unwritten += missing
+        elif missing:
+            measured = False
+            useful_s += _by_checkpoints(part, events)
     if attempts_s <= 0 or elapsed_s <= 0:
         return None
-    return Goodput(useful_s, attempts_s, elapsed_s, measured)
+    return Goodput(useful_s, attempts_s, elapsed_s, unwritten, measured)
 
 
-def _useful(block: Block, part: Part) -> float:
-    """Seconds of the steps of a block that are in the part; its ranks go in step."""
-    last = block.first_step + block.steps
-    inside = min(last, part.to_step) - max(block.first_step, part.from_step)
-    if inside <= 0 or block.steps <= 0:
-        return 0.0
+def _by_blocks(part: Part, times: Mapping[int, RankTimes]) -> tuple[int, float]:
+    """Steps of the part whose times are written, and their seconds; by the rank that has written
+    most: all go in step."""
+    found = [(0, 0.0)]
+    for rank in times.values():
+        inside = [(_inside(block, part), block) for block in rank.blocks]
+        steps = sum(number for number, _ in inside)
+        found.append((steps, sum(number * _step_s(block) for number, block in inside)))
+    return max(found)
+
+
+def _inside(block: Block, part: Part) -> int:
+    last = min(block.first_step + block.steps, part.to_step)
+    return max(0, last - max(block.first_step, part.from_step))
+
+
+def _step_s(block: Block) -> float:
+    """Seconds of each of its steps."""
     rest = sum(block.parts_s.get(name, 0.0) for name in _NO_STEP)
-    return max(0.0, block.wall_s - rest) * inside / block.steps
+    return max(0.0, block.wall_s - rest) / block.steps
 
 
 def _by_checkpoints(part: Part, events: Events) -> float:

@@ -59,7 +59,9 @@ def _cause(facts: RunFacts) -> Section:
         return Section("Why it ended", [])
     attempt = f" in attempt {why.attempt} of {why.attempts}" if why.attempt else ""
     blocks: list[Block] = [
-        Warning(f"{why.state}{attempt}: {why.summary} ({_SAID[why.confidence]}: {why.cause}).")
+        Warning(
+            f"{why.state.capitalize()}{attempt}: {why.summary} ({_SAID[why.confidence]}: {why.cause})."
+        )
     ]
     if why.how is not None and why.first_rank is not None and not why.together:
         at = "" if why.step is None else f" at step {why.step}"

@@ -23,6 +23,11 @@ def goodput_section(facts: RunFacts) -> Section:
         "of training to the last commit of each attempt of the lineage, without the writing of "
         "checkpoints; validation counts as useful here."
     )
+    if found.unwritten_steps:
+        how += (
+            f" Of {found.unwritten_steps} of them the times were not written when a rank was "
+            "killed: these count with the mean of their attempt."
+        )
     rows = [
         ("steps that are in the weights", took(found.useful_s), ""),
         ("all attempts", took(found.attempts_s), share(found.of_attempts)),

@@ -103,6 +103,15 @@ def test_goodput_counts_the_steps_of_the_lineage_alone():
     assert found.attempts_s == 140.0
 
 
+def test_steps_that_a_kill_left_unwritten_count_with_the_mean():
+    """SC-085: of two ranks the one that has written more is believed."""
+    short = tuple(block(number, forward_backward=9.0) for number in range(2))
+    long = tuple(block(number, forward_backward=2.0) for number in range(8))
+    times = {1: {0: RankTimes(0, blocks=short), 1: RankTimes(1, blocks=long)}}
+    found = goodput_of([span()], [Part(1, 0, 10)], times, Events(()))
+    assert (found.useful_s, found.unwritten_steps, found.measured) == (20.0, 2, True)
+
+
 def test_goodput_without_step_times_is_from_commits():
     """SC-085"""
     events = Events(
