@@ -58,11 +58,8 @@ def _cause(facts: RunFacts) -> Section:
     if why is None:
         return Section("Why it ended", [])
     attempt = f" in attempt {why.attempt} of {why.attempts}" if why.attempt else ""
-    blocks: list[Block] = [
-        Warning(
-            f"{why.state.capitalize()}{attempt}: {why.summary} ({_SAID[why.confidence]}: {why.cause})."
-        )
-    ]
+    said = f"{_SAID[why.confidence]}: {why.cause}"
+    blocks: list[Block] = [Warning(f"{why.state.capitalize()}{attempt}: {why.summary} ({said}).")]
     if why.how is not None and why.first_rank is not None and not why.together:
         at = "" if why.step is None else f" at step {why.step}"
         blocks.append(Text(f"Rank {why.first_rank}{at}: {why.how}."))

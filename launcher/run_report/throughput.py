@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -14,8 +15,8 @@ from launcher.run_report.losses import EpochFigures
 from ptycho_dist.rundir import Heartbeat
 from ptycho_dist.rundir.step_times import Block, RankTimes
 
-MOST_BINS = 120
-"""Of one attempt: more could not be told apart."""
+MOST_BINS = 60
+"""Of one attempt, about equally long: single steps are too uneven to show a course."""
 MOST_LINES = 8
 """Ranks that have a line each; more are a median with a band."""
 _NO_STEP = ("checkpoint", "validation")
@@ -120,7 +121,7 @@ def _of_attempt(
     if not blocks or span.started_at is None:
         return None
     longest = max(blocks.values(), key=len)
-    edges = [block.first_step for block in longest[:: math.ceil(len(longest) / MOST_BINS)]]
+    edges = _edges(longest)
     samples_RB = np.zeros((len(blocks), len(edges)))
     seconds_RB, ended_B = np.zeros_like(samples_RB), np.zeros(len(edges))
     for row, own in enumerate(blocks.values()):
@@ -145,6 +146,18 @@ def _of_attempt(
         low=_plain(np.nanmin(rate_RB, axis=0)),
         high=_plain(np.nanmax(rate_RB, axis=0)),
     )
+
+
+def _edges(blocks: Sequence[Block]) -> list[int]:
+    """The first step of each slice."""
+    slice_s = sum(map(_step_s, blocks)) / MOST_BINS
+    edges, spent = [blocks[0].first_step], 0.0
+    for block, following in pairwise(blocks):
+        spent += _step_s(block)
+        if spent >= slice_s:
+            edges.append(following.first_step)
+            spent = 0.0
+    return edges
 
 
 def _sound(blocks: Sequence[Block]) -> list[Block]:
