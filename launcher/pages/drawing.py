@@ -19,7 +19,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import LogFormatter, LogFormatterMathtext
+from matplotlib.ticker import (
+    FixedFormatter,
+    Formatter,
+    FuncFormatter,
+    LogFormatter,
+    LogFormatterMathtext,
+)
 
 from launcher.plain_text import plain
 
@@ -120,11 +126,25 @@ def _drawn_in_house_style(figure: Figure) -> Iterator[None]:
             _dress(axes)
         for text in figure.findobj(Text):
             text.set_parse_math(False)
-            text.set_text("\n".join(plain(line) for line in text.get_text().split("\n")))
+            text.set_text(_printable(text.get_text()))
         if figure.get_layout_engine() is not None:
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # else each drawing moves the axes a little further
         yield
+
+
+class _PrintableTicks(Formatter):
+    """What another formatter says, without what no font or file can hold."""
+
+    def __init__(self, inner: FixedFormatter | FuncFormatter) -> None:
+        self._inner = inner
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return _printable(self._inner(x, pos))
+
+
+def _printable(text: str) -> str:
+    return "\n".join(plain(line) for line in text.split("\n"))
 
 
 def _dress(axes: Axes) -> None:
@@ -134,8 +154,11 @@ def _dress(axes: Axes) -> None:
     axes.tick_params(which="both", color=MUTED)
     axes.set_axisbelow(True)
     for axis in (axes.xaxis, axes.yaxis):
-        if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+        major = axis.get_major_formatter()
+        if isinstance(major, LogFormatterMathtext):
             axis.set_major_formatter(LogFormatter())
+        elif isinstance(major, (FixedFormatter, FuncFormatter)):
+            axis.set_major_formatter(_PrintableTicks(major))
         if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
             axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     legend = axes.get_legend()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from launcher.pages.page import Block, DataTable, Page
@@ -25,6 +26,18 @@ _FOLDER = Path(__file__).resolve().parent
 
 def render_page(page: Page) -> str:
     """The whole file. All texts are escaped, and what would steer a terminal is taken out."""
+    return _template().render(
+        page=page,
+        long=len(page.sections) >= LONG,
+        kind=_kind,
+        numeric=_numeric_columns,
+        svg=Markup,
+        data_uri=_data_uri,
+    )
+
+
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -33,15 +46,7 @@ def render_page(page: Page) -> str:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    template = environment.get_template("page.html.j2")
-    return template.render(
-        page=page,
-        long=len(page.sections) >= LONG,
-        kind=_kind,
-        numeric=_numeric_columns,
-        svg=Markup,
-        data_uri=_data_uri,
-    )
+    return environment.get_template("page.html.j2")
 
 
 def _printable(value: Any) -> Any:
