@@ -35,17 +35,17 @@ PAPER = "#ffffff"
 MUTED = "#59626e"
 GRID = "#d5dae1"
 _SERIES = (
-    "#0072b2",
-    "#d55e00",
-    "#008f68",
-    "#b5478a",
-    "#9a7500",
-    "#3d9ad1",
-    "#6b4423",
-    "#737c88",
+    "#164fa4",
+    "#c33400",
+    "#126947",
+    "#784266",
+    "#ce8200",
+    "#269ec9",
+    "#491d0d",
+    "#828598",
 )
-"""After Okabe and Ito (2008), "Color Universal Design": their hues, darker where they would be too
-faint for lines on white. page.css has a lighter one of each for dark pages."""
+"""Hues after Okabe and Ito (2008), "Color Universal Design"; their lightness is such that any two
+differ for people who see red and green alike, too. page.css has those of dark pages."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 _VARIABLES = {
@@ -118,7 +118,15 @@ def png_of(figure: Figure) -> bytes:
 def _drawn_in_house_style(figure: Figure) -> Iterator[None]:
     # Names of runs and nodes may hold a $: no text is mathematics.
     with (
-        rc_context({"svg.fonttype": "none", "svg.hashsalt": _SALT, "text.parse_math": False}),
+        rc_context(
+            {
+                "svg.fonttype": "none",
+                "svg.hashsalt": _SALT,
+                "text.parse_math": False,
+                "figure.constrained_layout.use": False,
+                "figure.autolayout": False,
+            }
+        ),
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has it
@@ -126,10 +134,11 @@ def _drawn_in_house_style(figure: Figure) -> Iterator[None]:
             _dress(axes)
         for text in figure.findobj(Text):
             text.set_parse_math(False)
+            text.set_usetex(False)  # whatever a person's matplotlibrc says
             text.set_text(_printable(text.get_text()))
         if figure.get_layout_engine() is not None:
             figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # else each drawing moves the axes a little further
+            figure.set_layout_engine(None)  # else each drawing moves the axes a little further
         yield
 
 

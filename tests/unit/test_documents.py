@@ -101,9 +101,9 @@ def test_every_clause_is_cited_by_a_test():
     cited = set()
     for path in (REPOSITORY / "tests").rglob("*.py"):
         text = path.read_text("utf-8")
-        cited |= set(re.findall(r"\b(?:RC|LP|RD|RS|REC|DATA|LI|EC)-\d{3}\b", text))
+        cited |= set(re.findall(r"\b(?:RC|LP|RD|RS|REC|DATA|LI|EC|SC)-\d{3}\b", text))
         for kind, first, last in re.findall(
-            r"\b(RC|LP|RD|RS|REC|DATA|LI|EC)-(\d{3}) to (?:\1-)?(\d{3})", text
+            r"\b(RC|LP|RD|RS|REC|DATA|LI|EC|SC)-(\d{3}) to (?:\1-)?(\d{3})", text
         ):
             cited |= {f"{kind}-{number:03d}" for number in range(int(first), int(last) + 1)}
     assert clauses - cited == set()
@@ -144,5 +144,5 @@ def test_clauses_that_tests_and_code_cite_exist():
     for folder in ("tests", "launcher", "ptycho_dist"):
         for path in (REPOSITORY / folder).rglob("*.py"):
             text = path.read_text("utf-8")
-            for cited in re.findall(r"\b((?:RC|LP|RD|RS|REC|DATA|LI|EC)-\d{3})\b", text):
+            for cited in re.findall(r"\b((?:RC|LP|RD|RS|REC|DATA|LI|EC|SC)-\d{3})\b", text):
                 assert cited in clauses, f"{path.name} cites {cited}, which no spec has"

@@ -15,7 +15,9 @@ from launcher.pages.html import render_page
 from launcher.pages.page import Code, DataTable, Figure, Page, Picture, Section, Text, Warning
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-HOSTILE = "</title></style><script>alert(1)</script>\"'&<img src=x onerror=alert(1)>\x1b[31m{{ 7*7 }}"
+HOSTILE = (
+    "</title></style><script>alert(1)</script>\"'&<img src=x onerror=alert(1)>\x1b[31m{{ 7*7 }}"
+)
 
 
 def drawn(label="ranks"):
@@ -58,6 +60,8 @@ def test_a_page_is_well_formed_and_readable_without_seeing_it(plain_page):
     """SC-061"""
     page = ReadPage(plain_page)
     assert page.unbalanced == []
+    assert len(page.ids) == len(set(page.ids))  # although each section has the same drawing
+    assert {url[1:] for url in page.loads if url.startswith("#")} <= set(page.ids)
     assert page.tags.count("h1") == 1
     assert page.tags.count("h2") == 6
     assert "nav" in page.tags
