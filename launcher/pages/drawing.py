@@ -19,7 +19,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import LogFormatter, LogFormatterMathtext
+from matplotlib.ticker import (
+    FixedFormatter,
+    Formatter,
+    FuncFormatter,
+    LogFormatter,
+    LogFormatterMathtext,
+)
 
 from launcher.plain_text import plain
 
@@ -29,17 +35,17 @@ PAPER = "#ffffff"
 MUTED = "#59626e"
 GRID = "#d5dae1"
 _SERIES = (
-    "#0072b2",
-    "#d55e00",
-    "#008f68",
-    "#b5478a",
-    "#9a7500",
-    "#3d9ad1",
-    "#6b4423",
-    "#737c88",
+    "#164fa4",
+    "#c33400",
+    "#126947",
+    "#784266",
+    "#ce8200",
+    "#269ec9",
+    "#491d0d",
+    "#828598",
 )
-"""After Okabe and Ito (2008), "Color Universal Design": their hues, darker where they would be too
-faint for lines on white. page.css has a lighter one of each for dark pages."""
+"""Hues after Okabe and Ito (2008), "Color Universal Design"; their lightness is such that any two
+differ for people who see red and green alike, too. page.css has those of dark pages."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 _VARIABLES = {
@@ -112,7 +118,15 @@ def png_of(figure: Figure) -> bytes:
 def _drawn_in_house_style(figure: Figure) -> Iterator[None]:
     # Names of runs and nodes may hold a $: no text is mathematics.
     with (
-        rc_context({"svg.fonttype": "none", "svg.hashsalt": _SALT, "text.parse_math": False}),
+        rc_context(
+            {
+                "svg.fonttype": "none",
+                "svg.hashsalt": _SALT,
+                "text.parse_math": False,
+                "figure.constrained_layout.use": False,
+                "figure.autolayout": False,
+            }
+        ),
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has it
@@ -120,11 +134,26 @@ def _drawn_in_house_style(figure: Figure) -> Iterator[None]:
             _dress(axes)
         for text in figure.findobj(Text):
             text.set_parse_math(False)
-            text.set_text("\n".join(plain(line) for line in text.get_text().split("\n")))
+            text.set_usetex(False)  # whatever a person's matplotlibrc says
+            text.set_text(_printable(text.get_text()))
         if figure.get_layout_engine() is not None:
             figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # else each drawing moves the axes a little further
+            figure.set_layout_engine(None)  # else each drawing moves the axes a little further
         yield
+
+
+class _PrintableTicks(Formatter):
+    """What another formatter says, without what no font or file can hold."""
+
+    def __init__(self, inner: FixedFormatter | FuncFormatter) -> None:
+        self._inner = inner
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return _printable(self._inner(x, pos))
+
+
+def _printable(text: str) -> str:
+    return "\n".join(plain(line) for line in text.split("\n"))
 
 
 def _dress(axes: Axes) -> None:
@@ -134,8 +163,11 @@ def _dress(axes: Axes) -> None:
     axes.tick_params(which="both", color=MUTED)
     axes.set_axisbelow(True)
     for axis in (axes.xaxis, axes.yaxis):
-        if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+        major = axis.get_major_formatter()
+        if isinstance(major, LogFormatterMathtext):
             axis.set_major_formatter(LogFormatter())
+        elif isinstance(major, (FixedFormatter, FuncFormatter)):
+            axis.set_major_formatter(_PrintableTicks(major))
         if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
             axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     legend = axes.get_legend()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
+from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from launcher.pages.page import Block, DataTable, Page
@@ -20,11 +22,25 @@ NOTHING = ("", "-", "–")
 """Cells that say that there is no figure."""
 _ONE_NUMBER = r"[+−-]?\d[\d.,:]*(e[+−-]?\d+)?( ?(%|[A-Za-zµ/]{1,12}))?"
 _NUMBER = re.compile(rf"[≥≤<>~]?{_ONE_NUMBER}( {_ONE_NUMBER})*( \(.*\))?")
+_PREFIX = re.compile(r'id="(f[0-9a-f]{10})-')
+"""With which all ids of a drawing begin."""
 _FOLDER = Path(__file__).resolve().parent
 
 
 def render_page(page: Page) -> str:
     """The whole file. All texts are escaped, and what would steer a terminal is taken out."""
+    return _template().render(
+        page=page,
+        long=len(page.sections) >= LONG,
+        kind=_kind,
+        numeric=_numeric_columns,
+        svg=_Drawings().inline,
+        data_uri=_data_uri,
+    )
+
+
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -33,21 +49,28 @@ def render_page(page: Page) -> str:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    template = environment.get_template("page.html.j2")
-    return template.render(
-        page=page,
-        long=len(page.sections) >= LONG,
-        kind=_kind,
-        numeric=_numeric_columns,
-        svg=Markup,
-        data_uri=_data_uri,
-    )
+    return environment.get_template("page.html.j2")
 
 
 def _printable(value: Any) -> Any:
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return "\n".join(plain(line) for line in value.split("\n"))
+
+
+class _Drawings:
+    """The drawings of one page: where one comes twice, its ids do not."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def inline(self, svg: str) -> Markup:
+        self._seen[svg] += 1
+        copy = self._seen[svg]
+        found = _PREFIX.search(svg)
+        if copy > 1 and found:
+            svg = svg.replace(f"{found[1]}-", f"{found[1]}-{copy}-")
+        return Markup(svg)  # noqa: S704 - of `svg_of`, which escapes
 
 
 def _kind(block: Block) -> str:

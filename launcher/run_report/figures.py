@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.ticker import MaxNLocator
 
 from launcher.clock import duration
-from launcher.pages.drawing import MUTED, new_figure, series_colour, svg_of
+from launcher.pages.drawing import MUTED, new_figure, series_colour, series_style, svg_of
 from launcher.run_report.attempts import AttemptSpan
 from launcher.run_report.losses import EpochFigures
 from launcher.run_report.throughput import AttemptRates, Throughput
@@ -122,7 +122,8 @@ def _draw_attempt(
     if attempt.by_rank:
         for place, (rank, values) in enumerate(attempt.by_rank.items()):
             axes.plot(
-                at, _gaps(values), linewidth=1.2, color=series_colour(place),
+                at, _gaps(values), linewidth=1.3, color=series_colour(place),
+                linestyle=series_style(place)["linestyle"],
                 label=f"rank {rank}" if first else "_",
             )  # fmt: skip
         return

@@ -59,7 +59,8 @@ class Provenance:
     changes: tuple[Change, ...]
     code: tuple[CodeState, ...]
     software: Mapping[str, str]
-    """Package → version, as rank 0 of the latest attempt had it."""
+    """Package → version, as rank 0 of the latest attempt had it, and its variables for NCCL, gloo and
+    SLURM."""
     devices: tuple[str, ...]
     """What the ranks ran on, in words, where it changed once more."""
     resized: bool
@@ -165,9 +166,12 @@ def _text(value: object) -> str:
 
 def _software(events: Events) -> dict[str, str]:
     said = events.of("joined")
-    versions = said[-1].get("versions") if said else None
-    entries = list(versions.items())[:MOST] if isinstance(versions, dict) else []
-    return {plain(str(name)): _text(value) for name, value in entries if isinstance(value, str)}
+    found = {}
+    for kind in ("versions", "variables"):
+        record = said[-1].get(kind) if said else None
+        entries = list(record.items())[:MOST] if isinstance(record, dict) else []
+        found |= {plain(str(n))[:80]: _text(value) for n, value in entries if value}
+    return found
 
 
 def _devices(events: Events) -> tuple[str, ...]:

@@ -139,7 +139,9 @@ def provenance_section(facts: RunFacts) -> Section:
         heads = ("submitted", "commit", "version", "SHA-256 of the code", "not committed")
         blocks.append(DataTable(heads, code, "Code"))
     if made.software:
-        blocks.append(DataTable(("package", "version"), list(made.software.items()), "Software"))
+        blocks.append(
+            DataTable(("of rank 0", "version, value"), list(made.software.items()), "Software")
+        )
     jobs = [
         (str(a.attempt), f"{a.cluster} {a.job_id}", ", ".join(_folded(a.nodes)))
         for a in facts.attempts

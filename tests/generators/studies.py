@@ -127,7 +127,7 @@ def _measurement(point, run_id, cores, device, names, drift):
         started_at=1_767_225_600.0 + 60 * point.index,
         attribution=Attribution(
             ranks, STEPS, STEPS * point.global_batch, STEPS * step_s, parts,
-            {rank: parts for rank in range(ranks)},
+            dict.fromkeys(range(ranks), parts),
         ),
         start_up_s={"queue": 2.0, "launch": 0.5, "imports": 5.0, "rendezvous": 0.1 * ranks},
         job_s=60.0,

@@ -339,5 +339,3 @@ def _stack(
         )
     figure.legend(handles=handles, loc="outside lower center", ncols=3, **_LEGEND)
     return figure
-
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from launcher.scaling.report.provenance import Provenance
-from launcher.scaling.report.wording import number, percent, several
+from launcher.scaling.report.wording import exact, number, percent, several
 from launcher.scaling.results import Collected, StudyAnalysis
 from launcher.scaling.study import Study
 
@@ -34,21 +34,23 @@ def methods_text(collected: Collected, analysis: StudyAnalysis, origin: Provenan
 
 def _what(study: Study, analysis: StudyAnalysis, origin: Provenance) -> list[str]:
     modes = " and ".join(study.modes)
+    nodes = "node" if study.nodes == (1,) else "nodes"
+    ranks = "rank" if study.tasks_per_node == (1,) else "ranks"
     said = [
         f"We measured the {modes} scaling of the training {study.name} "
-        f"(config SHA-256 {origin.config_sha256[:12]}) on {_listed(study.nodes)} nodes with "
-        f"{_listed(study.tasks_per_node)} ranks per node."
+        f"(config SHA-256 {origin.config_sha256[:12]}) on {_listed(study.nodes)} {nodes} with "
+        f"{_listed(study.tasks_per_node)} {ranks} per node."
     ]
     base = study.base
     if "strong" in study.modes:
-        kept = number(base.get("global_batch"), 6)
+        kept = exact(base.get("global_batch"))
         said.append(f"Strong scaling keeps the global batch of {kept} samples.")
     if "weak" in study.modes:
-        kept = number(base.get("batch_size"), 6)
+        kept = exact(base.get("batch_size"))
         said.append(
             f"Weak scaling keeps the batch of {kept} samples per rank, with "
-            f"{_LR_RULES[analysis.lr_rule]}, from {number(base.get('learning_rate'))} at a global "
-            f"batch of {number(base.get('global_batch'), 6)}."
+            f"{_LR_RULES[analysis.lr_rule]}, from {exact(base.get('learning_rate'))} at a global "
+            f"batch of {exact(base.get('global_batch'))}."
         )
     return said
 
@@ -57,9 +59,9 @@ def _how(collected: Collected) -> list[str]:
     study = collected.study
     plan = study.measurement
     until = {
-        "steps": f"{number(plan.value, 9)} optimizer steps",
-        "seconds": f"{number(plan.value, 9)} seconds",
-        "target_loss": f"until the loss of an epoch was at most {number(plan.value)}",
+        "steps": f"{exact(plan.value)} optimizer steps",
+        "seconds": f"{exact(plan.value)} seconds",
+        "target_loss": f"until the loss of an epoch was at most {exact(plan.value)}",
     }[plan.until]
     measured, all_points = len(collected.measured), len(study.points)
     said = [
@@ -76,10 +78,10 @@ def _how(collected: Collected) -> list[str]:
     if oversubscribed:
         cores = max(each.cores for each in collected.measured)
         machines = max(each.machines for each in collected.measured)
+        where = "the machine has" if machines == 1 else f"the {machines} machines have"
         said.append(
-            f"In {oversubscribed} of these runs the ranks had more threads than the "
-            f"{several(machines, 'machine')} had cores ({cores}): they show what the launcher "
-            "costs, not how the training scales."
+            f"In {oversubscribed} of these runs the ranks computed with more threads than {where} "
+            f"cores ({cores}): they show what the launcher costs, not how the training scales."
         )
     return said
 

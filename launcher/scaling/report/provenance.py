@@ -203,7 +203,9 @@ def _texts(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
     return {
-        str(name)[:_LONGEST]: each[:_LONGEST] for name, each in value.items() if isinstance(each, str)
+        str(name)[:_LONGEST]: each[:_LONGEST]
+        for name, each in value.items()
+        if isinstance(each, str)
     }
 
 

@@ -69,7 +69,11 @@ def study_page(
         f"Scaling study of {began} on {origin.cluster}: {' and '.join(study.modes)} scaling, "
         f"{several(len(collected.measured), 'run')} of {len(study.points)} measured"
     )
-    return Page(f"Scaling study: {study.name}", subtitle, [section for section in sections if section.blocks])
+    return Page(
+        f"Scaling study: {study.name}",
+        subtitle,
+        [section for section in sections if section.blocks],
+    )
 
 
 def finding(measured: Sequence[Series]) -> str:
@@ -188,9 +192,7 @@ def _provenance(origin: Provenance) -> Iterator[Block]:
     whose = "as the ranks said" if origin.versions_of == "ranks" else (
         "of the launcher that made this report; the runs do not say theirs"
     )  # fmt: skip
-    yield DataTable(
-        ("package", "version"), list(origin.versions.items()), f"Versions, {whose}."
-    )
+    yield DataTable(("package", "version"), list(origin.versions.items()), f"Versions, {whose}.")
     if origin.variables:
         yield DataTable(
             ("variable", "value"), list(origin.variables.items()), "Environment of rank 0."
@@ -228,4 +230,3 @@ def _code_facts(state: CodeState) -> Iterator[tuple[str, str]]:
     elif state.version:
         yield "installed version", state.version
     yield "code, SHA-256", state.sha256 or NONE
-

@@ -199,7 +199,7 @@ def runs_table(collected: Collected) -> DataTable:
     measured = sorted(collected.measured, key=lambda each: each.point.index)
     rows = [
         [
-            each.run_id,
+            each.run_id.rpartition(".")[2],
             ", ".join(each.point.modes),
             str(each.point.ranks),
             str(each.point.nodes),
@@ -214,15 +214,16 @@ def runs_table(collected: Collected) -> DataTable:
         ]
         for each in measured
     ]
+    caption = f"Members of the array of {collected.study.name}, in the order in which they ran."
+    if any(each.oversubscribed for each in measured):
+        caption += f" ◇: {OVERSUBSCRIBED}."
     return DataTable(
         (
             *("run", "mode", "ranks", "nodes", "repeat", "batch per rank", "samples/s"),
             *("step, ms", "steps", "loss", "attempts", "job"),
         ),
         rows,
-        f"In the order in which they ran. ◇: {OVERSUBSCRIBED}."
-        if any(each.oversubscribed for each in measured)
-        else "In the order in which they ran.",
+        caption,
         [row for row, each in enumerate(measured) if each.oversubscribed],
     )
 

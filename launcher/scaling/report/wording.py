@@ -40,9 +40,12 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def estimate(found: Estimate, scale: float = 1.0) -> str:
-    """`12.3 (11.9 to 12.8)`: a figure with its 95 % interval, all rounded to the same place."""
+    """`12.3 (11.9 to 12.8)`: a figure with its 95 % interval, all rounded to the same place.
+
+    An interval of no width is none: there was one repeat, or the figure is one by definition.
+    """
     all_three = [each * scale for each in (found.value, found.low, found.high)]
-    if not all(map(math.isfinite, all_three)):
+    if not all(map(math.isfinite, all_three)) or found.low == found.high:
         return number(all_three[0])
     largest = max(map(abs, all_three))
     places = _places(largest, 3)
@@ -59,6 +62,11 @@ def _places(value: float, digits: int) -> int:
 
 def _rounded(value: float, places: int) -> str:
     return f"{round(value, places):.{max(places, 0)}f}".replace("-", "−")
+
+
+def exact(value: object) -> str:
+    """A number of a config as it stands there."""
+    return f"{value:g}" if isinstance(value, (int, float)) else NONE
 
 
 def percent(value: float | None) -> str:

@@ -90,7 +90,7 @@ def killed(make_config, tmp_path, commands):
                 if rank == 0:
                     ledger.append(
                         "joined", device="cpu", threads=1, strategy="ddp", backend="gloo",
-                        versions={"torch": "2.13"},
+                        versions={"torch": "2.13"}, variables={"NCCL_DEBUG": "INFO", "x": 7},
                     )  # fmt: skip
                 step, epoch = EPOCH * epochs[0], epochs[0]
                 if attempt == 2:
@@ -173,7 +173,8 @@ def test_the_figures_of_the_page_as_data(killed, capsys):
     assert (goodput["attempts_s"], goodput["elapsed_s"]) == (40.0, 60.0)
     assert data["proof"]["given_up"] == 37
     assert data["parts"]["2"]["parts_s"]["checkpoint"] == pytest.approx(2.0)
-    assert data["provenance"]["software"] == {"torch": "2.13"}
+    software = data["provenance"]["software"]
+    assert software == {"torch": "2.13", "NCCL_DEBUG": "INFO", "x": ""}
 
 
 def test_a_run_without_step_times_says_so(killed):
