@@ -59,7 +59,7 @@ class Provenance:
     changes: tuple[Change, ...]
     code: tuple[CodeState, ...]
     software: Mapping[str, str]
-    """Package → version, as rank 0 of the latest attempt had it, and its variables for NCCL, gloo and
+    """Package → version, as rank 0 of the latest attempt had it, and variables for NCCL, gloo and
     SLURM."""
     devices: tuple[str, ...]
     """What the ranks ran on, in words, where it changed once more."""
