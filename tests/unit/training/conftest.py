@@ -49,7 +49,8 @@ def fit(
 ) -> Iterator[Callable[..., Fitted]]:
     """`fit(text of run.yaml, callback, …)`: train; `resume=fit.last_run` goes on with a run.
 
-    `fit.stop` is the stop request of the training at work; `interruptions` are those of a drill.
+    `fit.stop` is the stop request of the training at work; `interruptions` are those of a drill,
+    `measurement` is that of a scaling study.
     """
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
@@ -59,6 +60,7 @@ def fit(
         resume: RunDirectory | None = None,
         data: str = "",
         interruptions: list[dict[str, Any]] | None = None,
+        measurement: dict[str, Any] | None = None,
     ) -> Fitted:
         run = resume
         if run is None:
@@ -73,6 +75,8 @@ def fit(
             plan: dict[str, Any] = {"world": world_of(loaded.config, 37).to_json()}
             if interruptions is not None:
                 plan["rehearsal"] = {"interruptions": interruptions}
+            if measurement is not None:
+                plan["measurement"] = measurement
             place = tmp_path / "runs" / f"run-{secrets.token_hex(4)}"
             run = prepare_run(place, loaded, plan, None)
         train.last_run = run  # type: ignore[attr-defined]
