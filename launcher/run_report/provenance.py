@@ -114,7 +114,7 @@ def _object(run: RunDirectory, name: str) -> Mapping[str, Any]:
 def _data(record: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, str]:
     config, prints = record.get("config"), plan.get("data")
     files = config.get("data") if isinstance(config, dict) else None
-    found = {}
+    found: dict[str, str] = {}
     for field in ("train_data_file", "test_data_file"):
         file = files.get(field) if isinstance(files, dict) else None
         known = prints.get(field) if isinstance(prints, dict) else None
