@@ -14,7 +14,7 @@ from launcher.run_report.figures import (
     draw_throughput,
     draw_timeline,
 )
-from launcher.run_report.words import date, seconds, share
+from launcher.run_report.words import date, milliseconds, seconds, share
 from launcher.scaling.results import PARTS
 from ptycho_dist.rundir.step_times import START_UP
 
@@ -155,8 +155,8 @@ def throughput_section(facts: RunFacts) -> Section:
         where = f" on {slow.node}" if slow.node else ""
         blocks.append(
             Text(
-                f"Most work of its own has rank {slow.rank}{where}: {1000 * slow.own_s:.4g} ms a "
-                f"step, the median of the others {1000 * rates.others_own_s:.4g} ms. {verdict}"
+                f"Most work of its own has rank {slow.rank}{where}: {milliseconds(slow.own_s)} ms a "
+                f"step, the median of the others {milliseconds(rates.others_own_s)} ms. {verdict}"
             )
         )
     if rates.last_words:
@@ -178,7 +178,7 @@ def parts_section(facts: RunFacts) -> Section:
     rows = [
         (
             part.replace("_", "/"),
-            f"{1000 * spent / max(1, attribution.steps):.3g}",
+            milliseconds(spent / max(1, attribution.steps)),
             share(spent / wall_s),
             _PART_WORDS[part],
         )

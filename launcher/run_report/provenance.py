@@ -166,7 +166,7 @@ def _text(value: object) -> str:
 
 def _software(events: Events) -> dict[str, str]:
     said = events.of("joined")
-    found = {}
+    found: dict[str, str] = {}
     for kind in ("versions", "variables"):
         record = said[-1].get(kind) if said else None
         entries = list(record.items())[:MOST] if isinstance(record, dict) else []

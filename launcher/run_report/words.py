@@ -29,6 +29,11 @@ def seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
+def milliseconds(value: float) -> str:
+    """Of seconds; `912`, `5.47`."""
+    return f"{1000 * value:.0f}" if value >= 0.1 else f"{1000 * value:.3g}"
+
+
 def took(value: float) -> str:
     """`4.8 s`, `5 min 19 s`, `2 h 5 min`."""
     if value < 60:
