@@ -153,10 +153,11 @@ def throughput_section(facts: RunFacts) -> Section:
             else "No rank holds up the others."
         )
         where = f" on {slow.node}" if slow.node else ""
+        own, others = milliseconds(slow.own_s), milliseconds(rates.others_own_s)
         blocks.append(
             Text(
-                f"Most work of its own has rank {slow.rank}{where}: {milliseconds(slow.own_s)} ms a "
-                f"step, the median of the others {milliseconds(rates.others_own_s)} ms. {verdict}"
+                f"Most work of its own has rank {slow.rank}{where}: {own} ms a step, the median of "
+                f"the others {others} ms. {verdict}"
             )
         )
     if rates.last_words:
