@@ -18,7 +18,7 @@ def next_command(status: RunStatus) -> tuple[str, str]:
         "pending": ("follow it", f"status {run} --watch"),
         "running": ("follow it", f"status {run} --watch"),
         "unknown": ("see what its ranks said", f"logs {run} --tail 20"),
-        "finished": ("prove that each sample was used once", f"verify {run}"),
+        "finished": ("see it on one page", f"report {run}"),
         "stopped": ("go on with it", f"resume {run}"),
         "cancelled": ("go on with it", f"resume {run}"),
         "lost": ("go on with it", f"resume {run}"),

@@ -56,6 +56,8 @@ class Picture:
     png: bytes
     caption: str
     alternative: str
+    beside: bool = False
+    """One of many: two stand side by side where there is room."""
 
 
 Block = Text | Warning | Code | DataTable | Figure | Picture

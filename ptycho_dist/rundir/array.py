@@ -23,7 +23,7 @@ MAX_MEMBERS = 10_000
 _OWNED = frozenset(
     {
         *("array.json", "members", "logs", "submission.json", "submission.lock", "submitit"),
-        *("code", "code.json", "study.json"),
+        *("code", "code.json", "study.json", "report"),
     }
 )
 _SCRIPT = re.compile(r"job(-\d{3,6})?\.sbatch")

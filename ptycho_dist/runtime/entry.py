@@ -126,6 +126,7 @@ def _join_and_train(
     from ptycho_dist.runtime.joined_rank import JoinedRank
     from ptycho_dist.runtime.process_group import address_towards, open_process_group
     from ptycho_dist.runtime.rendezvous import Hello, join_world
+    from ptycho_dist.runtime.surroundings import variables_for_the_record
     from ptycho_dist.runtime.threads import set_threads
     from ptycho_dist.runtime.versions import package_versions, torch_libraries
     from ptycho_dist.training.loggers import require_logger
@@ -140,6 +141,7 @@ def _join_and_train(
     )
     start_up.spent("imports")
     report.say("joining")
+    versions = {**package_versions(), **torch_libraries()}
     hello = Hello(
         rank=environment.rank,
         node=environment.node,
@@ -151,8 +153,7 @@ def _join_and_train(
             **require_planned_data(run, config),
             "attempt": attempt.token,
             "threads per rank": str(threads),
-            **package_versions(),
-            **torch_libraries(),
+            **versions,
         },
         config=config_values(config),
         device_identity=device.identity,
@@ -174,6 +175,8 @@ def _join_and_train(
             strategy="ddp" if grouped else "single device",
             backend=device.backend if grouped else None,
             threads=threads,
+            versions=versions,
+            variables=variables_for_the_record(os.environ),
         )
         ledger.append("legacy_scope", mode=scope.mode, address=scope.address, digest=scope.digest)
         if grouped:

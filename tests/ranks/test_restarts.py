@@ -68,7 +68,7 @@ def endings(run):
 
 @pytest.mark.effect("requeue.on", "requeue.backoff_s")
 def test_a_signal_a_kill_and_a_rank_that_stands_still(submit, launch, weights_of):
-    """RS-010, RS-012, RS-030, RS-040, guarantees G2, G4 and G10: with the uninterrupted weights."""
+    """RS-010, RS-012, RS-030, RS-040, SC-082, SC-085, G2, G4, G10: the uninterrupted weights."""
     quiet = submit()
     run = submit()
 
@@ -105,6 +105,15 @@ def test_a_signal_a_kill_and_a_rank_that_stands_still(submit, launch, weights_of
     done = launch("verify", run.path)
     assert done.returncode == 0
     assert "proven: 40 epochs of 37 samples, each used once" in done.stdout.splitlines()[-1]
+    reported = launch("report", run.path, "--json")
+    assert reported.returncode == 0, reported.stderr
+    told = json.loads(reported.stdout)
+    assert [attempt["cause"] for attempt in told["attempts"]] == endings(run)
+    assert sum(attempt["kept_steps"] for attempt in told["attempts"]) == 200
+    kept = [epoch for epoch in told["epochs"] if epoch["standing"] == "committed"]
+    assert [epoch["epoch"] for epoch in kept] == list(range(40))
+    assert 0 < told["goodput"]["useful_s"] < told["goodput"]["attempts_s"]
+    assert told["left_out"] == []
 
 
 @pytest.mark.effect("requeue.max_restarts")

@@ -14,6 +14,7 @@ from ptycho_dist.checkpoint.catalog import committed, newest_whole
 from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats, read_ledger
 from ptycho_dist.rundir.consumed import expand
 from ptycho_dist.rundir.processes import start_time
+from ptycho_dist.runtime.versions import package_versions, torch_libraries
 
 TEXT = """
 model: {{n_filters_scale: 0.125}}
@@ -86,9 +87,12 @@ def test_accumulated_batches_give_the_step_of_one_large_batch(train):
 
 
 def test_a_finished_run_says_so_everywhere(train, launch):
+    """SC-070, among others"""
     run = train(ranks=2, batch=8, epochs=2)
     events = read_ledger(run)
-    assert {e["rank"] for e in events if e["event"] == "joined"} == {0, 1}
+    joined = [e for e in events if e["event"] == "joined"]
+    assert {e["rank"] for e in joined} == {0, 1}
+    assert all(e["versions"] == package_versions() | torch_libraries() for e in joined)
     assert [e["event"] for e in events].count("finished") == 2
     (attempt,) = read_attempts(run)
     assert (attempt["outcome"], attempt["exit_code"]) == ("finished", 0)

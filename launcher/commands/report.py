@@ -1,0 +1,41 @@
+"""`ptycho-launch report`: one run on one page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from launcher.commands.arguments import speaks_json, takes_run
+
+SUMMARY = "write one run as a page of HTML: loss, pictures, speed, attempts, proof"
+EXAMPLE = "ptycho-launch report fly64-20260714-101500-3f9a --output fly64.html"
+
+
+def arguments(command: argparse.ArgumentParser) -> None:
+    takes_run(command)
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the page (default: report.html in the run directory)",
+    )
+    speaks_json(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    from launcher.run_report.choose import run_to_report
+    from launcher.run_report.facts import read_facts
+
+    found = run_to_report(options.runs_dir, options.run)
+    facts = read_facts(found)
+    if options.json:
+        print(json.dumps(facts.to_json(), indent=2, allow_nan=False))
+        return 0
+    from launcher.plain_text import plain
+    from launcher.run_report.write import write_report
+
+    place = options.output or found.path / "report.html"
+    write_report(facts, place)
+    print(plain(str(place)))
+    return 0

@@ -1,0 +1,93 @@
+"""A page as one file of HTML that needs nothing else: no network, no script, no font."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from launcher.pages.page import Block, DataTable, Page
+from launcher.plain_text import plain
+
+LONG = 5
+"""From so many sections on, a page has a table of contents."""
+NOTHING = ("", "-", "–")
+"""Cells that say that there is no figure."""
+_ONE_NUMBER = r"[+−-]?\d[\d.,:]*(e[+−-]?\d+)?( ?(%|[A-Za-zµ/]{1,12}))?"
+_NUMBER = re.compile(rf"[≥≤<>~]?{_ONE_NUMBER}( {_ONE_NUMBER})*( \(.*\))?")
+_PREFIX = re.compile(r'id="(f[0-9a-f]{10})-')
+"""With which all ids of a drawing begin."""
+_FOLDER = Path(__file__).resolve().parent
+
+
+def render_page(page: Page) -> str:
+    """The whole file. All texts are escaped, and what would steer a terminal is taken out."""
+    return _template().render(
+        page=page,
+        long=len(page.sections) >= LONG,
+        kind=_kind,
+        numeric=_numeric_columns,
+        svg=_Drawings().inline,
+        data_uri=_data_uri,
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printable,
+    )
+    return environment.get_template("page.html.j2")
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return "\n".join(plain(line) for line in value.split("\n"))
+
+
+class _Drawings:
+    """The drawings of one page: where one comes twice, its ids do not."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def inline(self, svg: str) -> Markup:
+        self._seen[svg] += 1
+        copy = self._seen[svg]
+        found = _PREFIX.search(svg)
+        if copy > 1 and found:
+            svg = svg.replace(f"{found[1]}-", f"{found[1]}-{copy}-")
+        return Markup(svg)  # noqa: S704 - of `svg_of`, which escapes
+
+
+def _kind(block: Block) -> str:
+    return type(block).__name__
+
+
+def _numeric_columns(table: DataTable) -> list[bool]:
+    """Of each column, whether all that it says are numbers, which are aligned right."""
+    return [
+        _is_numeric([row[place] for row in table.rows if place < len(row)])
+        for place in range(len(table.columns))
+    ]
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    return all(_NUMBER.fullmatch(cell) for cell in cells if cell not in NOTHING)
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()

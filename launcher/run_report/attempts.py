@@ -1,0 +1,234 @@
+"""The attempts of a run as spans of time: waiting, start-up, training, and what came after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from launcher.checked_json import count, number
+from launcher.history import PastAttempt, history_of
+from launcher.plain_text import plain
+from launcher.records import AttemptStart, read_attempt
+from launcher.run_report.events import Event, Events
+from launcher.run_report.left_out import LeftOut
+from launcher.submissions import Job
+from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.lineage import Part
+from ptycho_dist.rundir.step_times import START_UP, RankTimes
+
+_ENDS_TRAINING = ("stopped", "left", "failed", "stalled")
+MOST_REASONS = 20
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One that was committed."""
+
+    at: float
+    step: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptSpan:
+    """One attempt; times in seconds since the epoch, None where nobody knows."""
+
+    attempt: int
+    job_id: str
+    cluster: str
+    nodes: tuple[str, ...]
+    begun: str
+    """How it came to be, in words."""
+    cause: str
+    """A word for its end; empty: it is at work, or its end was not recorded."""
+    ended: str
+    """Its end in words."""
+    at_work: bool
+    idle_s: float | None
+    """From the end of the attempt before it until somebody asked for this one."""
+    waited_s: float | None
+    """From then until it started: the queue, or the wait before a restart."""
+    started_at: float | None
+    until: float | None
+    """Its end; of one at work, now; else the last that was heard of it."""
+    training_from: float | None
+    training_until: float | None
+    """What comes later is reconstruction and leaving."""
+    from_step: int | None
+    of_attempt: int | None
+    """That had committed the checkpoint from which it went on."""
+    reached_step: int | None
+    kept_steps: int | None
+    """Steps of it that the committed weights come from; None: not known."""
+    checkpoints: tuple[Checkpoint, ...]
+    failed_checkpoints: tuple[str, ...]
+    """Step and reason."""
+    start_up_s: Mapping[str, float]
+    """Seconds of the slowest rank in `launch` and START_UP; empty: not recorded."""
+
+    @property
+    def seconds(self) -> float | None:
+        """That it took, waiting left out."""
+        return _between(self.started_at, self.until)
+
+    @property
+    def starting_s(self) -> float | None:
+        """Until training began, or all of it where none did."""
+        return _between(self.started_at, self.training_from or self.until)
+
+    @property
+    def training_s(self) -> float | None:
+        """Training, validation and checkpoints."""
+        return _between(self.training_from, self.training_until)
+
+    @property
+    def checkpoint_s(self) -> float:
+        """Of the training: writing checkpoints."""
+        return sum(each.seconds or 0.0 for each in self.checkpoints)
+
+    @property
+    def after_s(self) -> float | None:
+        """From the last step to the end."""
+        return _between(self.training_until, self.until)
+
+
+def read_attempts(
+    run: RunDirectory,
+    events: Events,
+    jobs: Sequence[Job],
+    lineage: Sequence[Part] | None,
+    times: Mapping[int, Mapping[int, RankTimes]],
+    working: int | None,
+    now: float,
+    left_out: LeftOut,
+) -> tuple[AttemptSpan, ...]:
+    """All attempts, oldest first.
+
+    Args:
+        run: its directory.
+        events: of its ledger.
+        jobs: that were submitted for it.
+        lineage: of the committed weights; None: not known.
+        times: attempt → rank → where its time went; attempts without are missing.
+        working: the attempt at work; None: there is none.
+        now: seconds since the epoch.
+        left_out: takes what cannot be read.
+    """
+    found: list[AttemptSpan] = []
+    history: list[PastAttempt] = left_out.reading("the attempts", lambda: history_of(run), [])
+    for past in history:
+        read = partial(read_attempt, run, past.attempt)
+        record = left_out.reading(f"attempt {past.attempt}", read, None)
+        before = found[-1] if found else None
+        found.append(
+            _span(past, record, before, events, jobs, lineage, times.get(past.attempt, {}),
+                  now if past.attempt == working else None)
+        )  # fmt: skip
+    return tuple(found)
+
+
+def _span(
+    past: PastAttempt,
+    record: AttemptStart | None,
+    before: AttemptSpan | None,
+    events: Events,
+    jobs: Sequence[Job],
+    lineage: Sequence[Part] | None,
+    times: Mapping[int, RankTimes],
+    now: float | None,
+) -> AttemptSpan:
+    own = [event for event in events.events if event["attempt"] == past.attempt]
+    started_at = past.started_at
+    heard = max((float(event["time"]) for event in own), default=started_at)
+    until = now or past.ended_at or heard
+    began = events.first("training_started", past.attempt)
+    training_from = None if began is None else float(began["time"])
+    idle_s, waited_s = _before(record, before, jobs)
+    said = [step for event in own if (step := count(event, "step")) is not None]
+    return AttemptSpan(
+        attempt=past.attempt,
+        job_id=plain(past.job_id or ""),
+        cluster=plain(record.cluster) if record else "",
+        nodes=tuple(plain(node) for node in record.nodes) if record else (),
+        begun=plain(past.begun),
+        cause=plain(past.cause or ""),
+        ended=plain(past.ended),
+        at_work=now is not None,
+        idle_s=idle_s,
+        waited_s=waited_s,
+        started_at=started_at,
+        until=until,
+        training_from=training_from,
+        training_until=None
+        if training_from is None
+        else _training_until(events, past.attempt, times, until),
+        from_step=past.resumed_from_step,
+        of_attempt=past.resumed_from_attempt,
+        reached_step=past.reached_step
+        if past.reached_step is not None
+        else max(said, default=None),
+        kept_steps=None
+        if lineage is None
+        else sum(p.to_step - p.from_step for p in lineage if p.attempt == past.attempt),
+        checkpoints=tuple(
+            Checkpoint(float(event["time"]), step, _seconds(event))
+            for event in events.of("checkpoint_committed", attempt=past.attempt)
+            if (step := count(event, "step")) is not None
+        ),
+        failed_checkpoints=tuple(
+            f"step {count(event, 'step')}: {plain(str(event.get('reason')))[:200]}"
+            for event in events.of("checkpoint_failed", attempt=past.attempt)[:MOST_REASONS]
+        ),
+        start_up_s=_start_up(started_at, times),
+    )
+
+
+def _before(
+    record: AttemptStart | None, before: AttemptSpan | None, jobs: Sequence[Job]
+) -> tuple[float | None, float | None]:
+    """Seconds in which nobody had asked for the attempt, and in which it waited."""
+    if record is None:
+        return None, None
+    ended = before.until if before is not None else None
+    asked = ended if record.cause == "requeue" else None
+    if asked is None:
+        known = [job.submitted_at for job in jobs if job.job_id == record.job_id]
+        asked = max((at for at in known if 0 < at <= record.started_at), default=None)
+    return _between(ended, asked), _between(asked, record.started_at)
+
+
+def _training_until(
+    events: Events, attempt: int, times: Mapping[int, RankTimes], until: float | None
+) -> float | None:
+    """The last step, or the moment in which it was broken off."""
+    end = events.of(*_ENDS_TRAINING, attempt=attempt)
+    last = [float(event["time"]) for event in end[:1]]
+    if not last and events.of("finished", attempt=attempt):
+        done = events.of("checkpoint_committed", "epoch_finished", attempt=attempt)
+        last = [float(event["time"]) for event in done[-1:]]
+        last += [rank.blocks[-1].ended_at for rank in times.values() if rank.blocks]
+    if not last or until is None:
+        return until
+    return min(max(last), until)
+
+
+def _start_up(started_at: float | None, times: Mapping[int, RankTimes]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    processes = [rank.started_at for rank in times.values() if rank.started_at is not None]
+    if processes and started_at is not None:
+        found["launch"] = max(0.0, min(processes) - started_at)
+    for name in START_UP:
+        spent = [rank.start_up_s[name] for rank in times.values() if name in rank.start_up_s]
+        if spent:
+            found[name] = max(spent)
+    return found
+
+
+def _seconds(event: Event) -> float | None:
+    seconds = number(event, "seconds")
+    return seconds if seconds is not None and seconds >= 0 else None
+
+
+def _between(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else max(0.0, other - one)

@@ -1,0 +1,153 @@
+"""Which pictures of a run a report shows: few, evenly chosen, and each really a PNG."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from launcher.run_report.left_out import LeftOut
+from ptycho_dist.rundir import RunDirectory
+
+MOST_PICTURES = 12
+MOST_PATCHES = 4
+"""Of them, where there are stitched objects too."""
+MOST_BYTES = 3 * 2**20
+"""Of one picture."""
+MOST_BYTES_IN_ALL = 16 * 2**20
+MOST_PIXELS = 40_000_000
+_LONGEST_SIDE = 16_384
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_FOLDER = re.compile(r"epoch-(\d{4,9})")
+
+Kind = Literal["object", "patches"]
+
+
+@dataclass(frozen=True)
+class RunPicture:
+    """A PNG of the run directory."""
+
+    kind: Kind
+    epoch: int | None
+    """Counted from 0; None: the final object."""
+    file: str
+    """Within the run directory."""
+    width: int
+    height: int
+    png: bytes = field(repr=False)
+
+
+def read_pictures(run: RunDirectory, left_out: LeftOut) -> tuple[RunPicture, ...]:
+    """The final object first, then objects, then patches, each from the first epoch to the last."""
+    folder = run.reconstruction
+    epochs = _epochs(folder, left_out)
+    final = _is_there(run.picture)
+    objects = [e for e in epochs if _is_there(folder / f"epoch-{e:04d}" / "object.png")]
+    patches = [e for e in epochs if _is_there(folder / f"epoch-{e:04d}" / "patches.png")]
+    room = MOST_PICTURES - final
+    shown = evenly(patches, min(MOST_PATCHES, room) if objects else room)
+    wanted: list[tuple[Kind, int | None, Path]] = [("object", None, run.picture)] if final else []
+    wanted += [
+        ("object", epoch, folder / f"epoch-{epoch:04d}" / "object.png")
+        for epoch in evenly(objects, room - len(shown))
+    ]
+    wanted += [("patches", epoch, folder / f"epoch-{epoch:04d}" / "patches.png") for epoch in shown]
+    found: list[RunPicture] = []
+    total = 0
+    for kind, epoch, path in wanted:
+        name = str(path.relative_to(run.path))
+        try:
+            png = _read(path, run)
+            width, height = png_size(png)
+            if total + len(png) > MOST_BYTES_IN_ALL:
+                raise ValueError(f"with it the pictures take over {MOST_BYTES_IN_ALL // 2**20} MiB")
+        except ValueError as error:
+            left_out.note(f"{name}: {error}")
+        except OSError as error:
+            left_out.note(f"{name}: {error.strerror}")
+        else:
+            total += len(png)
+            found.append(RunPicture(kind, epoch, name, width, height, png))
+    return tuple(found)
+
+
+def evenly(numbers: Sequence[int], most: int) -> list[int]:
+    """At most so many of them, at equal distances, the first and the last among them."""
+    if len(numbers) <= most:
+        return list(numbers)
+    if most <= 1:
+        return list(numbers[-1:])[:most]
+    last = len(numbers) - 1
+    return [numbers[round(place * last / (most - 1))] for place in range(most)]
+
+
+def png_size(content: bytes) -> tuple[int, int]:
+    """Width and height in pixels, of a file that is a whole PNG and nothing else.
+
+    Chunks and their checksums are looked at (PNG specification, third edition, section 5); the
+    pixels are not decoded.
+
+    Raises:
+        ValueError: it is not, or larger than a picture of a report may be.
+    """
+    if not content.startswith(_SIGNATURE):
+        raise ValueError("is no PNG")
+    kinds: list[bytes] = []
+    place, size = len(_SIGNATURE), (0, 0)
+    while place < len(content):
+        if len(content) < place + 12:
+            raise ValueError("is a PNG that was cut short")
+        (length,) = struct.unpack_from(">I", content, place)
+        kind, end = content[place + 4 : place + 8], place + 8 + length
+        if len(content) < end + 4:
+            raise ValueError("is a PNG that was cut short")
+        if zlib.crc32(content[place + 4 : end]) != struct.unpack_from(">I", content, end)[0]:
+            raise ValueError("is a damaged PNG (a checksum does not hold)")
+        if not kinds:
+            if kind != b"IHDR" or length != 13:
+                raise ValueError("is no PNG (it has no header)")
+            size = struct.unpack_from(">II", content, place + 8)
+        kinds.append(kind)
+        place = end + 4
+        if kind == b"IEND":
+            break
+    if kinds[-1:] != [b"IEND"] or b"IDAT" not in kinds or place != len(content):
+        raise ValueError("is a PNG that was cut short, or has something behind it")
+    width, height = size
+    too_long = not 0 < max(width, height) <= _LONGEST_SIDE or min(width, height) == 0
+    if too_long or width * height > MOST_PIXELS:
+        raise ValueError(f"has {width} × {height} pixels; a report takes {MOST_PIXELS // 10**6} M")
+    return width, height
+
+
+def _read(path: Path, run: RunDirectory) -> bytes:
+    if not path.resolve().is_relative_to(run.path.resolve()):
+        raise ValueError("is a link that leads out of the run directory")
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"is larger than {MOST_BYTES // 2**20} MiB")
+    return content
+
+
+def _epochs(folder: Path, left_out: LeftOut) -> list[int]:
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        left_out.note(f"pictures: {folder}: {error.strerror}")
+        return []
+    found = (match for name in names if (match := _FOLDER.fullmatch(name)))
+    return sorted(int(match[1]) for match in found if match[0] == f"epoch-{int(match[1]):04d}")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False

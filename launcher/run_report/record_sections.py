@@ -1,0 +1,189 @@
+"""The sections of the report of a run that show its records: ledger, changes, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from launcher.pages.page import Block, Code, DataTable, Section, Text, Warning
+from launcher.run_report.facts import RunFacts
+from launcher.run_report.words import date, share, table_of, took
+from launcher.verify import proof_lines
+
+
+def goodput_section(facts: RunFacts) -> Section:
+    """How much of the time is in the weights."""
+    found = facts.goodput
+    if found is None:
+        return Section("Goodput", [])
+    how = (
+        "The steps are those of the committed lineage, timed one by one; writing checkpoints and "
+        "validation do not count as useful."
+        if found.measured
+        else "No step times are recorded for all of it. The useful time is that from the beginning "
+        "of training to the last commit of each attempt of the lineage, without the writing of "
+        "checkpoints; validation counts as useful here."
+    )
+    if found.unwritten_steps:
+        how += (
+            f" Of {found.unwritten_steps} of them the times were not written when a rank was "
+            "killed: these count with the mean of their attempt."
+        )
+    rows = [
+        ("steps that are in the weights", took(found.useful_s), ""),
+        ("all attempts", took(found.attempts_s), share(found.of_attempts)),
+        ("with the waits between them", took(found.elapsed_s), share(found.of_elapsed)),
+    ]
+    return Section(
+        "Goodput",
+        [Text(how), DataTable(("time of", "wall clock", "of it in the weights"), rows)],
+    )
+
+
+def ledger_section(facts: RunFacts) -> Section:
+    """What the ledger proves, and what was committed."""
+    proof = facts.proof
+    if proof is None:
+        return Section("Ledger", [Text(f"No proof: {facts.no_proof}."), *_commits(facts)])
+    lines = proof_lines(proof)
+    blocks: list[Block] = [Text(f"{lines[-1][:1].upper()}{lines[-1][1:]}.")]
+    if proof.faults:
+        blocks = [Warning(f"The ledger proves it not: {proof.faults[0]}")]
+        blocks.append(DataTable(("fault",), [(fault,) for fault in proof.faults]))
+    used = proof.whole_epochs * proof.samples + proof.cursor
+    rows = [
+        ("samples that the weights have used", str(used)),
+        ("samples used in vain (killed, or behind a damaged checkpoint)", str(proof.given_up)),
+    ]
+    blocks.append(table_of(rows))
+    parts = [
+        (f"attempt {part.attempt}", str(part.from_step), str(part.to_step))
+        for part in proof.lineage
+    ]
+    caption = "Lineage of the committed weights"
+    blocks.append(DataTable(("attempt", "from step", "to step"), parts, caption))
+    return Section("Ledger", [*blocks, *_commits(facts)])
+
+
+def _commits(facts: RunFacts) -> Sequence[Block]:
+    blocks: list[Block] = []
+    rows = []
+    for each in facts.attempts:
+        spent = [c.seconds for c in each.checkpoints if c.seconds is not None]
+        rows.append(
+            (
+                str(each.attempt),
+                str(len(each.checkpoints)),
+                f"{sum(spent):.2f}" if spent else "-",
+                f"{max(spent):.2f}" if spent else "-",
+                str(len(each.failed_checkpoints)),
+                _stop(each.cause, each.ended),
+            )
+        )
+    if rows:
+        blocks.append(
+            DataTable(
+                ("attempt", "committed", "seconds in all", "longest, s", "failed", "stopped by"),
+                rows,
+                "Checkpoints and stops",
+                marked=[place for place, row in enumerate(rows) if row[4] != "0"],
+            )
+        )
+    failed = [
+        (f"attempt {each.attempt}", words) for each in facts.attempts
+        for words in each.failed_checkpoints
+    ]  # fmt: skip
+    if failed:
+        blocks.append(DataTable(("attempt", "failed checkpoint"), failed))
+    return blocks
+
+
+def _stop(cause: str, ended: str) -> str:
+    return ended if cause in ("timeout", "preempt", "cancelled") else "-"
+
+
+def changes_section(facts: RunFacts) -> Section:
+    """What a resume has changed."""
+    made = facts.provenance
+    blocks: list[Block] = []
+    if made.changes:
+        rows = [(date(each.at), each.field, each.words) for each in made.changes]
+        blocks.append(DataTable(("resumed", "field", "before → after"), rows, "Config"))
+    elif len(facts.attempts) > 1:
+        blocks.append(Text("No value of the config was changed between attempts."))
+    if made.resized:
+        blocks.append(
+            Text("The number of ranks or threads was changed: the weights are not bit for bit "
+                 "those of an undisturbed run.")
+        )  # fmt: skip
+    codes = [each.sha256 for each in made.code]
+    if len(set(codes)) > 1:
+        blocks.append(Warning("The code was not the same at all submissions."))
+    return Section("Changes between submissions", blocks)
+
+
+def provenance_section(facts: RunFacts) -> Section:
+    """Where the run comes from."""
+    made = facts.provenance
+    rows = [("run directory", facts.path), ("SHA-256 of the config", made.config_sha256 or "-")]
+    if made.created_at is not None:
+        rows.append(("made", date(made.created_at)))
+    rows += [(name.replace("_", " "), file) for name, file in made.data.items()]
+    rows += [("ran as", words) for words in made.devices]
+    rows += [("commit", words) for words in dict.fromkeys(w for c in made.code for w in c.commits)]
+    blocks: list[Block] = [table_of(rows)]
+    if made.code:
+        code = [
+            (date(c.at), _short(c.commits), c.version or "-", c.sha256[:16], c.diff or "-")
+            for c in made.code
+        ]
+        heads = ("submitted", "commit", "version", "SHA-256 of the code", "not committed")
+        blocks.append(DataTable(heads, code, "Code"))
+    if made.software:
+        blocks.append(
+            DataTable(("of rank 0", "version, value"), list(made.software.items()), "Software")
+        )
+    jobs = [
+        (str(a.attempt), f"{a.cluster} {a.job_id}", ", ".join(_folded(a.nodes)))
+        for a in facts.attempts
+    ]
+    if jobs:
+        blocks.append(DataTable(("attempt", "job", "nodes"), jobs, "Jobs and nodes"))
+    return Section("Provenance", blocks)
+
+
+def _short(commits: Sequence[str]) -> str:
+    return ", ".join(words[:10] for words in commits) or "-"
+
+
+def _folded(nodes: Sequence[str]) -> list[str]:
+    return [*nodes[:16], f"and {len(nodes) - 16} more"] if len(nodes) > 16 else list(nodes)
+
+
+def repeat_section(facts: RunFacts) -> Section:
+    """The commands that make it again."""
+    commands = facts.provenance.repeat
+    if not commands:
+        return Section("To repeat it", [])
+    return Section(
+        "To repeat it",
+        [
+            Text(
+                "Paths are those of the machine on which this was read. "
+                + (
+                    "The ranks were changed on the way: each sample is used once an epoch again, "
+                    "but the bits of the weights will differ."
+                    if facts.provenance.resized
+                    else "The same config, data, ranks, threads and kind of device give the same "
+                    "weights, bit for bit, interrupted or not."
+                )
+            ),
+            Code("\n".join(commands)),
+            Code(f"ptycho-launch report {facts.path}"),
+        ],
+    )  # fmt: skip
+
+
+def left_out_section(facts: RunFacts) -> Section:
+    """What could not be read."""
+    rows = [(note,) for note in facts.left_out]
+    return Section("Left out", [DataTable(("what, and why",), rows)] if rows else [])

@@ -1,0 +1,162 @@
+"""The methods paragraph: what was measured and how, as a proposal or a paper would say it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from launcher.scaling.report.provenance import Provenance
+from launcher.scaling.report.wording import exact, number, percent, several
+from launcher.scaling.results import Collected, StudyAnalysis
+from launcher.scaling.study import Study
+
+_LR_RULES = {
+    "sqrt": "the learning rate scaled with the square root of the global batch",
+    "linear": "the learning rate scaled in proportion to the global batch",
+    "none": "the learning rate left as it is",
+}
+_NAMED = ("python", "torch", "lightning", "cuda", "nccl", "numpy", "ptycho-dist")
+"""Packages that the paragraph names; the table of provenance has all."""
+
+
+def methods_text(collected: Collected, analysis: StudyAnalysis, origin: Provenance) -> str:
+    """One text to be pasted; every number in it is of this study."""
+    study = collected.study
+    return " ".join(
+        [
+            *_what(study, analysis, origin),
+            *_how(collected),
+            *_statistics(analysis),
+            *_laws(analysis),
+            *_where(collected, origin),
+        ]
+    )
+
+
+def _what(study: Study, analysis: StudyAnalysis, origin: Provenance) -> list[str]:
+    modes = " and ".join(study.modes)
+    nodes = "node" if study.nodes == (1,) else "nodes"
+    ranks = "rank" if study.tasks_per_node == (1,) else "ranks"
+    said = [
+        f"We measured the {modes} scaling of the training {study.name} "
+        f"(config SHA-256 {origin.config_sha256[:12]}) on {_listed(study.nodes)} {nodes} with "
+        f"{_listed(study.tasks_per_node)} {ranks} per node."
+    ]
+    base = study.base
+    if "strong" in study.modes:
+        kept = exact(base.get("global_batch"))
+        said.append(f"Strong scaling keeps the global batch of {kept} samples.")
+    if "weak" in study.modes:
+        kept = exact(base.get("batch_size"))
+        said.append(
+            f"Weak scaling keeps the batch of {kept} samples per rank, with "
+            f"{_LR_RULES[analysis.lr_rule]}, from {exact(base.get('learning_rate'))} at a global "
+            f"batch of {exact(base.get('global_batch'))}."
+        )
+    return said
+
+
+def _how(collected: Collected) -> list[str]:
+    study = collected.study
+    plan = study.measurement
+    until = {
+        "steps": f"{exact(plan.value)} optimizer steps",
+        "seconds": f"{exact(plan.value)} seconds",
+        "target_loss": f"until the loss of an epoch was at most {exact(plan.value)}",
+    }[plan.until]
+    measured, all_points = len(collected.measured), len(study.points)
+    said = [
+        f"Each size ran {several(study.repeats, 'time')}; all sizes of one repeat ran before those "
+        f"of the next, in an order drawn at random (seed {study.seed}), so that a drift of the "
+        f"machine does not pose as scaling. {measured} of {several(all_points, 'run')} measured.",
+        f"Each run measured {until}, after {several(plan.warm_up_steps, 'optimizer step')} of "
+        "warm-up at the beginning of each attempt, which do not count.",
+        "Throughput is the samples of all ranks over the wall time of these steps without "
+        "checkpoints and validation; every moment of a rank belongs to exactly one part of a step, "
+        "and start-up is measured apart.",
+    ]
+    oversubscribed = sum(each.oversubscribed for each in collected.measured)
+    if oversubscribed:
+        cores = max(each.cores for each in collected.measured)
+        machines = max(each.machines for each in collected.measured)
+        where = "the machine has" if machines == 1 else f"the {machines} machines have"
+        said.append(
+            f"In {oversubscribed} of these runs the ranks computed with more threads than {where} "
+            f"cores ({cores}): they show what the launcher costs, not how the training scales."
+        )
+    return said
+
+
+def _statistics(analysis: StudyAnalysis) -> list[str]:
+    resamples = analysis.methods.get("resamples")
+    confidence = analysis.methods.get("confidence", 0.95)
+    times = f" ({resamples} resamples)" if isinstance(resamples, int) else ""
+    said = [
+        f"Intervals are {percent(confidence)} bootstrap intervals over the repeats{times} "
+        "(Efron and Tibshirani 1993)."
+    ]
+    runs = [size.time_to_solution_runs for series in analysis.series for size in series.sizes]
+    if any(runs):
+        said.append(
+            "Time to solution counts from the start of the first attempt, with the staging of the "
+            "data, to the target loss; it is the mean without the fastest and the slowest run "
+            "where there are five or more (MLPerf HPC, Farrell et al. 2021)."
+        )
+    return said
+
+
+def _laws(analysis: StudyAnalysis) -> list[str]:
+    laws = {law.name: law for series in analysis.series for law in series.laws}
+    if not laws:
+        return []
+    named = "; ".join(f"{law.name}, {law.formula} ({law.source})" for law in laws.values())
+    said = [f"We fitted {named}."]
+    for series in analysis.series:
+        chosen = next((law for law in series.laws if law.name == series.chosen), None)
+        if chosen is None or chosen.held_out_ranks is None or chosen.held_out_error is None:
+            continue
+        said.append(
+            f"For {series.mode} scaling with {several(series.tasks_per_node, 'task')} per node, "
+            f"{chosen.name} foretold the held-out {several(chosen.held_out_ranks, 'rank')} to "
+            f"{number(abs(100 * chosen.held_out_error))} % and was chosen."
+        )
+    said.append("Nothing is said of more than twice the largest size that was measured.")
+    return said
+
+
+def _where(collected: Collected, origin: Provenance) -> list[str]:
+    devices = ", ".join(origin.devices) or "unknown devices"
+    nodes = f"{several(len(origin.nodes), 'node')}"
+    machines = several(origin.machines, "machine")
+    place = f"{nodes} ({machines})" if origin.machines != len(origin.nodes) else nodes
+    slurm = ""
+    if origin.cluster == "slurm":
+        version = f" {origin.slurm_version}" if origin.slurm_version else ""
+        where = ", ".join(
+            f"{word} {', '.join(names)}"
+            for word, names in (
+                ("cluster", origin.slurm_cluster), ("partition", origin.partitions)
+            )
+            if names
+        )  # fmt: skip
+        slurm = f" under SLURM{version.removeprefix(' slurm').removeprefix(' SLURM')}" + (
+            f" ({where})" if where else ""
+        )
+    backend = f", torch.distributed over {', '.join(origin.backends)}" if origin.backends else ""
+    versions = ", ".join(
+        f"{name} {origin.versions[name]}"
+        for name in _NAMED
+        if origin.versions.get(name) not in (None, "none", "not installed")
+    )
+    whose = "" if origin.versions_of == "ranks" else " (of the launcher)"
+    code = "; ".join(
+        f"commit {state.commit[:12]}" + (" with changes that are not committed" * bool(state.dirty))
+        for state in origin.code
+        if state.commit
+    )
+    ending = f" Code: {code}." if code else ""
+    return [f"Hardware: {devices} on {place}{slurm}{backend}. Software{whose}: {versions}.{ending}"]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    words = [str(each) for each in numbers]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,218 @@
+"""Where the figures of a study come from: code, config, packages, nodes, SLURM, NCCL.
+
+What a run directory says is untrusted; what it does not say is left out, and nothing is guessed:
+versions that are the launcher's, not the ranks', are said to be.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from platform import python_version
+from typing import Any, Literal
+
+from launcher.ask_cluster import ask
+from launcher.checked_json import read_object
+from launcher.records import attempt_numbers
+from launcher.redact import Redactor
+from launcher.scaling.results import Collected
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir.array import ArrayDirectory
+from ptycho_dist.rundir.job_variables import clean_environment
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import rank_writer
+
+_READ_BYTES = 64 * 1024
+"""A rank has joined before anything else that its ledger tells."""
+_PACKAGES = ("ptycho-dist", "torch", "lightning", "numpy", "scipy", "pydantic")
+_LONGEST = 200
+
+
+@dataclass(frozen=True)
+class CodeState:
+    """A state of the code that runs were made with."""
+
+    sha256: str
+    """Over all files of both packages."""
+    commit: str | None
+    """Of the checkout that they were run from; None: from none, or git did not say."""
+    dirty: bool | None
+    changed: tuple[str, ...]
+    """Tracked files that differ from the commit."""
+    version: str | None
+    """Of the installed distribution."""
+    diff: str | None
+    """The file beside code.json that holds what is not committed."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a referee asks before believing a figure."""
+
+    study: str
+    directory: str
+    config_sha256: str
+    code: tuple[CodeState, ...]
+    """More than one: the code changed in the course of the study."""
+    versions: dict[str, str]
+    """Package → version; several are separated by commas."""
+    versions_of: Literal["ranks", "launcher"]
+    nodes: tuple[str, ...]
+    machines: int
+    """The most that one run was on, by their operating systems."""
+    devices: tuple[str, ...]
+    backends: tuple[str, ...]
+    """Of torch.distributed."""
+    cluster: str
+    """`slurm` or `local`."""
+    slurm_cluster: tuple[str, ...]
+    partitions: tuple[str, ...]
+    slurm_version: str | None
+    """As the machine says on which the report is made; None: it has none."""
+    variables: dict[str, str]
+    """NCCL_* and GLOO_* of rank 0."""
+    command: str
+    """That repeats it; reports are sent to strangers, so what looks like a secret is taken out."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def provenance_of(study_dir: Path, collected: Collected) -> Provenance:
+    """Read it from the directories of a study and of its runs."""
+    array = ArrayDirectory(study_dir)
+    runs = [
+        RunDirectory(study_dir / "members" / each.run_id)
+        for each in collected.measured
+        if "/" not in each.run_id
+    ]
+    joined = [event for run in runs if (event := _joined(run)) is not None]
+    versions = _gathered([_texts(event.get("versions")) for event in joined])
+    variables = _gathered([_texts(event.get("variables")) for event in joined])
+    study = collected.study
+    return Provenance(
+        study=study.name,
+        directory=study_dir.name,
+        config_sha256=study.config_sha256,
+        code=_code(array, runs),
+        versions=versions or _own_versions(),
+        versions_of="ranks" if versions else "launcher",
+        nodes=tuple(sorted({node for each in collected.measured for node in each.nodes})),
+        machines=max((each.machines for each in collected.measured), default=0),
+        devices=_different(
+            [_text(event, "device_name") or _text(event, "device") for event in joined]
+            or [each.device for each in collected.measured]
+        ),
+        backends=_different([_text(event, "backend") for event in joined]),
+        cluster=study.cluster,
+        slurm_cluster=_different([variables.get("SLURM_CLUSTER_NAME", "")]),
+        partitions=_different(
+            [variables.get("SLURM_JOB_PARTITION", "") or _planned_partition(runs)]
+        ),
+        slurm_version=_slurm_version() if study.cluster == "slurm" else None,
+        variables={k: v for k, v in variables.items() if not k.startswith("SLURM_")},
+        command=Redactor(os.environ).text(shlex.join(study.command)),
+    )
+
+
+def _joined(run: RunDirectory) -> Mapping[str, Any] | None:
+    """What rank 0 said of itself in the latest attempt in which it came so far."""
+    with suppress(UserError):
+        for number in reversed(attempt_numbers(run)):
+            path = run.ledger / f"{number:03d}-{rank_writer(0)}.jsonl"
+            with suppress(OSError), path.open("rb") as file:
+                for line in file.read(_READ_BYTES).split(b"\n"):
+                    with suppress(ValueError, RecursionError):
+                        event = json.loads(line)
+                        if isinstance(event, dict) and event.get("event") == "joined":
+                            return event
+    return None
+
+
+def _code(array: ArrayDirectory, runs: Sequence[RunDirectory]) -> tuple[CodeState, ...]:
+    found: dict[str, CodeState] = {}
+    paths = [array.code_json, *(run.code_json for run in runs if not run.code_json.is_symlink())]
+    for path in paths:
+        with suppress(UserError, FileNotFoundError):
+            states = read_object(str(path)).get("states")
+            for state in states if isinstance(states, list) else []:
+                if isinstance(state, dict):
+                    code = _code_state(state)
+                    found.setdefault(code.sha256, code)
+    return tuple(found.values())
+
+
+def _code_state(state: Mapping[str, Any]) -> CodeState:
+    checkouts = state.get("checkouts")
+    checkout: Mapping[str, Any] = {}
+    if isinstance(checkouts, dict):
+        checkout = next((each for each in checkouts.values() if isinstance(each, dict)), {})
+    installed = state.get("installed")
+    dirty, changed = checkout.get("dirty"), checkout.get("changed")
+    return CodeState(
+        sha256=_text(state, "sha256"),
+        commit=_text(checkout, "commit") or None,
+        dirty=dirty if isinstance(dirty, bool) else None,
+        changed=tuple(str(name)[:_LONGEST] for name in changed)
+        if isinstance(changed, list)
+        else (),
+        version=(_text(installed, "version") or None) if isinstance(installed, dict) else None,
+        diff=_text(state, "diff") or None,
+    )
+
+
+def _own_versions() -> dict[str, str]:
+    versions = {"python": python_version()}
+    for package in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
+
+
+def _planned_partition(runs: Sequence[RunDirectory]) -> str:
+    for run in runs:
+        with suppress(UserError, FileNotFoundError):
+            resources = read_object(str(run.plan_json)).get("resources")
+            if isinstance(resources, dict):
+                return _text(resources, "partition")
+    return ""
+
+
+def _slurm_version() -> str | None:
+    answer = ask(["sinfo", "--version"], clean_environment(os.environ))
+    return answer.text.strip()[:_LONGEST] or None if not answer.why else None
+
+
+def _gathered(records: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """All names; of each, the values that differ."""
+    names = sorted({name for record in records for name in record})
+    return {
+        name: ", ".join(dict.fromkeys(record[name] for record in records if name in record))
+        for name in names
+    }
+
+
+def _texts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {
+        str(name)[:_LONGEST]: each[:_LONGEST]
+        for name, each in value.items()
+        if isinstance(each, str)
+    }
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    value = record.get(name)
+    return value[:_LONGEST] if isinstance(value, str) else ""
+
+
+def _different(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value for value in values if value))

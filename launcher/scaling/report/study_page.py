@@ -1,0 +1,232 @@
+"""The page of a study: what was found first, then what it rests on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from launcher.clock import duration
+from launcher.pages.drawing import svg_of
+from launcher.pages.page import Block, Code, DataTable, Figure, Page, Section, Text, Warning
+from launcher.scaling.report.figures import Drawn
+from launcher.scaling.report.methods import methods_text
+from launcher.scaling.report.provenance import CodeState, Provenance
+from launcher.scaling.report.tables import (
+    findings_table,
+    laws_table,
+    missing_table,
+    parts_table,
+    resources_table,
+    runs_table,
+    sizes_table,
+    start_up_table,
+    time_to_solution_table,
+)
+from launcher.scaling.report.wording import (
+    NONE,
+    estimate,
+    number,
+    percent,
+    sentence,
+    series_name,
+    several,
+    size_name,
+)
+from launcher.scaling.results import Collected, ForDeadline, Series, Size, StudyAnalysis
+
+
+def study_page(
+    collected: Collected, analysis: StudyAnalysis, origin: Provenance, figures: Sequence[Drawn]
+) -> Page:
+    """The whole page; sections that would be empty are left out."""
+    measured = [series for series in analysis.series if series.sizes]
+    drawn = {each.name: each for each in figures}
+    sections = [
+        Section("What was found", list(_found(measured))),
+        Section("Warnings", [Warning(sentence(w)) for w in _warnings(analysis)]),
+        Section("Throughput and efficiency", list(_curves(measured, drawn))),
+        Section("Where the time of a step goes", list(_parts(measured, drawn))),
+        Section("Scaling laws", list(_laws(measured))),
+        Section("For a deadline", list(_deadline(analysis.deadline))),
+        Section("Start-up", list(_start_up(measured, drawn))),
+        Section("Time to solution", list(_time_to_solution(measured))),
+        Section("Goodput, memory, GPUs", [resources_table(series) for series in measured]),
+        Section("Points that measured nothing", _missing(collected)),
+        Section(
+            "Methods",
+            [
+                Text("To be pasted into a proposal or a paper:"),
+                Code(methods_text(collected, analysis, origin)),
+            ],
+        ),
+        Section("All runs", [runs_table(collected)] if collected.measured else []),
+        Section("Provenance", list(_provenance(origin))),
+        Section("To repeat this", [Code(origin.command)] if origin.command else []),
+    ]
+    study = collected.study
+    began = time.strftime("%Y-%m-%d", time.localtime(study.created_at))
+    subtitle = (
+        f"Scaling study of {began} on {origin.cluster}: {' and '.join(study.modes)} scaling, "
+        f"{several(len(collected.measured), 'run')} of {len(study.points)} measured"
+    )
+    return Page(
+        f"Scaling study: {study.name}",
+        subtitle,
+        [section for section in sections if section.blocks],
+    )
+
+
+def finding(measured: Sequence[Series]) -> str:
+    """What a reader must know first: the fastest size of all, the knee, what limits."""
+    if not measured:
+        return "No run of this study has measured anything that counts."
+    return _finding(max(measured, key=lambda series: _fastest(series).throughput.value))
+
+
+def _found(measured: Sequence[Series]) -> Iterator[Block]:
+    yield Text(finding(measured))
+    if len(measured) > 1:
+        yield findings_table(measured)
+
+
+def _finding(series: Series) -> str:
+    name = series_name(series)
+    best = _fastest(series)
+    first = series.sizes[0]
+    said = f"{name[0].upper()}{name[1:]}: {size_name(best)} trained fastest, with "
+    said += f"{estimate(best.throughput)} samples/s"
+    if best is not first:
+        said += (
+            f", {estimate(best.speedup)} times as fast as {size_name(first)} "
+            f"(efficiency {percent(best.efficiency.value)})"
+        )
+    elif len(series.sizes) > 1:
+        said += "; no larger size was faster"
+    said += "."
+    if series.knee_ranks is not None:
+        knee = next((s for s in series.sizes if s.ranks == series.knee_ranks), None)
+        where = size_name(knee) if knee else several(series.knee_ranks, "rank")
+        said += f" The knee is at {where}"
+        said += f": {series.knee_why.strip().rstrip('.')}." if series.knee_why else "."
+    elif series.knee_why:
+        said += f" {sentence(series.knee_why)}"
+    limits = " ".join(sentence(limit) for limit in series.limits[:1])
+    return f"{said} {limits}".strip()
+
+
+def _fastest(series: Series) -> Size:
+    return max(series.sizes, key=lambda size: size.throughput.value)
+
+
+def _warnings(analysis: StudyAnalysis) -> Sequence[str]:
+    return [warning for warning in analysis.warnings if warning.strip()]
+
+
+def _figure(drawn: dict[str, Drawn], name: str) -> Iterator[Block]:
+    if name in drawn:
+        each = drawn[name]
+        yield Figure(svg_of(each.figure), each.caption, each.alternative)
+
+
+def _curves(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Block]:
+    yield from _figure(drawn, "throughput")
+    yield from _figure(drawn, "efficiency")
+    for series in measured:
+        yield sizes_table(series)
+
+
+def _parts(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Block]:
+    for series in measured:
+        yield from _figure(drawn, f"parts-{series.mode}-{series.tasks_per_node}-per-node")
+        yield parts_table(series)
+        for limit in series.limits:
+            yield Text(sentence(limit))
+
+
+def _laws(measured: Sequence[Series]) -> Iterator[Block]:
+    for series in measured:
+        if series.laws:
+            yield laws_table(series)
+        name = series_name(series)
+        if series.why_chosen:
+            yield Text(sentence(f"{name}: {series.why_chosen}"))
+
+
+def _deadline(found: ForDeadline | None) -> Iterator[Block]:
+    if found is None:
+        return
+    if found.nodes is None:
+        yield Text(f"For {duration(found.deadline_s)}, {found.mode} scaling: {sentence(found.why)}")
+        return
+    tasks = f" with {several(found.tasks_per_node, 'task')} each" if found.tasks_per_node else ""
+    yield Text(
+        f"Within {duration(found.deadline_s)} the cheapest is {several(found.nodes, 'node')}"
+        f"{tasks}, {found.mode} scaling: {number(found.hours)} h, {number(found.node_hours)} "
+        f"node-hours. {sentence(found.why)}".strip()
+    )
+    if found.extrapolated:
+        yield Warning("This size was not measured: the chosen law foretells it.")
+
+
+def _start_up(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Block]:
+    for series in measured:
+        if any(size.start_up_s for size in series.sizes):
+            yield from _figure(drawn, f"start-up-{series.mode}-{series.tasks_per_node}-per-node")
+            yield start_up_table(series)
+
+
+def _time_to_solution(measured: Sequence[Series]) -> Iterator[Block]:
+    for series in measured:
+        if any(size.time_to_solution_runs for size in series.sizes):
+            yield time_to_solution_table(series)
+
+
+def _missing(collected: Collected) -> list[Block]:
+    return [missing_table(collected.missing)] if collected.missing else []
+
+
+def _provenance(origin: Provenance) -> Iterator[Block]:
+    if len(origin.code) > 1:
+        yield Warning(f"The runs were made with {len(origin.code)} different states of the code.")
+    yield DataTable(("what", "found"), list(_facts(origin)))
+    whose = "as the ranks said" if origin.versions_of == "ranks" else (
+        "of the launcher that made this report; the runs do not say theirs"
+    )  # fmt: skip
+    yield DataTable(("package", "version"), list(origin.versions.items()), f"Versions, {whose}.")
+    if origin.variables:
+        yield DataTable(
+            ("variable", "value"), list(origin.variables.items()), "Environment of rank 0."
+        )
+
+
+def _facts(origin: Provenance) -> Iterator[tuple[str, str]]:
+    yield "study", origin.directory
+    yield "config, SHA-256", origin.config_sha256
+    for state in origin.code:
+        yield from _code_facts(state)
+    if not origin.code:
+        yield "code", "not recorded"
+    yield "devices", ", ".join(origin.devices) or NONE
+    yield "nodes", ", ".join(origin.nodes) or NONE
+    yield "machines", str(origin.machines)
+    yield "torch.distributed", ", ".join(origin.backends) or NONE
+    if origin.cluster != "slurm":
+        yield "cluster", origin.cluster
+        return
+    yield "SLURM", f"{origin.slurm_version or 'not here'} (of the machine that made this report)"
+    yield "SLURM cluster", ", ".join(origin.slurm_cluster) or NONE
+    yield "partition", ", ".join(origin.partitions) or NONE
+
+
+def _code_facts(state: CodeState) -> Iterator[tuple[str, str]]:
+    if state.commit:
+        dirty = {True: "with changes", False: "clean", None: "changes not known"}[state.dirty]
+        yield "commit", f"{state.commit} ({dirty})"
+        if state.changed:
+            files = ", ".join(state.changed[:10]) + (" …" if len(state.changed) > 10 else "")
+            yield "changed files", files
+        if state.diff:
+            yield "difference to the commit", state.diff
+    elif state.version:
+        yield "installed version", state.version
+    yield "code, SHA-256", state.sha256 or NONE

@@ -1,0 +1,242 @@
+"""The tables of a study's report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from launcher.clock import duration
+from launcher.pages.page import DataTable
+from launcher.scaling.report.wording import (
+    NONE,
+    OVERSUBSCRIBED,
+    PART_NAMES,
+    START_UP_NAMES,
+    amount,
+    estimate,
+    number,
+    percent,
+    sentence,
+    series_name,
+    several,
+    size_name,
+)
+from launcher.scaling.results import PARTS, Collected, Law, Missing, Series, Size
+from ptycho_dist.rundir.step_times import START_UP
+
+STAGES = ("queue", "launch", *START_UP)
+
+
+def findings_table(measured: Sequence[Series]) -> DataTable:
+    """The fastest size of each series, its knee, and what limits it."""
+    rows = []
+    for series in measured:
+        best = max(series.sizes, key=lambda size: size.throughput.value)
+        rows.append(
+            [
+                _named(series).rstrip("."),
+                size_name(best),
+                estimate(best.throughput),
+                percent(best.efficiency.value),
+                NONE if series.knee_ranks is None else several(series.knee_ranks, "rank"),
+                sentence(series.limits[0]) if series.limits else NONE,
+            ]
+        )
+    return DataTable(
+        ("series", "fastest", "samples/s", "efficiency there", "knee", "what limits"), rows
+    )
+
+
+def sizes_table(series: Series) -> DataTable:
+    """Throughput, step, speed-up and efficiency of each size, with 95 % intervals."""
+    rows = [
+        [
+            str(size.ranks),
+            str(size.nodes),
+            str(size.repeats),
+            estimate(size.throughput),
+            estimate(size.step_s, 1000),
+            estimate(size.speedup),
+            estimate(size.efficiency, 100),
+        ]
+        for size in series.sizes
+    ]
+    return DataTable(
+        ("ranks", "nodes", "runs", "samples/s", "step, ms", "speed-up", "efficiency, %"),
+        rows,
+        _caption(series, "In brackets: 95 % intervals."),
+        _marked(series.sizes),
+    )
+
+
+def parts_table(series: Series) -> DataTable:
+    """Milliseconds per step in each part, mean over the ranks; what is nothing is left out."""
+    shown = [part for part in PARTS if any(size.parts_s.get(part) for size in series.sizes)]
+    rows = [
+        [
+            str(size.ranks),
+            *(number(1000 * size.parts_s.get(part, 0.0)) for part in shown),
+            number(1000 * sum(size.parts_s.values())),
+        ]
+        for size in series.sizes
+    ]
+    return DataTable(
+        ("ranks", *(PART_NAMES[part] for part in shown), "together"),
+        rows,
+        _caption(series, "Milliseconds per step, mean over the ranks."),
+        _marked(series.sizes),
+    )
+
+
+def start_up_table(series: Series) -> DataTable:
+    """Seconds in each stage, the slowest rank's."""
+    shown = [stage for stage in STAGES if any(stage in size.start_up_s for size in series.sizes)]
+    rows = [
+        [
+            str(size.ranks),
+            *(number(size.start_up_s.get(stage)) for stage in shown),
+            number(sum(size.start_up_s.values())),
+        ]
+        for size in series.sizes
+    ]
+    return DataTable(
+        ("ranks", *(START_UP_NAMES[stage] for stage in shown), "together"),
+        rows,
+        _caption(series, "Seconds, the slowest rank's of each stage."),
+        _marked(series.sizes),
+    )
+
+
+def laws_table(series: Series) -> DataTable:
+    """The laws that were fitted, with their parameters and how well each foretold a size."""
+    rows = [
+        [
+            law.name + (" (chosen)" if law.name == series.chosen else ""),
+            law.formula,
+            "; ".join(
+                f"{name} {estimate(found)}{' samples/s' * (name == 'X1')}"
+                for name, found in law.parameters.items()
+            ),
+            _foretold(law),
+            law.source,
+        ]
+        for law in series.laws
+    ]
+    return DataTable(
+        ("law", "formula", "parameters (95 % intervals)", "held-out size", "source"),
+        rows,
+        _named(series),
+    )
+
+
+def _foretold(law: Law) -> str:
+    if law.held_out_ranks is None or law.held_out_error is None:
+        return NONE
+    sign = "+" if law.held_out_error > 0 else ""
+    return f"{law.held_out_ranks} ranks: {sign}{number(100 * law.held_out_error)} %"
+
+
+def time_to_solution_table(series: Series) -> DataTable:
+    """The time to the target loss of each size that has reached it."""
+    rows = [
+        [
+            str(size.ranks),
+            str(size.nodes),
+            str(size.time_to_solution_runs),
+            number(size.time_to_solution_s),
+            NONE
+            if size.time_to_solution_s is None
+            else number(size.time_to_solution_s * size.nodes / 3600),
+        ]
+        for size in series.sizes
+    ]
+    return DataTable(
+        ("ranks", "nodes", "runs that reached it", "time to solution, s", "node-hours"),
+        rows,
+        _caption(series, ""),
+        _marked(series.sizes),
+    )
+
+
+def resources_table(series: Series) -> DataTable:
+    """Goodput, memory, and how busy the GPUs were."""
+    rows = [
+        [
+            str(size.ranks),
+            percent(size.goodput),
+            amount(size.host_peak_bytes),
+            amount(size.device_peak_bytes),
+            percent(size.gpu_utilisation),
+        ]
+        for size in series.sizes
+    ]
+    return DataTable(
+        ("ranks", "goodput", "host memory, peak", "device memory, peak", "GPU utilisation"),
+        rows,
+        _caption(series, "Memory: of the rank that needs most."),
+        _marked(series.sizes),
+    )
+
+
+def missing_table(missing: Sequence[Missing]) -> DataTable:
+    """The points that have measured nothing that counts."""
+    rows = [
+        [
+            each.run_id,
+            ", ".join(each.point.modes),
+            str(each.point.ranks),
+            str(each.point.nodes),
+            str(each.point.repeat + 1),
+            each.state,
+            each.why,
+        ]
+        for each in missing
+    ]
+    return DataTable(("run", "mode", "ranks", "nodes", "repeat", "state", "why"), rows)
+
+
+def runs_table(collected: Collected) -> DataTable:
+    """All runs that have measured, in the order in which they ran."""
+    measured = sorted(collected.measured, key=lambda each: each.point.index)
+    rows = [
+        [
+            each.run_id.rpartition(".")[2],
+            ", ".join(each.point.modes),
+            str(each.point.ranks),
+            str(each.point.nodes),
+            str(each.point.repeat + 1),
+            str(each.point.batch_size),
+            number(each.attribution.samples_per_s),
+            number(1000 * each.attribution.wall_s / max(1, each.attribution.steps)),
+            str(each.attribution.steps),
+            number(each.loss),
+            str(each.attempts),
+            duration(each.job_s),
+        ]
+        for each in measured
+    ]
+    caption = f"Members of the array of {collected.study.name}, in the order in which they ran."
+    if any(each.oversubscribed for each in measured):
+        caption += f" ◇: {OVERSUBSCRIBED}."
+    return DataTable(
+        (
+            *("run", "mode", "ranks", "nodes", "repeat", "batch per rank", "samples/s"),
+            *("step, ms", "steps", "loss", "attempts", "job"),
+        ),
+        rows,
+        caption,
+        [row for row, each in enumerate(measured) if each.oversubscribed],
+    )
+
+
+def _named(series: Series) -> str:
+    name = series_name(series)
+    return name[0].upper() + name[1:] + "."
+
+
+def _caption(series: Series, more: str) -> str:
+    marked = f"◇: {OVERSUBSCRIBED}." if _marked(series.sizes) else ""
+    return " ".join(part for part in (_named(series), more, marked) if part)
+
+
+def _marked(sizes: Sequence[Size]) -> list[int]:
+    return [row for row, size in enumerate(sizes) if size.oversubscribed]
