@@ -1,4 +1,7 @@
-"""`ptycho-launch scale report` and `ptycho-launch scale compare`."""
+"""`ptycho-launch scale report` and `ptycho-launch scale compare`, which `scale` calls.
+
+`options.words` begins with the word `report` or `compare`; what names studies follows.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from ptycho_dist.errors import UserError
 
 
 def report(options: argparse.Namespace) -> int:
-    """Write the report of the study that `options.words` names, and say where it is."""
+    """Write the report of a study, and say what was found and where it is."""
     from rich.markup import escape
 
     from launcher.plain_text import plain
@@ -19,7 +22,7 @@ def report(options: argparse.Namespace) -> int:
     from launcher.scaling.study_json import find_study
     from launcher.terminal import console
 
-    (reference,) = _studies(options, 1, "scale report STUDY")
+    (reference,) = _studies(options, 1, "STUDY")
     deadline_s = _deadline_s(options.deadline)
     study_dir = find_study(options.runs_dir, reference).path
     collected = collect(study_dir)
@@ -30,15 +33,38 @@ def report(options: argparse.Namespace) -> int:
     screen = console()
     for said in (written.finding, *(f"warning: {warning}" for warning in written.warnings)):
         screen.print(escape(plain(said)), soft_wrap=True)
-    screen.print(escape(f"report: {written.page}"), soft_wrap=True)
+    screen.print(escape(f"report: {plain(str(written.page))}"), soft_wrap=True)
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Print two studies beside each other; nothing is written."""
+    from launcher.scaling.collect import collect
+    from launcher.scaling.comparison import compare_sizes
+    from launcher.scaling.report.files import finite
+    from launcher.scaling.report.present_comparison import show_comparison
+    from launcher.scaling.study_json import find_study
+    from launcher.terminal import console
+
+    if options.deadline is not None:
+        raise UserError("--deadline: belongs to `scale report STUDY`")
+    before, after = (find_study(options.runs_dir, word) for word in _studies(options, 2, "A B"))
+    comparison = compare_sizes(collect(before.path), collect(after.path))
+    if options.json:
+        named = {"before": before.array_id, "after": after.array_id}
+        print(json.dumps({"format": 1, **named, **finite(comparison.to_json())}, indent=2))
+    else:
+        show_comparison(comparison, before.array_id, after.array_id, console())
     return 0
 
 
 def _studies(options: argparse.Namespace, count: int, usage: str) -> list[str]:
-    words: list[str] = list(options.words)
-    if len(words) != count:
-        raise UserError(f"ptycho-launch {usage} is expected, found {len(words)} names")
-    return words
+    action, *names = options.words
+    if len(names) != count:
+        raise UserError(
+            f"scale {action}: {usage} is expected, found {' '.join(names) or 'nothing'}"
+        )
+    return list(names)
 
 
 def _deadline_s(text: str | None) -> int | None:

@@ -40,7 +40,7 @@ def report_data(
         },
         "provenance": origin.to_json(),
     }
-    plain: dict[str, Any] = _finite(data)
+    plain: dict[str, Any] = finite(data)
     return plain
 
 
@@ -151,11 +151,12 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _finite(data: Any) -> Any:
+def finite(data: Any) -> Any:
+    """Plain data in which what is not finite is None, for JSON."""
     if isinstance(data, dict):
-        return {str(name): _finite(each) for name, each in data.items()}
+        return {str(name): finite(each) for name, each in data.items()}
     if isinstance(data, (list, tuple)):
-        return [_finite(each) for each in data]
+        return [finite(each) for each in data]
     if isinstance(data, float) and not math.isfinite(data):
         return None
     return data

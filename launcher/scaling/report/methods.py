@@ -45,6 +45,8 @@ def _what(study: Study, analysis: StudyAnalysis, origin: Provenance) -> list[str
     if "strong" in study.modes:
         kept = exact(base.get("global_batch"))
         said.append(f"Strong scaling keeps the global batch of {kept} samples.")
+    if study.measurement.until == "target_loss":
+        said.append("Each repeat has a seed of its own for network and order of the data.")
     if "weak" in study.modes:
         kept = exact(base.get("batch_size"))
         said.append(
@@ -87,12 +89,10 @@ def _how(collected: Collected) -> list[str]:
 
 
 def _statistics(analysis: StudyAnalysis) -> list[str]:
-    resamples = analysis.methods.get("resamples")
-    confidence = analysis.methods.get("confidence", 0.95)
-    times = f" ({resamples} resamples)" if isinstance(resamples, int) else ""
     said = [
-        f"Intervals are {percent(confidence)} bootstrap intervals over the repeats{times} "
-        "(Efron and Tibshirani 1993)."
+        f"Intervals are {percent(analysis.methods.get('confidence', 0.95))}: "
+        f"{analysis.methods.get('interval', 'bootstrap of the repeats')}, "
+        f"{exact(analysis.methods.get('resamples'))} resamples."
     ]
     runs = [size.time_to_solution_runs for series in analysis.series for size in series.sizes]
     if any(runs):
@@ -110,6 +110,9 @@ def _laws(analysis: StudyAnalysis) -> list[str]:
         return []
     named = "; ".join(f"{law.name}, {law.formula} ({law.source})" for law in laws.values())
     said = [f"We fitted {named}."]
+    for what, name in (("law_fit", "Fit"), ("law_interval", "Intervals of its parameters")):
+        if isinstance(analysis.methods.get(what), str):
+            said.append(f"{name}: {analysis.methods[what]}.")
     for series in analysis.series:
         chosen = next((law for law in series.laws if law.name == series.chosen), None)
         if chosen is None or chosen.held_out_ranks is None or chosen.held_out_error is None:

@@ -103,15 +103,15 @@ def _finding(series: Series) -> str:
     elif len(series.sizes) > 1:
         said += "; no larger size was faster"
     said += "."
+    knee = series.knee_why[:1].lower() + series.knee_why[1:].strip()
     if series.knee_ranks is not None:
-        knee = next((s for s in series.sizes if s.ranks == series.knee_ranks), None)
-        where = size_name(knee) if knee else several(series.knee_ranks, "rank")
-        said += f" The knee is at {where}"
-        said += f": {series.knee_why.strip().rstrip('.')}." if series.knee_why else "."
-    elif series.knee_why:
-        said += f" {sentence(series.knee_why)}"
-    limits = " ".join(sentence(limit) for limit in series.limits[:1])
-    return f"{said} {limits}".strip()
+        said += f" The knee is at {several(series.knee_ranks, 'rank')}"
+        said += f": {sentence(knee, capital=False)}" if knee else "."
+    elif knee:
+        said += f" Knee: {sentence(knee, capital=False)}"
+    # the heading and the part that loses most; with too few cores that is said before
+    most = 3 if any(size.oversubscribed for size in series.sizes) else 2
+    return " ".join([said, *(sentence(limit) for limit in series.limits[:most])])
 
 
 def _fastest(series: Series) -> Size:

@@ -103,9 +103,10 @@ def series_name(series: Series) -> str:
     return f"{series.mode} scaling, {several(series.tasks_per_node, 'task')} per node"
 
 
-def sentence(text: str) -> str:
-    """The same with a capital and a full stop."""
+def sentence(text: str, *, capital: bool = True) -> str:
+    """The same with a full stop, and with a capital where it begins one."""
     text = text.strip()
     if not text:
         return ""
-    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    first = text[0].upper() if capital else text[0]
+    return first + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
