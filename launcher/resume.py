@@ -327,7 +327,7 @@ def _write(
             "revisions": revisions,
         }
         write_json_atomic(run.run_json, record)
-    stays = ("format", "data", "measurement")
+    stays = ("format", "data")
     kept: dict[str, Any] = {name: old_plan[name] for name in stays if name in old_plan}
     new_plan = {**kept, **plan}
     if json.loads(json.dumps(new_plan)) != old_plan:

@@ -31,6 +31,10 @@ def arguments(command: argparse.ArgumentParser) -> None:
     )
     knows_runs(command)
     speaks_json(command)
+    command.add_argument_group("what a report answers").add_argument(
+        "--deadline", metavar="HH:MM:SS", help="the cheapest size that trains the config in this "
+        "time",
+    )  # fmt: skip
     grid = command.add_argument_group("sizes of a new study")
     grid.add_argument("--nodes", metavar="N,...", help="numbers of nodes: 1,2,4,8")
     grid.add_argument(
@@ -71,9 +75,12 @@ def arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     action = options.words[0]
     if action in ("report", "compare"):
+        from launcher.commands import scale_report
+
         _refuse_flags_of_a_new_study(options)
-        # `scale report` and `scale compare` have a module of their own.
-        raise UserError(f"scale {action}: not there yet")
+        return scale_report.report(options) if action == "report" else scale_report.compare(options)
+    if options.deadline is not None:
+        raise UserError("--deadline: belongs to `scale report STUDY`, not to `scale CONFIG`")
     if len(options.words) > 1:
         raise UserError(f"scale {action} {options.words[1]}: one CONFIG is expected")
     return _new_study(options, Path(action))
