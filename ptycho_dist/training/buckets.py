@@ -28,7 +28,7 @@ def settle_buckets(trainer: Trainer, module: PtychoModule, data: PtychoData) -> 
         return None
     ready: list[Parameter] = []
     hooks = [
-        parameter.register_post_accumulate_grad_hook(ready.append)  # type: ignore[arg-type]
+        parameter.register_post_accumulate_grad_hook(ready.append)
         for parameter in module.parameters()
         if parameter.requires_grad
     ]

@@ -86,7 +86,8 @@ def build_trainer(
 ) -> Trainer:
     """A trainer whose world, checkpoints and signals are ours, and whose loops are Lightning's.
 
-    `clock` is told what they do. `reload_loaders`: the loader is asked for anew each epoch, as its length may change.
+    `clock` is told what they do. `reload_loaders`: the loader is asked for anew each epoch, as its
+    length may change.
 
     Raises:
         UserError: the device cannot compute in the precision asked for.

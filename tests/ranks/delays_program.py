@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 from ptycho_dist.runtime.stop import StopRequest
 
@@ -99,7 +100,7 @@ def main(run_directory):
     stop = StopRequest()
     stop.install()
     rank = int(os.environ["RANK"])
-    with open(f"{os.environ['DELAYS_FILE']}.{rank}", "w") as file:
+    with Path(f"{os.environ['DELAYS_FILE']}.{rank}").open("w") as file:
         slow_down(Delays(file), rank)
 
         from ptycho_dist.runtime.entry import run_rank

@@ -63,11 +63,11 @@ def slow_run(make_run, start_ranks, simulate, tmp_path, monkeypatch):
 
 
 def test_each_delay_is_found_where_it_was_and_the_run_ends_when_it_has_measured(slow_run):
-    """SC-020 to SC-024, SC-027, SC-029, SC-030 and SC-033"""
+    """SC-020 to SC-024, SC-027, SC-029, SC-030, SC-033 and SC-034"""
     run, slept = slow_run
     times = read_step_times(run, 1)
     seconds_of = {**slept[0], **slept[1]}
-    step_of = {place: step for (place, step) in reversed(sorted(seconds_of))}  # in epoch 1
+    step_of = dict(sorted(seconds_of, reverse=True))  # of several the first, in epoch 1
 
     def rest(part, rank, place, by):
         """What a part of the steps with this delay has beyond it, less what it has without: least

@@ -89,6 +89,19 @@ def test_what_may_change_is_kept_with_the_plan_and_the_script(stopped, make_conf
     assert "resized" not in plan
 
 
+def test_a_run_that_measures_still_does_when_it_goes_on(stopped, launch):
+    """SC-033, SC-035: and says why it has finished."""
+    plan = json.loads(stopped.plan_json.read_text())
+    measurement = {"until": "steps", "value": 1, "warm_up_steps": 0}
+    stopped.plan_json.write_text(json.dumps({**plan, "measurement": measurement}))
+    done = launch("resume", stopped.path, "--cluster", "local", "--wait")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(stopped.plan_json.read_text())["measurement"] == measurement
+    assert json.loads(stopped.result_json.read_text())["steps"] == 1
+    told = json.loads(launch("status", stopped.path, "--json").stdout)
+    assert (told["state"], told["cause"]) == ("finished", "what was to be measured is measured")
+
+
 def test_a_run_that_was_moved_says_so_and_goes_on(stopped, launch, tmp_path, scan_file):
     """RS-009: the script is made anew for the place where it is now."""
     elsewhere = RunDirectory(tmp_path / "other" / stopped.run_id)

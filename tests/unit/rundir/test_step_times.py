@@ -1,4 +1,4 @@
-"""The files of the ranks' times: what is written is read, and whatever else is there does no harm."""
+"""The files of the ranks' times: what is written is read, whatever else is there."""
 
 import errno
 import json
@@ -22,7 +22,7 @@ from ptycho_dist.rundir.step_times import (
 
 RANK = {
     "kind": "rank", "node": "n1", "machine": "ab", "cores": 4, "threads": 2, "device": "cpu",
-    "started_at": 5.5, "start_up_s": {part: 1.5 for part in START_UP},
+    "started_at": 5.5, "start_up_s": dict.fromkeys(START_UP, 1.5),
 }  # fmt: skip
 USAGE = {"kind": "usage", "host_peak_bytes": 7, "device_peak_bytes": 8, "gpu_utilisation": 0.5}
 
@@ -35,7 +35,7 @@ def run(tmp_path):
 
 
 def block(first, steps=1):
-    return Block(first, steps, 3, 1e9 + first, 7.0, {phase: 1.0 for phase in PHASES})
+    return Block(first, steps, 3, 1e9 + first, 7.0, dict.fromkeys(PHASES, 1.0))
 
 
 def file_of(run, name="001-rank-00000.jsonl"):
@@ -111,7 +111,9 @@ def test_lines_that_no_rank_writes_are_left_out(tmp_path_factory, lines, field, 
     run = RunDirectory(tmp_path_factory.mktemp("run"))
     run.metrics.mkdir()
     bad = json.dumps({**block_record(block(0)), field: value})
-    bad_part = json.dumps({**block_record(block(0)), "parts_s": {**block(0).parts_s, "data": value}})
+    bad_part = json.dumps(
+        {**block_record(block(0)), "parts_s": {**block(0).parts_s, "data": value}}
+    )
     text = "\n".join([*lines, bad, bad_part, json.dumps(block_record(block(4))), ""])
     file_of(run).write_bytes(text.encode("utf-8", "replace"))
     times = read_step_times(run, 1)[0]

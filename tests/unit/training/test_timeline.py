@@ -1,5 +1,7 @@
 """To which phase each moment of training belongs, on a clock that the test moves."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -139,7 +141,7 @@ def test_blocks_grow_with_the_attempt():
     blocks = line.take()
     assert [b.steps for b in blocks] == [*[1] * 100, *[10] * 90, *[100] * 13, 45]
     assert [b.first_step for b in blocks[:2]] == [7, 8]
-    for block, following in zip(blocks, blocks[1:], strict=False):
+    for block, following in itertools.pairwise(blocks):
         assert block.first_step + block.steps == following.first_step
     assert [block_length(done) for done in (0, 99, 100, 990, 1000, 9900, 10_000)] == [
         1, 1, 10, 10, 100, 100, 1000,
