@@ -26,17 +26,22 @@ from launcher.scaling.report.wording import (
     OVERSUBSCRIBED,
     PART_NAMES,
     START_UP_NAMES,
+    by_mode,
     number,
     percent,
     series_name,
     several,
+    size_name,
 )
 from launcher.scaling.results import PARTS, Estimate, Law, Series, Size, StudyAnalysis
+from launcher.scaling.study import Mode
 from ptycho_dist.rundir.step_times import START_UP
 
 FURTHEST = 2.0
 """No curve is drawn past so many times the largest size that was measured."""
 _HATCH = "////"
+_VISIBLE = 0.004
+"""Of the longest bar: as wide as the line between two parts."""
 _LEGEND: dict[str, Any] = {
     "frameon": False, "fontsize": 9, "columnspacing": 1.4, "handlelength": 1.8
 }  # fmt: skip
@@ -58,11 +63,12 @@ def study_figures(analysis: StudyAnalysis) -> list[Drawn]:
     measured = [series for series in analysis.series if series.sizes]
     if not measured:
         return []
+    modes = by_mode(measured)
     return [
         _throughput(measured),
-        _efficiency(measured),
-        *(_parts(series) for series in measured),
-        *(_start_up(series) for series in measured if _has_start_up(series)),
+        *([_efficiency(measured)] if any(len(series.sizes) > 1 for series in measured) else []),
+        *(_parts(mode, sizes) for mode, sizes in modes.items()),
+        *(_start_up(mode, sizes) for mode, sizes in modes.items() if _has_start_up(sizes)),
     ]
 
 
@@ -242,53 +248,50 @@ def _legend_of_series(figure: Figure, tasks: Sequence[int], measured: Sequence[S
 # --- stacked bars ----------------------------------------------------------------------------
 
 
-def _parts(series: Series) -> Drawn:
+def _parts(mode: Mode, sizes: Sequence[Size]) -> Drawn:
     figure = _stack(
-        series.sizes,
-        [{part: 1000 * size.parts_s.get(part, 0.0) for part in PARTS} for size in series.sizes],
+        sizes,
+        [{part: 1000 * size.parts_s.get(part, 0.0) for part in PARTS} for size in sizes],
         PARTS,
         PART_NAMES,
         "ms per step, mean over the ranks",
     )
     said = [
-        f"{several(size.ranks, 'rank')}: "
+        f"{size_name(size)}: "
         + ", ".join(
             f"{PART_NAMES[part]} {number(1000 * size.parts_s[part])} ms"
             for part in PARTS
             if size.parts_s.get(part, 0.0) > 0
         )
-        for size in series.sizes
+        for size in sizes
     ]
     return Drawn(
-        f"parts-{series.mode}-{series.tasks_per_node}-per-node",
+        f"parts-{mode}",
         figure,
-        f"Where the time of a step goes: {series_name(series)}.",
-        f"Parts of a step, {series_name(series)}. {'; '.join(said)}.",
+        f"Where the time of a step goes: {mode} scaling.",
+        f"Parts of a step, {mode} scaling. {'; '.join(said)}.",
     )
 
 
-def _has_start_up(series: Series) -> bool:
-    return any(_finite(value) > 0 for size in series.sizes for value in size.start_up_s.values())
+def _has_start_up(sizes: Sequence[Size]) -> bool:
+    return any(_finite(value) > 0 for size in sizes for value in size.start_up_s.values())
 
 
-def _start_up(series: Series) -> Drawn:
+def _start_up(mode: Mode, sizes: Sequence[Size]) -> Drawn:
     stages = ("queue", "launch", *START_UP)
     figure = _stack(
-        series.sizes,
-        [{stage: size.start_up_s.get(stage, 0.0) for stage in stages} for size in series.sizes],
+        sizes,
+        [{stage: size.start_up_s.get(stage, 0.0) for stage in stages} for size in sizes],
         stages,
         START_UP_NAMES,
         "s, the slowest rank's",
     )
-    said = [
-        f"{several(size.ranks, 'rank')}: {number(sum(size.start_up_s.values()))} s"
-        for size in series.sizes
-    ]
+    said = [f"{size_name(size)}: {number(sum(size.start_up_s.values()))} s" for size in sizes]
     return Drawn(
-        f"start-up-{series.mode}-{series.tasks_per_node}-per-node",
+        f"start-up-{mode}",
         figure,
-        f"From the queue to the first batch: {series_name(series)}.",
-        f"Start-up, {series_name(series)}. {'; '.join(said)}.",
+        f"From the queue to the first batch: {mode} scaling.",
+        f"Start-up, {mode} scaling. {'; '.join(said)}.",
     )
 
 
@@ -299,9 +302,11 @@ def _stack(
     names: Mapping[str, str],
     label: str,
 ) -> Figure:
-    """One bar per size, the smallest on top; what is nothing in all of them is left out."""
+    """One bar per size, the smallest on top; the legend has what can be seen."""
+    longest = max(sum(max(0.0, _finite(width)) for width in each.values()) for each in values)
     shown = [name for name in order if any(_finite(each[name]) > 0 for each in values)]
-    rows = math.ceil((len(shown) + 1) / 3)
+    seen = [n for n in shown if any(_finite(each[n]) > _VISIBLE * longest for each in values)]
+    rows = math.ceil((len(seen) + 1) / 3)
     figure = new_figure(height_in=0.95 + 0.42 * len(sizes) + 0.24 * rows)
     axes = figure.subplots()
     marked = any(size.oversubscribed for size in sizes)
@@ -329,7 +334,7 @@ def _stack(
     axes.grid(True, axis="x", color=GRID)
     handles = [
         Patch(facecolor=series_colour(order.index(name)), edgecolor=PAPER, label=names[name])
-        for name in shown
+        for name in seen
     ]
     if marked:
         handles.append(

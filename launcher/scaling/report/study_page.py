@@ -24,6 +24,7 @@ from launcher.scaling.report.tables import (
 )
 from launcher.scaling.report.wording import (
     NONE,
+    by_mode,
     estimate,
     number,
     percent,
@@ -50,7 +51,7 @@ def study_page(
         Section("For a deadline", list(_deadline(analysis.deadline))),
         Section("Start-up", list(_start_up(measured, drawn))),
         Section("Time to solution", list(_time_to_solution(measured))),
-        Section("Goodput, memory, GPUs", [resources_table(series) for series in measured]),
+        Section("Goodput, memory, GPUs", list(_resources(measured))),
         Section("Points that measured nothing", _missing(collected)),
         Section(
             "Methods",
@@ -131,16 +132,19 @@ def _figure(drawn: dict[str, Drawn], name: str) -> Iterator[Block]:
 def _curves(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Block]:
     yield from _figure(drawn, "throughput")
     yield from _figure(drawn, "efficiency")
-    for series in measured:
-        yield sizes_table(series)
+    for mode in dict.fromkeys(series.mode for series in measured):
+        of_mode = [series for series in measured if series.mode == mode]
+        yield sizes_table(mode, [size for series in of_mode for size in series.sizes])
 
 
 def _parts(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Block]:
-    for series in measured:
-        yield from _figure(drawn, f"parts-{series.mode}-{series.tasks_per_node}-per-node")
-        yield parts_table(series)
-        for limit in series.limits:
-            yield Text(sentence(limit))
+    for mode, sizes in by_mode(measured).items():
+        yield from _figure(drawn, f"parts-{mode}")
+        yield parts_table(mode, sizes)
+        for series in measured:
+            if series.mode == mode:
+                limits = " ".join(map(sentence, series.limits))
+                yield Text(f"{several(series.tasks_per_node, 'task')} per node. {limits}")
 
 
 def _laws(measured: Sequence[Series]) -> Iterator[Block]:
@@ -169,16 +173,21 @@ def _deadline(found: ForDeadline | None) -> Iterator[Block]:
 
 
 def _start_up(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Block]:
-    for series in measured:
-        if any(size.start_up_s for size in series.sizes):
-            yield from _figure(drawn, f"start-up-{series.mode}-{series.tasks_per_node}-per-node")
-            yield start_up_table(series)
+    for mode, sizes in by_mode(measured).items():
+        if any(size.start_up_s for size in sizes):
+            yield from _figure(drawn, f"start-up-{mode}")
+            yield start_up_table(mode, sizes)
 
 
 def _time_to_solution(measured: Sequence[Series]) -> Iterator[Block]:
-    for series in measured:
-        if any(size.time_to_solution_runs for size in series.sizes):
-            yield time_to_solution_table(series)
+    for mode, sizes in by_mode(measured).items():
+        if any(size.time_to_solution_runs for size in sizes):
+            yield time_to_solution_table(mode, sizes)
+
+
+def _resources(measured: Sequence[Series]) -> Iterator[Block]:
+    for mode, sizes in by_mode(measured).items():
+        yield resources_table(mode, sizes)
 
 
 def _missing(collected: Collected) -> list[Block]:
