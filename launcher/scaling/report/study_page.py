@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from launcher.clock import duration
 from launcher.pages.drawing import svg_of
 from launcher.pages.page import Block, Code, DataTable, Figure, Page, Section, Text, Warning
-from launcher.scaling.report.figures import Drawn
+from launcher.scaling.report.drawn import Drawn
 from launcher.scaling.report.methods import methods_text
 from launcher.scaling.report.provenance import CodeState, Provenance
 from launcher.scaling.report.tables import (
@@ -34,6 +34,8 @@ from launcher.scaling.report.wording import (
     size_name,
 )
 from launcher.scaling.results import Collected, ForDeadline, Series, Size, StudyAnalysis
+
+_NOTHING = "No run of this study has measured anything that counts."
 
 
 def study_page(
@@ -68,7 +70,7 @@ def study_page(
     began = time.strftime("%Y-%m-%d", time.localtime(study.created_at))
     subtitle = (
         f"Scaling study of {began} on {origin.cluster}: {' and '.join(study.modes)} scaling, "
-        f"{several(len(collected.measured), 'run')} of {len(study.points)} measured"
+        f"{len(collected.measured)} of {several(len(study.points), 'run')} measured"
     )
     return Page(
         f"Scaling study: {study.name}",
@@ -78,16 +80,23 @@ def study_page(
 
 
 def finding(measured: Sequence[Series]) -> str:
-    """What a reader must know first: the fastest size of all, the knee, what limits."""
-    if not measured:
-        return "No run of this study has measured anything that counts."
-    return _finding(max(measured, key=lambda series: _fastest(series).throughput.value))
+    """What a reader must know first: the fastest size of all, and the knee of its series."""
+    return _finding(_best(measured)) if measured else _NOTHING
 
 
 def _found(measured: Sequence[Series]) -> Iterator[Block]:
     yield Text(finding(measured))
+    if not measured:
+        return
+    limits = " ".join(map(sentence, _best(measured).limits))
+    if limits:
+        yield Text(f"What limits it: {limits}")
     if len(measured) > 1:
         yield findings_table(measured)
+
+
+def _best(measured: Sequence[Series]) -> Series:
+    return max(measured, key=lambda series: _fastest(series).throughput.value)
 
 
 def _finding(series: Series) -> str:
@@ -104,15 +113,11 @@ def _finding(series: Series) -> str:
     elif len(series.sizes) > 1:
         said += "; no larger size was faster"
     said += "."
-    knee = series.knee_why[:1].lower() + series.knee_why[1:].strip()
     if series.knee_ranks is not None:
-        said += f" The knee is at {several(series.knee_ranks, 'rank')}"
-        said += f": {sentence(knee, capital=False)}" if knee else "."
-    elif knee:
-        said += f" Knee: {sentence(knee, capital=False)}"
-    # the heading and the part that loses most; with too few cores that is said before
-    most = 3 if any(size.oversubscribed for size in series.sizes) else 2
-    return " ".join([said, *(sentence(limit) for limit in series.limits[:most])])
+        said += f" The knee is at {several(series.knee_ranks, 'rank')}."
+    elif len(series.sizes) > 1:
+        said += f" There is no knee up to {several(series.sizes[-1].ranks, 'rank')}."
+    return said
 
 
 def _fastest(series: Series) -> Size:
@@ -135,6 +140,9 @@ def _curves(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Blo
     for mode in dict.fromkeys(series.mode for series in measured):
         of_mode = [series for series in measured if series.mode == mode]
         yield sizes_table(mode, [size for series in of_mode for size in series.sizes])
+    for series in measured:
+        if series.knee_why:
+            yield Text(f"Knee, {series_name(series)}: {sentence(series.knee_why)}")
 
 
 def _parts(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Block]:

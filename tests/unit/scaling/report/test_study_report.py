@@ -17,7 +17,8 @@ from studies import a_study
 from launcher.pages.drawing import PAPER
 from launcher.pages.html import render_page
 from launcher.scaling.report import wording
-from launcher.scaling.report.figures import FURTHEST, study_figures
+from launcher.scaling.report.curves import FURTHEST
+from launcher.scaling.report.figures import study_figures
 from launcher.scaling.report.files import report_data, runs_csv, sizes_csv
 from launcher.scaling.report.methods import methods_text
 from launcher.scaling.report.provenance import provenance_of
@@ -95,7 +96,8 @@ def test_the_page_says_first_what_was_found_then_what_to_beware_of(study_dir):
               else text.index(said) for said in order]  # fmt: skip
     assert places == sorted(places)
     first = text[: text.index("2 sizes had more threads")]
-    assert "The knee is at 4 ranks: one more doubling would bring less than half of it." in first
+    assert "The knee is at 4 ranks." in first
+    assert "Knee, weak scaling, 1 task per node: One more doubling would bring less" in text
     assert "Communication loses 7.1 ms a step" in first
     assert "This size was not measured" in text
 
