@@ -88,7 +88,10 @@ def _found(measured: Sequence[Series]) -> Iterator[Block]:
     yield Text(finding(measured))
     if not measured:
         return
-    limits = " ".join(map(sentence, _best(measured).limits))
+    best = _best(measured)
+    # the heading and what loses most, after what was said of cores; the rest is with the parts
+    most = 3 if any(size.oversubscribed for size in best.sizes) else 2
+    limits = " ".join(map(sentence, best.limits[:most]))
     if limits:
         yield Text(f"What limits it: {limits}")
     if len(measured) > 1:
