@@ -22,11 +22,11 @@ def report(options: argparse.Namespace) -> int:
     from launcher.scaling.study_json import find_study
     from launcher.terminal import console
 
-    (reference,) = _studies(options, 1, "STUDY")
+    (reference,) = _studies(options, 1, "one study")
     deadline_s = _deadline_s(options.deadline)
-    study_dir = find_study(options.runs_dir, reference).path
-    collected = collect(study_dir)
-    written = write_report(study_dir, collected, analyse(collected, deadline_s=deadline_s))
+    study = find_study(options.runs_dir, reference)
+    collected = collect(study)
+    written = write_report(study.path, collected, analyse(collected, deadline_s=deadline_s))
     if options.json:
         print(json.dumps({"report": str(written.page), **written.data}, indent=2))
         return 0
@@ -48,8 +48,10 @@ def compare(options: argparse.Namespace) -> int:
 
     if options.deadline is not None:
         raise UserError("--deadline: belongs to `scale report STUDY`")
-    before, after = (find_study(options.runs_dir, word) for word in _studies(options, 2, "A B"))
-    comparison = compare_sizes(collect(before.path), collect(after.path))
+    before, after = (
+        find_study(options.runs_dir, word) for word in _studies(options, 2, "two studies")
+    )
+    comparison = compare_sizes(collect(before), collect(after))
     if options.json:
         named = {"before": before.array_id, "after": after.array_id}
         print(json.dumps({"format": 1, **named, **finite(comparison.to_json())}, indent=2))
@@ -61,9 +63,7 @@ def compare(options: argparse.Namespace) -> int:
 def _studies(options: argparse.Namespace, count: int, usage: str) -> list[str]:
     action, *names = options.words
     if len(names) != count:
-        raise UserError(
-            f"scale {action}: {usage} is expected, found {' '.join(names) or 'nothing'}"
-        )
+        raise UserError(f"scale {action}: {usage} expected, found {' '.join(names) or 'nothing'}")
     return list(names)
 
 

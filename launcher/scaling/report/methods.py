@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from launcher.scaling.report.provenance import Provenance
@@ -133,7 +134,7 @@ def _where(collected: Collected, origin: Provenance) -> list[str]:
     place = f"{nodes} ({machines})" if origin.machines != len(origin.nodes) else nodes
     slurm = ""
     if origin.cluster == "slurm":
-        version = f" {origin.slurm_version}" if origin.slurm_version else ""
+        version = re.search(r"\d[\w.]*", origin.slurm_version or "")
         where = ", ".join(
             f"{word} {', '.join(names)}"
             for word, names in (
@@ -141,9 +142,8 @@ def _where(collected: Collected, origin: Provenance) -> list[str]:
             )
             if names
         )  # fmt: skip
-        slurm = f" under SLURM{version.removeprefix(' slurm').removeprefix(' SLURM')}" + (
-            f" ({where})" if where else ""
-        )
+        slurm = " under SLURM" + (f" {version[0]}" if version else "")
+        slurm += f" ({where})" if where else ""
     backend = f", torch.distributed over {', '.join(origin.backends)}" if origin.backends else ""
     versions = ", ".join(
         f"{name} {origin.versions[name]}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from launcher.clock import duration
 from launcher.pages.drawing import svg_of
 from launcher.pages.page import Block, Code, DataTable, Figure, Page, Section, Text, Warning
-from launcher.scaling.report.figures import Drawn
+from launcher.scaling.report.drawn import Drawn
 from launcher.scaling.report.methods import methods_text
 from launcher.scaling.report.provenance import CodeState, Provenance
 from launcher.scaling.report.tables import (
@@ -24,6 +24,7 @@ from launcher.scaling.report.tables import (
 )
 from launcher.scaling.report.wording import (
     NONE,
+    by_mode,
     estimate,
     number,
     percent,
@@ -33,6 +34,8 @@ from launcher.scaling.report.wording import (
     size_name,
 )
 from launcher.scaling.results import Collected, ForDeadline, Series, Size, StudyAnalysis
+
+_NOTHING = "No run of this study has measured anything that counts."
 
 
 def study_page(
@@ -50,7 +53,7 @@ def study_page(
         Section("For a deadline", list(_deadline(analysis.deadline))),
         Section("Start-up", list(_start_up(measured, drawn))),
         Section("Time to solution", list(_time_to_solution(measured))),
-        Section("Goodput, memory, GPUs", [resources_table(series) for series in measured]),
+        Section("Goodput, memory, GPUs", list(_resources(measured))),
         Section("Points that measured nothing", _missing(collected)),
         Section(
             "Methods",
@@ -67,7 +70,7 @@ def study_page(
     began = time.strftime("%Y-%m-%d", time.localtime(study.created_at))
     subtitle = (
         f"Scaling study of {began} on {origin.cluster}: {' and '.join(study.modes)} scaling, "
-        f"{several(len(collected.measured), 'run')} of {len(study.points)} measured"
+        f"{len(collected.measured)} of {several(len(study.points), 'run')} measured"
     )
     return Page(
         f"Scaling study: {study.name}",
@@ -77,16 +80,26 @@ def study_page(
 
 
 def finding(measured: Sequence[Series]) -> str:
-    """What a reader must know first: the fastest size of all, the knee, what limits."""
-    if not measured:
-        return "No run of this study has measured anything that counts."
-    return _finding(max(measured, key=lambda series: _fastest(series).throughput.value))
+    """What a reader must know first: the fastest size of all, and the knee of its series."""
+    return _finding(_best(measured)) if measured else _NOTHING
 
 
 def _found(measured: Sequence[Series]) -> Iterator[Block]:
     yield Text(finding(measured))
+    if not measured:
+        return
+    best = _best(measured)
+    # the heading and what loses most, after what was said of cores; the rest is with the parts
+    most = 3 if any(size.oversubscribed for size in best.sizes) else 2
+    limits = " ".join(map(sentence, best.limits[:most]))
+    if limits:
+        yield Text(f"What limits it: {limits}")
     if len(measured) > 1:
         yield findings_table(measured)
+
+
+def _best(measured: Sequence[Series]) -> Series:
+    return max(measured, key=lambda series: _fastest(series).throughput.value)
 
 
 def _finding(series: Series) -> str:
@@ -103,15 +116,11 @@ def _finding(series: Series) -> str:
     elif len(series.sizes) > 1:
         said += "; no larger size was faster"
     said += "."
-    knee = series.knee_why[:1].lower() + series.knee_why[1:].strip()
     if series.knee_ranks is not None:
-        said += f" The knee is at {several(series.knee_ranks, 'rank')}"
-        said += f": {sentence(knee, capital=False)}" if knee else "."
-    elif knee:
-        said += f" Knee: {sentence(knee, capital=False)}"
-    # the heading and the part that loses most; with too few cores that is said before
-    most = 3 if any(size.oversubscribed for size in series.sizes) else 2
-    return " ".join([said, *(sentence(limit) for limit in series.limits[:most])])
+        said += f" The knee is at {several(series.knee_ranks, 'rank')}."
+    elif len(series.sizes) > 1:
+        said += f" There is no knee up to {several(series.sizes[-1].ranks, 'rank')}."
+    return said
 
 
 def _fastest(series: Series) -> Size:
@@ -131,16 +140,22 @@ def _figure(drawn: dict[str, Drawn], name: str) -> Iterator[Block]:
 def _curves(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Block]:
     yield from _figure(drawn, "throughput")
     yield from _figure(drawn, "efficiency")
+    for mode in dict.fromkeys(series.mode for series in measured):
+        of_mode = [series for series in measured if series.mode == mode]
+        yield sizes_table(mode, [size for series in of_mode for size in series.sizes])
     for series in measured:
-        yield sizes_table(series)
+        if series.knee_why:
+            yield Text(f"Knee, {series_name(series)}: {sentence(series.knee_why)}")
 
 
 def _parts(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Block]:
-    for series in measured:
-        yield from _figure(drawn, f"parts-{series.mode}-{series.tasks_per_node}-per-node")
-        yield parts_table(series)
-        for limit in series.limits:
-            yield Text(sentence(limit))
+    for mode, sizes in by_mode(measured).items():
+        yield from _figure(drawn, f"parts-{mode}")
+        yield parts_table(mode, sizes)
+        for series in measured:
+            if series.mode == mode:
+                limits = " ".join(map(sentence, series.limits))
+                yield Text(f"{several(series.tasks_per_node, 'task')} per node. {limits}")
 
 
 def _laws(measured: Sequence[Series]) -> Iterator[Block]:
@@ -169,16 +184,21 @@ def _deadline(found: ForDeadline | None) -> Iterator[Block]:
 
 
 def _start_up(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Block]:
-    for series in measured:
-        if any(size.start_up_s for size in series.sizes):
-            yield from _figure(drawn, f"start-up-{series.mode}-{series.tasks_per_node}-per-node")
-            yield start_up_table(series)
+    for mode, sizes in by_mode(measured).items():
+        if any(size.start_up_s for size in sizes):
+            yield from _figure(drawn, f"start-up-{mode}")
+            yield start_up_table(mode, sizes)
 
 
 def _time_to_solution(measured: Sequence[Series]) -> Iterator[Block]:
-    for series in measured:
-        if any(size.time_to_solution_runs for size in series.sizes):
-            yield time_to_solution_table(series)
+    for mode, sizes in by_mode(measured).items():
+        if any(size.time_to_solution_runs for size in sizes):
+            yield time_to_solution_table(mode, sizes)
+
+
+def _resources(measured: Sequence[Series]) -> Iterator[Block]:
+    for mode, sizes in by_mode(measured).items():
+        yield resources_table(mode, sizes)
 
 
 def _missing(collected: Collected) -> list[Block]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from launcher.clock import duration
@@ -9,7 +10,7 @@ from launcher.pages.page import DataTable
 from launcher.scaling.report.wording import (
     NONE,
     OVERSUBSCRIBED,
-    PART_NAMES,
+    PART_HEADINGS,
     START_UP_NAMES,
     amount,
     estimate,
@@ -20,6 +21,7 @@ from launcher.scaling.report.wording import (
     size_name,
 )
 from launcher.scaling.results import PARTS, Collected, Law, Missing, Series, Size
+from launcher.scaling.study import Mode
 from ptycho_dist.rundir.step_times import START_UP
 
 STAGES = ("queue", "launch", *START_UP)
@@ -42,7 +44,7 @@ def findings_table(measured: Sequence[Series]) -> DataTable:
     return DataTable(("series", "fastest", "samples/s", "efficiency there", "knee"), rows)
 
 
-def sizes_table(series: Series) -> DataTable:
+def sizes_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
     """Throughput, step, speed-up and efficiency of each size, with 95 % intervals."""
     rows = [
         [
@@ -54,51 +56,62 @@ def sizes_table(series: Series) -> DataTable:
             estimate(size.speedup),
             estimate(size.efficiency, 100),
         ]
-        for size in series.sizes
+        for size in sizes
     ]
     return DataTable(
         ("ranks", "nodes", "runs", "samples/s", "step, ms", "speed-up", "efficiency, %"),
         rows,
-        _caption(series, "In brackets: 95 % intervals."),
-        _marked(series.sizes),
+        _caption(
+            mode,
+            sizes,
+            "In brackets: 95 % intervals. Speed-up and efficiency: beside the smallest size with "
+            "as many tasks per node.",
+        ),
+        _marked(sizes),
     )
 
 
-def parts_table(series: Series) -> DataTable:
+def parts_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
     """Milliseconds per step in each part, mean over the ranks; what is nothing is left out."""
-    shown = [part for part in PARTS if any(size.parts_s.get(part) for size in series.sizes)]
+    shown = [part for part in PARTS if any(size.parts_s.get(part) for size in sizes)]
     rows = [
         [
             str(size.ranks),
+            str(size.nodes),
             *(number(1000 * size.parts_s.get(part, 0.0)) for part in shown),
             number(1000 * sum(size.parts_s.values())),
         ]
-        for size in series.sizes
+        for size in sizes
     ]
     return DataTable(
-        ("ranks", *(PART_NAMES[part] for part in shown), "together"),
+        ("ranks", "nodes", *(PART_HEADINGS[part] for part in shown), "together"),
         rows,
-        _caption(series, "Milliseconds per step, mean over the ranks."),
-        _marked(series.sizes),
+        _caption(
+            mode,
+            sizes,
+            "Milliseconds per step, mean over the ranks. Data and later ranks: waiting for them.",
+        ),
+        _marked(sizes),
     )
 
 
-def start_up_table(series: Series) -> DataTable:
+def start_up_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
     """Seconds in each stage, the slowest rank's."""
-    shown = [stage for stage in STAGES if any(stage in size.start_up_s for size in series.sizes)]
+    shown = [stage for stage in STAGES if any(stage in size.start_up_s for size in sizes)]
     rows = [
         [
             str(size.ranks),
-            *(number(size.start_up_s.get(stage)) for stage in shown),
-            number(sum(size.start_up_s.values())),
+            str(size.nodes),
+            *(_hundredths(size.start_up_s.get(stage)) for stage in shown),
+            _hundredths(sum(size.start_up_s.values())),
         ]
-        for size in series.sizes
+        for size in sizes
     ]
     return DataTable(
-        ("ranks", *(START_UP_NAMES[stage] for stage in shown), "together"),
+        ("ranks", "nodes", *(START_UP_NAMES[stage] for stage in shown), "together"),
         rows,
-        _caption(series, "Seconds, the slowest rank's of each stage."),
-        _marked(series.sizes),
+        _caption(mode, sizes, "Seconds, the slowest rank's of each stage."),
+        _marked(sizes),
     )
 
 
@@ -131,10 +144,10 @@ def _foretold(law: Law) -> str:
     return f"{law.held_out_ranks} ranks: {sign}{number(100 * law.held_out_error)} %"
 
 
-def time_to_solution_table(series: Series) -> DataTable:
+def time_to_solution_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
     """The time to the target loss of each size, in the runs that have reached it."""
     rows = []
-    for size in series.sizes:
+    for size in sizes:
         seconds = size.time_to_solution_s or size.time_to_solution_mean_s
         rows.append(
             [
@@ -152,28 +165,38 @@ def time_to_solution_table(series: Series) -> DataTable:
             *("plain mean, s", "node-hours"),
         ),
         rows,
-        _caption(series, "The rule needs five runs: the fastest and the slowest are left out."),
-        _marked(series.sizes),
+        _caption(
+            mode, sizes, "The rule needs five runs: the fastest and the slowest are left out."
+        ),
+        _marked(sizes),
     )
 
 
-def resources_table(series: Series) -> DataTable:
+def resources_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
     """Goodput, memory, and how busy the GPUs were."""
     rows = [
         [
             str(size.ranks),
+            str(size.nodes),
             percent(size.goodput),
             amount(size.host_peak_bytes),
             amount(size.device_peak_bytes),
             percent(size.gpu_utilisation),
         ]
-        for size in series.sizes
+        for size in sizes
     ]
     return DataTable(
-        ("ranks", "goodput", "host memory, peak", "device memory, peak", "GPU utilisation"),
+        (
+            "ranks",
+            "nodes",
+            "goodput",
+            "host memory, peak",
+            "device memory, peak",
+            "GPU utilisation",
+        ),
         rows,
-        _caption(series, "Memory: of the rank that needs most."),
-        _marked(series.sizes),
+        _caption(mode, sizes, "Memory: of the rank that needs most."),
+        _marked(sizes),
     )
 
 
@@ -228,14 +251,18 @@ def runs_table(collected: Collected) -> DataTable:
     )
 
 
+def _hundredths(seconds: float | None) -> str:
+    return NONE if seconds is None or not math.isfinite(seconds) else f"{seconds:.2f}"
+
+
 def _named(series: Series) -> str:
     name = series_name(series)
     return name[0].upper() + name[1:] + "."
 
 
-def _caption(series: Series, more: str) -> str:
-    marked = f"◇: {OVERSUBSCRIBED}." if _marked(series.sizes) else ""
-    return " ".join(part for part in (_named(series), more, marked) if part)
+def _caption(mode: Mode, sizes: Sequence[Size], more: str) -> str:
+    marked = f"◇: {OVERSUBSCRIBED}." if _marked(sizes) else ""
+    return " ".join(part for part in (f"{mode.capitalize()} scaling.", more, marked) if part)
 
 
 def _marked(sizes: Sequence[Size]) -> list[int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from launcher.scaling.results import Estimate, Series, Size
+from launcher.scaling.study import Mode
 
 NONE = "–"
 PART_NAMES = {
@@ -17,6 +19,12 @@ PART_NAMES = {
     "validation": "validation",
     "framework": "framework",
 }
+PART_HEADINGS = PART_NAMES | {
+    "data": "data",
+    "communication": "exposed comm.",
+    "straggler": "later ranks",
+}
+"""The same for narrow columns."""
 START_UP_NAMES = {
     "queue": "queue",
     "launch": "launch",
@@ -101,6 +109,17 @@ def size_name(size: Size) -> str:
 def series_name(series: Series) -> str:
     """`strong scaling, 2 tasks per node`."""
     return f"{series.mode} scaling, {several(series.tasks_per_node, 'task')} per node"
+
+
+def by_mode(measured: Sequence[Series]) -> dict[Mode, list[Size]]:
+    """All sizes of each mode, of all its series: by ranks, then by nodes."""
+    found: dict[Mode, list[Size]] = {}
+    for series in measured:
+        found.setdefault(series.mode, []).extend(series.sizes)
+    return {
+        mode: sorted(sizes, key=lambda size: (size.ranks, size.nodes))
+        for mode, sizes in found.items()
+    }
 
 
 def sentence(text: str, *, capital: bool = True) -> str:

@@ -17,7 +17,8 @@ from studies import a_study
 from launcher.pages.drawing import PAPER
 from launcher.pages.html import render_page
 from launcher.scaling.report import wording
-from launcher.scaling.report.figures import FURTHEST, study_figures
+from launcher.scaling.report.curves import FURTHEST
+from launcher.scaling.report.figures import study_figures
 from launcher.scaling.report.files import report_data, runs_csv, sizes_csv
 from launcher.scaling.report.methods import methods_text
 from launcher.scaling.report.provenance import provenance_of
@@ -79,7 +80,7 @@ def test_the_page_says_first_what_was_found_then_what_to_beware_of(study_dir):
         "2 sizes had more threads than the 2 cores",
         "Throughput of all ranks over the number of ranks",
         "Efficiency: speed-up",
-        "95 % intervals. ◇: more threads than cores",
+        "as many tasks per node. ◇: more threads than cores",
         "ms per step, mean over the ranks",
         "held-out size",
         "Within 2 h the cheapest is 3 nodes with 1 task each, strong scaling: 1.80 h, 5.40",
@@ -95,7 +96,8 @@ def test_the_page_says_first_what_was_found_then_what_to_beware_of(study_dir):
               else text.index(said) for said in order]  # fmt: skip
     assert places == sorted(places)
     first = text[: text.index("2 sizes had more threads")]
-    assert "The knee is at 4 ranks: one more doubling would bring less than half of it." in first
+    assert "The knee is at 4 ranks." in first
+    assert "Knee, weak scaling, 1 task per node: One more doubling would bring less" in text
     assert "Communication loses 7.1 ms a step" in first
     assert "This size was not measured" in text
 
@@ -188,7 +190,8 @@ def test_oversubscribed_sizes_are_marked_everywhere(study_dir):
     assert hatched == {2}  # the third bar, of four ranks
     legend = [text.get_text() for text in parts.figure.legends[0].get_texts()]
     assert "hatched: more threads than cores" in legend
-    for table in (sizes_table(analysis.series[0]), parts_table(analysis.series[0])):
+    sizes = analysis.series[0].sizes
+    for table in (sizes_table("strong", sizes), parts_table("strong", sizes)):
         assert list(table.marked) == [2]
         assert "more threads than cores" in table.caption
     assert "10 of these runs the ranks computed with more threads" in methods_text(
@@ -204,7 +207,7 @@ def test_nothing_is_marked_where_there_are_cores_enough():
             assert not any(bar.get_hatch() for bar in axes.patches)
         legend = drawn.figure.legends[0].get_texts()
         assert not any("cores" in text.get_text() for text in legend)
-    assert list(sizes_table(analysis.series[0]).marked) == []
+    assert list(sizes_table("strong", analysis.series[0].sizes).marked) == []
 
 
 def test_ticks_are_the_measured_sizes_and_legends_lie_beside_the_data():
@@ -222,6 +225,22 @@ def test_ticks_are_the_measured_sizes_and_legends_lie_beside_the_data():
     for axes in study_figures(analysis)[0].figure.axes:
         shown = [tick.get_text() for tick in axes.get_xticklabels()]
         assert shown == ["1", "2", "3", "4", "6", "12"]
+
+
+def test_sizes_of_a_mode_stand_beside_each_other():
+    _, analysis = a_study(nodes=(1, 2), tasks=(1, 2), cores=64)
+    drawn = study_figures(analysis)
+    assert [each.name for each in drawn] == [
+        *("throughput", "efficiency", "parts-strong", "parts-weak"),
+        *("start-up-strong", "start-up-weak"),
+    ]
+    labels = [label.get_text() for label in drawn[2].figure.axes[0].get_yticklabels()]
+    assert labels == ["1 rank, 1 node", "2 ranks, 1 node", "2 ranks, 2 nodes", "4 ranks, 2 nodes"]
+
+
+def test_one_size_alone_has_no_efficiency_curve():
+    _, analysis = a_study(nodes=(2,), tasks=(1, 2))
+    assert "efficiency" not in [each.name for each in study_figures(analysis)]
 
 
 def test_labels_of_sizes_close_together_do_not_overlap():
@@ -395,7 +414,7 @@ def test_all_files_are_written_whole(study_dir):
     written = write_report(study_dir, collected, analysis)
     folder = study_dir / "report"
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    stems = {"throughput", "efficiency", "parts-strong-1-per-node", "start-up-strong-1-per-node"}
+    stems = {"throughput", "efficiency", "parts-strong", "start-up-strong"}
     assert names == {"report.html", "sizes.csv", "runs.csv", "study-report.json"} | {
         f"figures/{stem}.{kind}" for stem in stems for kind in ("png", "svg")
     }

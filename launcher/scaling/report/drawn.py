@@ -1,0 +1,33 @@
+"""A figure of a report before it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+LEGEND: dict[str, Any] = {
+    "loc": "outside lower center",
+    "frameon": False,
+    "fontsize": 9,
+    "columnspacing": 1.4,
+    "handlelength": 1.8,
+}
+"""Below the axes: nowhere on the data."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure and the words that belong to it."""
+
+    name: str
+    """Of its files."""
+    figure: Figure
+    caption: str
+    alternative: str
+
+
+def finite(value: float) -> float:
+    """0 for what cannot be drawn."""
+    return value if -float("inf") < value < float("inf") else 0.0
