@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 
 import numpy as np
@@ -30,10 +30,13 @@ from launcher.scaling.intervals import CONFIDENCE
 from launcher.scaling.laws import ScalingLaw
 from launcher.scaling.results import Estimate
 
-_LACK_OF_FIT = 0.05
+LACK_OF_FIT = 0.05
 _LEAST_VARIANCE = 1e-16
 """Of relative residuals: where repeats agree to the last bit, rounding is what is left."""
 _PRECISION = 1e-6
+_UNKNOWN = 10.0
+"""The interval of X1 ends at this multiple of it and at its inverse: a law that misses the sizes
+by as much as they are has no end of its own."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Fit:
     @property
     def misses(self) -> bool:
         """Whether the law is farther from the sizes than the repeats explain."""
-        return self.lack_of_fit is not None and self.lack_of_fit < _LACK_OF_FIT
+        return self.lack_of_fit is not None and self.lack_of_fit < LACK_OF_FIT
 
     def throughput(self, ranks: Sequence[float]) -> np.ndarray:
         """(sizes,) Samples/s."""
@@ -82,11 +85,11 @@ def fit(law: ScalingLaw, throughputs: Mapping[int, Sequence[float]]) -> Fit:
     if repeats > 0:
         pure = max(problem.within / repeats, _LEAST_VARIANCE)
         lack_of_fit = float(stats.f.sf(missed / between / pure, between, repeats))
-        if lack_of_fit < _LACK_OF_FIT:
+        if lack_of_fit < LACK_OF_FIT:
             variance, freedom = missed / between, between
     limit = missed + max(variance, _LEAST_VARIANCE) * _f_quantile(freedom)
     intervals = tuple(
-        _interval(lambda v, which=which: problem.with_parameter(which, v), value, limit)  # type: ignore[misc]
+        _interval(partial(problem.with_parameter, which), value, limit)
         for which, value in enumerate(parameters)
     )
     ends = _ends_of_scale(problem.with_scale, scale, limit)
@@ -188,19 +191,15 @@ def _interval(squares: Callable[[float], float], value: float, limit: float) -> 
 def _ends_of_scale(
     squares: Callable[[float], float], scale: float, limit: float
 ) -> tuple[float, float]:
-    """As `_interval`, for c > 0: parameters of at most 1 keep it within bounds."""
-    low, high = scale / 2, scale * 2
-    while squares(low) < limit:
-        low /= 4
-    while squares(high) < limit:
-        high *= 4
+    """As `_interval`, for c, which has no bounds of its own: it is cut where nothing is known."""
+    low, high = scale / _UNKNOWN, scale * _UNKNOWN
     return _crossing(squares, low, scale, limit), _crossing(squares, high, scale, limit)
 
 
 def _crossing(squares: Callable[[float], float], end: float, inside: float, limit: float) -> float:
     """Where between `end` and `inside` the sum of squares reaches the limit; `end` if nowhere."""
-    if end == inside or squares(end) <= limit or squares(inside) >= limit:
-        return end if end == inside or squares(end) <= limit else inside
-    return float(
-        brentq(lambda v: squares(v) - limit, end, inside, xtol=1e-12, rtol=_PRECISION)
-    )
+    if squares(end) <= limit:
+        return end
+    if squares(inside) >= limit:  # to rounding: the interval is the point itself
+        return inside
+    return float(brentq(lambda v: squares(v) - limit, end, inside, xtol=1e-12, rtol=_PRECISION))

@@ -94,7 +94,9 @@ def _indices(seed: int, resamples: int, count: int) -> np.ndarray:
 def _around(value: float, log_deviations: np.ndarray, widening: float) -> Estimate:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(log_deviations, (tail, 1 - tail)) * widening
-    return Estimate(value, value * float(np.exp(min(low, 0.0))), value * float(np.exp(max(high, 0.0))))
+    return Estimate(
+        value, value * float(np.exp(min(low, 0.0))), value * float(np.exp(max(high, 0.0)))
+    )
 
 
 def _welch(first: np.ndarray, second: np.ndarray) -> float:

@@ -92,7 +92,7 @@ USL = ScalingLaw(
     in_time=True,
     least_sizes=5,
 )
-LAWS = {law.name: law for law in (AMDAHL, GUSTAFSON, USL)}
+_LAWS: dict[str, ScalingLaw] = {law.name: law for law in (AMDAHL, GUSTAFSON, USL)}
 
 
 def own_law(mode: Mode) -> ScalingLaw:
@@ -118,7 +118,7 @@ def throughput_by(law: Law, ranks: float) -> float:
             f"{law.name} says nothing of {ranks:g} ranks: it holds from {first:g} (the smallest "
             f"measured size) to {last:g} (twice the largest)"
         )
-    shape = LAWS[law.name]
+    shape = _LAWS[law.name]
     parameters = [law.parameters[name].value for name in shape.parameters]
     return float(shape.throughput(np.array([ranks]), law.parameters["X1"].value, parameters)[0])
 

@@ -148,6 +148,8 @@ class Size:
     device_peak_bytes: int | None
     gpu_utilisation: float | None
     oversubscribed: bool
+    time_to_solution_mean_s: float | None = None
+    """The plain mean of the runs that reached the target, however many."""
 
 
 @dataclass(frozen=True)
