@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from launcher.scaling import fitting
@@ -16,7 +17,7 @@ from launcher.scaling.knee import knee
 from launcher.scaling.laws import FARTHEST, USL
 from launcher.scaling.limits import limits
 from launcher.scaling.results import Collected, Measurement, Series, StudyAnalysis
-from launcher.scaling.sizes import by_size, counted, sizes_of, throughputs, usable
+from launcher.scaling.sizes import by_size, counted, in_order, sizes_of, throughputs, usable
 from launcher.scaling.solution import LEAST_RUNS
 from launcher.scaling.study import Mode
 
@@ -37,13 +38,14 @@ def analyse(
         seed: of the bootstrap.
         resamples: of the bootstrap.
     """
+    collected = replace(collected, measured=tuple(in_order(collected.measured)))
     measured = [each for each in collected.measured if usable(each)]
-    series, misfits = [], []
+    series, doubts = [], []
     for mode in collected.study.modes:
         for tasks_per_node, sizes in by_size(measured, mode).items():
             one, choice = _series(mode, tasks_per_node, sizes, seed, resamples)
             series.append(one)
-            misfits += [f"{mode}, {_tasks(tasks_per_node)}: {text}" for text in choice.misfits]
+            doubts += [f"{mode}, {_tasks(tasks_per_node)}: {text}" for text in choice.doubts]
     drifted = drift(measured)
     return StudyAnalysis(
         series=tuple(series),
@@ -52,7 +54,7 @@ def analyse(
             if deadline_s is not None
             else None
         ),
-        warnings=(*caveats(collected, drifted), *misfits),
+        warnings=(*caveats(collected, drifted), *doubts),
         lr_rule=collected.study.lr_rule,
         methods=_methods(seed, resamples, drifted),
     )

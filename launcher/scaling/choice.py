@@ -6,14 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from launcher.scaling.fitting import Fit, best_fit, fit
 from launcher.scaling.laws import USL, ScalingLaw, curve, laws_for, own_law
 from launcher.scaling.results import Law
+from launcher.scaling.sizes import counted
 from launcher.scaling.study import Mode
 
 LEAST_SIZES = 4
 """With fewer, nothing is held out."""
+
+_UNEVEN = 0.01
+_LEAST_TO_SPREAD = 3
+_LEAST_NOISE = 1e-9
+"""Below it repeats are the same but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +30,8 @@ class Choice:
     laws: tuple[Law, ...]
     chosen: str | None
     why: str
-    misfits: tuple[str, ...]
-    """Laws that miss the sizes by more than the repeats explain, in sentences."""
+    doubts: tuple[str, ...]
+    """What the intervals of the laws rest on and the repeats speak against, in sentences."""
 
 
 def choose(mode: Mode, throughputs: Mapping[int, Sequence[float]]) -> Choice:
@@ -51,13 +58,15 @@ def choose(mode: Mode, throughputs: Mapping[int, Sequence[float]]) -> Choice:
     fits = [fit(law, throughputs) for law in candidates]
     laws = tuple(_law(each, throughputs, held_out, errors[each.law.name]) for each in fits)
     chosen = min(laws, key=lambda law: round(abs(law.held_out_error or 0.0), 6))
-    misfits = tuple(
+    doubts = tuple(
         f"{each.law.name} misses the measured sizes by more than their repeats explain "
         f"(p = {each.lack_of_fit:.2g}); its intervals are widened by that."
         for each in fits
         if each.misses
     )
-    return Choice(laws, chosen.name, _why(mode, chosen, laws, throughputs), misfits)
+    return Choice(
+        laws, chosen.name, _why(mode, chosen, laws, throughputs), doubts + _uneven(throughputs)
+    )
 
 
 def _error(law: ScalingLaw, throughputs: Mapping[int, Sequence[float]], held_out: int) -> float:
@@ -65,6 +74,28 @@ def _error(law: ScalingLaw, throughputs: Mapping[int, Sequence[float]], held_out
     seen = {ranks: values for ranks, values in throughputs.items() if ranks != held_out}
     measured = float(np.mean(throughputs[held_out]))
     return float(best_fit(law, seen)([held_out])[0] / measured - 1)
+
+
+def _uneven(throughputs: Mapping[int, Sequence[float]]) -> tuple[str, ...]:
+    """Whether the relative noise is the same at all sizes: Bartlett (Proc. R. Soc. A 160, 268
+    (1937)), of the logarithms."""
+    noise = {
+        ranks: _relative_noise(values)
+        for ranks, values in throughputs.items()
+        if len(values) >= _LEAST_TO_SPREAD
+    }
+    if len(noise) < 2 or min(noise.values()) < _LEAST_NOISE:
+        return ()
+    p = float(stats.bartlett(*(np.log(throughputs[ranks]) for ranks in sorted(noise))).pvalue)
+    if p >= _UNEVEN:
+        return ()
+    quiet, loud = min(noise, key=noise.__getitem__), max(noise, key=noise.__getitem__)
+    return (
+        f"Repeats spread by {noise[quiet]:.1%} at {counted(quiet, 'rank')} and by "
+        f"{noise[loud]:.1%} at {counted(loud, 'rank')} (p = {p:.2g} for the same spread at all "
+        "sizes). The fits take it for the same: the intervals of the laws' parameters may be too "
+        "narrow.",
+    )
 
 
 def _law(
@@ -98,17 +129,17 @@ def _why(
             f"{len(throughputs)} sizes were measured, so nothing was held out: {chosen.name} is "
             f"taken because it is the law of {mode} scaling.{usl}"
         )
-    size = f"{chosen.held_out_ranks} ranks"
+    size = f"the size of {chosen.held_out_ranks} ranks"
     errors = [(law.name, law.held_out_error or 0.0) for law in laws]
     if len(errors) == 1:
         return (
-            f"{chosen.name} is the only law fitted; without having seen {size} it foretells their "
+            f"{chosen.name} is the only law fitted; without having seen {size} it foretells its "
             f"throughput {_off(chosen.held_out_error)}.{usl}"
         )
     (best, least), *others = sorted(errors, key=lambda each: each[0] != chosen.name)
     rest = ", ".join(f"{name} {_off(error)}" for name, error in others)
     text = (
-        f"Fitted without {size}, {best} foretells their throughput {_off(least)}, {rest}; "
+        f"Fitted without {size}, {best} foretells its throughput {_off(least)}, {rest}; "
         f"the smallest error is taken."
     )
     noise = _relative_noise(throughputs[max(throughputs)])

@@ -19,6 +19,7 @@ from launcher.scaling.intervals import (
 from launcher.scaling.results import PARTS, Collected, Estimate, Measurement
 from launcher.scaling.sizes import (
     by_size,
+    in_order,
     named,
     parts_of_step,
     size_name,
@@ -104,7 +105,7 @@ def compare_sizes(
 
 
 def _repeats(collected: Collected) -> dict[_Key, list[Measurement]]:
-    measured = [each for each in collected.measured if usable(each)]
+    measured = in_order(each for each in collected.measured if usable(each))
     return {
         (mode, tasks, nodes): repeats
         for mode in collected.study.modes

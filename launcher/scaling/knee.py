@@ -55,12 +55,13 @@ def marginal_efficiency(gain: Estimate, few: int, many: int) -> Estimate:
 
 def _why(few: int, many: int, marginal: Estimate, *, sure: bool) -> str:
     if marginal.value < 0:
-        brings = f"lowers throughput (a doubling there: {_percent(marginal)} of what it could be)"
+        text = f"From {few} to {many} ranks throughput falls, by {_percent(marginal)} a doubling."
     else:
-        brings = f"brings {_percent(marginal)} a doubling of what it could"
-    return f"From {few} to {many} ranks, growing {brings}; {LEAST:.0%} is asked for." + _unsure(
-        not sure
-    )
+        text = (
+            f"From {few} to {many} ranks a doubling brings {_percent(marginal)} of what it could; "
+            f"{LEAST:.0%} is asked for."
+        )
+    return text + _unsure(not sure)
 
 
 def _unsure(unsure: bool) -> str:

@@ -21,6 +21,11 @@ _MOST = 1e15
 _NAMED = 5
 
 
+def in_order(measured: Iterable[Measurement]) -> list[Measurement]:
+    """As they ran: sums of floats depend on the order, and figures must not."""
+    return sorted(measured, key=lambda each: (each.point.index, each.run_id))
+
+
 def usable(measurement: Measurement) -> bool:
     """Whether a run has a throughput that can be compared."""
     attribution = measurement.attribution
@@ -51,7 +56,7 @@ def parts_of_step(measurement: Measurement) -> dict[str, float]:
 def by_size(measured: Iterable[Measurement], mode: Mode) -> dict[int, dict[int, list[Measurement]]]:
     """Tasks per node → nodes → repeats, all in ascending order."""
     found: dict[int, dict[int, list[Measurement]]] = defaultdict(lambda: defaultdict(list))
-    for each in sorted(measured, key=lambda m: (m.point.repeat, m.point.index)):
+    for each in measured:
         if mode in each.point.modes:
             found[each.point.tasks_per_node][each.point.nodes].append(each)
     return {tasks: dict(sorted(found[tasks].items())) for tasks in sorted(found)}
@@ -148,4 +153,4 @@ def named(names: Sequence[str]) -> str:
     """Names for a sentence: the first few, and how many more."""
     shown = [plain(name)[:80] for name in names[:_NAMED]]
     more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    return "; ".join(shown) + (f"; and {more} more" if more else "")
