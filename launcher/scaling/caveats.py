@@ -24,7 +24,7 @@ def caveats(collected: Collected, drifted: Drift | None) -> tuple[str, ...]:
         *_missing(collected.missing),
     ]
     if useless:
-        found.append(f"Left out, no throughput can be worked out: {named(useless)}.")
+        found.append(f"Left out, damaged or without a throughput: {named(useless)}.")
     found += _few_repeats(measured)
     if drifted is not None and drifted.p < ALARM:
         found.append(drift_sentence(drifted))

@@ -27,12 +27,21 @@ def in_order(measured: Iterable[Measurement]) -> list[Measurement]:
 
 
 def usable(measurement: Measurement) -> bool:
-    """Whether a run has a throughput that can be compared."""
+    """Whether a run has a throughput that can be compared, and no figure that is none."""
     attribution = measurement.attribution
+    figures = (
+        measurement.started_at,
+        measurement.goodput,
+        measurement.time_to_solution_s or 0.0,
+        measurement.gpu_utilisation or 0.0,
+        *attribution.parts_s.values(),
+        *measurement.start_up_s.values(),
+    )
     return (
-        attribution.steps > 0
-        and 0 < attribution.samples_per_s < _MOST
-        and (0 < training_s(attribution) < _MOST)
+        all(abs(figure) < _MOST for figure in figures)
+        and attribution.steps > 0
+        and 0 < training_s(attribution) < _MOST
+        and 1 / _MOST < attribution.samples_per_s < _MOST
     )
 
 

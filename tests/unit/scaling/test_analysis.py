@@ -139,23 +139,30 @@ def test_one_repeat_has_no_interval_and_that_is_said(repeats):
     assert "4 ranks (4 nodes × 1)" in warning
 
 
-def test_measurements_without_a_throughput_are_left_out():
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"attribution": Attribution(1, 10, 100, 0.0, {}, {})},
+        {"attribution": Attribution(1, 10, 0, 1.0, {}, {})},
+        {"attribution": Attribution(1, 5, 5, math.nan, {}, {})},
+        {"attribution": Attribution(1, 1, 10**9, 1e-300, {}, {})},
+        {"attribution": Attribution(1, 5, 5, 1.0, {"data": math.inf}, {})},
+        {"started_at": math.nan},
+        {"start_up_s": {"imports": math.nan}},
+        {"goodput": math.inf},
+        {"time_to_solution_s": math.inf},
+    ],
+)
+def test_damaged_measurements_are_left_out(others):
     """SC-053: no division by zero, no NaN in a report."""
     collected = simulated(amdahl(0.1), (1, 2, 4), repeats=3)
-    for wall, samples, steps in (
-        (0.0, 100, 10),
-        (1.0, 0, 10),
-        (math.nan, 5, 5),
-        (1e-300, 10**9, 1),
-    ):
-        bad = Attribution(1, steps, samples, wall, {}, {})
-        broken = dataclasses.replace(measurement(8, 0, 1.0, attribution=bad), run_id="x\x1b[31mbad")
-        found = analyse(
-            dataclasses.replace(collected, measured=(*collected.measured, broken)), resamples=200
-        )
-        assert [size.nodes for size in found.series[0].sizes] == [1, 2, 4]
-        assert any("Left out" in each and "xbad" in each for each in found.warnings)
-        json.dumps(found.to_json(), allow_nan=False)
+    broken = measurement(8, 0, 1.0, **(others | {"run_id": "x\x1b[31mbad"}))
+    found = analyse(
+        dataclasses.replace(collected, measured=(*collected.measured, broken)), resamples=200
+    )
+    assert [size.nodes for size in found.series[0].sizes] == [1, 2, 4]
+    assert any("Left out" in each and "xbad" in each for each in found.warnings)
+    json.dumps(found.to_json(), allow_nan=False)
 
 
 def test_a_study_that_measured_nothing():
