@@ -17,7 +17,7 @@ from launcher.scaling.study import Mode
 LEAST_SIZES = 4
 """With fewer, nothing is held out."""
 
-_UNEVEN = 0.01
+_UNEVEN = 0.05
 _LEAST_TO_SPREAD = 3
 _LEAST_NOISE = 1e-9
 """Below it repeats are the same but for rounding."""
