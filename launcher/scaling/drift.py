@@ -29,6 +29,8 @@ class Drift:
     """Relative change of throughput in an hour."""
     over_study: float
     """The same from the first run's start to the last one's."""
+    hours: float
+    """That this took."""
     p: float
     """How often runs without a drift show one as strong."""
 
@@ -56,7 +58,7 @@ def drift(measured: Iterable[Measurement]) -> Drift | None:
     error = np.sqrt(left / freedom / spread)
     # Repeats that agree to the last bit leave nothing but rounding to divide by.
     p = float(2 * stats.t.sf(abs(slope) / error, freedom)) if left > 1e-24 else float(slope == 0)
-    return Drift(_relative(slope), _relative(slope * study_hours), p)
+    return Drift(_relative(slope), _relative(slope * study_hours), study_hours, p)
 
 
 def _relative(log_change: float) -> float:
@@ -66,9 +68,10 @@ def _relative(log_change: float) -> float:
 def drift_sentence(found: Drift) -> str:
     """For a warning."""
     rises = "rises" if found.over_study > 0 else "falls"
+    rate = f"{found.per_hour:+.1%} an hour; " if found.hours >= 1 else ""
     return (
         f"Throughput {rises} by {abs(found.over_study):.1%} from the first run to the last "
-        f"({found.per_hour:+.1%} an hour; p = {found.p:.2g}): something else than the size changed "
+        f"({rate}p = {found.p:.2g}): something else than the size changed "
         "while the study ran. The random order keeps it from posing as scaling; it widens the "
         "intervals."
     )

@@ -1,6 +1,7 @@
 """What a referee would ask about, and time to solution."""
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,7 +91,16 @@ def test_a_drift_is_found_with_its_size():
     assert found.per_hour == pytest.approx(-0.05, abs=0.02)
     assert found.p < 0.001
     (warning,) = [each for each in warnings(drifting(-0.05)) if "Throughput falls" in each]
-    assert "p =" in warning
+    assert "an hour; p =" in warning
+
+
+def test_a_short_study_says_no_rate_per_hour():
+    """SC-051: some minutes tell nothing of an hour."""
+    runs = [
+        replace(each, started_at=1e9 + (each.started_at - 1e9) / 60) for each in drifting(-0.05)
+    ]
+    (warning,) = [each for each in warnings(runs) if "Throughput falls" in each]
+    assert "an hour" not in warning
 
 
 def test_no_drift_is_seldom_taken_for_one():
