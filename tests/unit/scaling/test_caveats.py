@@ -1,7 +1,6 @@
 """What a referee would ask about, and time to solution."""
 
 import dataclasses
-from dataclasses import replace
 
 import numpy as np
 import pytest
