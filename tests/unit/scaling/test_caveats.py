@@ -96,7 +96,8 @@ def test_a_drift_is_found_with_its_size():
 def test_a_short_study_says_no_rate_per_hour():
     """SC-051: some minutes tell nothing of an hour."""
     runs = [
-        replace(each, started_at=1e9 + (each.started_at - 1e9) / 60) for each in drifting(-0.05)
+        dataclasses.replace(each, started_at=1e9 + (each.started_at - 1e9) / 60)
+        for each in drifting(-0.05)
     ]
     (warning,) = [each for each in warnings(runs) if "Throughput falls" in each]
     assert "an hour" not in warning
