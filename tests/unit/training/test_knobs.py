@@ -368,7 +368,7 @@ def test_csv_is_the_default_and_none_keeps_no_table(fit):
     """EC-060, CONFIG-LOGGER-001"""
     assert len(rows(fit(text(2)).run)) == 2
     silent = fit(text(2, logger_backend="none"))
-    assert list(silent.run.metrics.iterdir()) == []
+    assert [each.name for each in silent.run.metrics.iterdir()] == ["steps"]  # by each rank, always
     assert json.loads(silent.run.result_json.read_text())["last_epoch"]["epoch"] == 1
 
 
