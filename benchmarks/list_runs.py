@@ -23,9 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ptycho_dist.rundir import Heartbeat, RunDirectory
-from ptycho_dist.rundir.heartbeat import write_heartbeat
-from ptycho_dist.rundir.layout import SUBDIRECTORIES
+from ptycho_dist.rundir.heartbeat import Heartbeat, write_heartbeat
+from ptycho_dist.rundir.layout import SUBDIRECTORIES, RunDirectory
 
 RUN_JSON = {"format": 1, "config": {}, "config_sha256": ""}
 

@@ -22,13 +22,13 @@ from ptycho_dist.data.formats import ScanData
 from ptycho_dist.data.opening import read_scan_of_size, whole_scan_groups
 from ptycho_dist.data.simulate import read_truth, truth_path
 from ptycho_dist.data.store import GroupDataset
-from ptycho_dist.metrics import scan_region, score_object
 from ptycho_dist.models.registry import build_model
 from ptycho_dist.models.scan_physics import ScanPhysics
 from ptycho_dist.models.views import PatchNetwork
+from ptycho_dist.reconstruction.scores import scan_region, score_object
 from ptycho_dist.reconstruction.stitch import Worker, object_consistency, stitch
 from ptycho_dist.reconstruction.trained import load_trained
-from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.runtime.agreement import Agreement
 
 

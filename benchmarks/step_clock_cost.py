@@ -21,14 +21,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ptycho_dist.attempts.attempt import begin_attempt
+from ptycho_dist.attempts.job_variables import ATTEMPT_VARIABLE
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.data.formats import write_scan
 from ptycho_dist.data.simulate import SimulationSpec, simulate
-from ptycho_dist.rundir import begin_attempt, prepare_run
-from ptycho_dist.rundir.job_variables import ATTEMPT_VARIABLE
+from ptycho_dist.rundir.layout import prepare_run
 from ptycho_dist.rundir.step_times import read_step_times
-from ptycho_dist.runtime.report import RANK_ZERO_EVERY_S
+from ptycho_dist.runtime.rank_heartbeat import RANK_ZERO_EVERY_S
 
 CONFIG = """
 name: clock
@@ -49,7 +50,7 @@ def rank_main(run: str) -> None:
     """One rank; rank 0 writes what its clock costs when its training is over."""
     from lightning.pytorch.profilers import PassThroughProfiler
 
-    from ptycho_dist.runtime.entry import run_rank
+    from ptycho_dist.rank.entry import run_rank
     from ptycho_dist.runtime.stop import StopRequest
     from ptycho_dist.training.step_clock import FETCH, StepClock
 

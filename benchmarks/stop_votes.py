@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from ptycho_dist.rundir.attempt import free_port
+from ptycho_dist.attempts.attempt import free_port
 from ptycho_dist.runtime.agreement import Agreement
 
 

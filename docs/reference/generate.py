@@ -14,11 +14,11 @@ from typing import Any, get_type_hints
 os.environ["COLUMNS"] = "90"  # argparse wraps its help to the terminal
 os.environ.pop("PTYCHO_DIST_RUNS_DIR", None)
 
+from launcher.cli import build_parser as launch_parser
 from launcher.explain.advice import advice_for
 from launcher.explain.causes import BY_NAME
-from launcher.parser import build_parser as launch_parser
-from launcher.sites import BUILT_IN, read_site, site_paths
-from launcher.starter import partition_summaries
+from launcher.sites.profiles import BUILT_IN, read_site, site_paths
+from launcher.sites.starter_config import partition_summaries
 from ptycho_dist.cli.data import build_parser as data_parser
 from ptycho_dist.cli.flags import meaning_of
 from ptycho_dist.cli.infer import build_parser as infer_parser

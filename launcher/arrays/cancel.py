@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from launcher.arrays.status import array_status
-from launcher.cancel import cancel_all
-from launcher.status import RunStatus
+from launcher.control.cancel import cancel_all
+from launcher.status.array_status import array_status
+from launcher.status.run_status import RunStatus
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.arrays.grid import grid, parse_axes
-from launcher.data_facts import read_data_facts
-from launcher.plan import LaunchPlan, make_plan
-from launcher.render import render
-from launcher.site_reader import SiteReader
+from launcher.planning.data_facts import read_data_facts
+from launcher.planning.plan import LaunchPlan, make_plan
+from launcher.planning.script import render
+from launcher.sites.reader import SiteReader
 from ptycho_dist.config.contradictions import DataFacts
 from ptycho_dist.config.faults import ConfigError, Fault
 from ptycho_dist.config.lead import Measured
@@ -22,7 +22,7 @@ from ptycho_dist.errors import DataError, UserError
 from ptycho_dist.rundir.array import index_width
 
 if TYPE_CHECKING:
-    from launcher.site_profile import PlannedSite
+    from launcher.sites.profile import PlannedSite
 
 _SHOWN = 40
 """Faults that are told one by one."""

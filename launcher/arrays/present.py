@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from launcher.plain_text import plain
+from launcher.text.plain_text import plain
 
 if TYPE_CHECKING:  # a plan loads no rich (RC-125), and no more than it needs
     from rich.console import Console
 
     from launcher.arrays.grid import Part
     from launcher.arrays.plan import ArrayPlan
-    from launcher.arrays.status import ArrayStatus
+    from launcher.status.array_status import ArrayStatus
 
 
 def array_plan_lines(plan: ArrayPlan, parts: Sequence[Part]) -> Iterator[str]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from launcher.arrays.status import MemberStatus, array_status
 from launcher.arrays.submit import ArraySubmission, hand_over_parts, parts_for
-from launcher.code_state import OwnCode
-from launcher.render import render
-from launcher.resume import Changes, Ready, make_ready
-from launcher.scheduler import Scheduler
-from launcher.submissions import job_count
-from launcher.submit import choose_cluster, ctrl_c_waits, require_cluster
+from launcher.control.code_state import OwnCode
+from launcher.control.resume import Changes, Ready, make_ready
+from launcher.control.submit import choose_cluster, ctrl_c_waits, require_cluster
+from launcher.planning.script import render
+from launcher.slurm.jobs import Scheduler
+from launcher.status.array_status import MemberStatus, array_status
+from launcher.status.submission_record import job_count
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import RunDirectory, read_ledger
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.files import read_json
-from ptycho_dist.rundir.ledger import LAUNCHER
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import LAUNCHER, read_ledger
 
 
 def resume_array(array: ArrayDirectory, cluster: str | None, changes: Changes) -> ArraySubmission:

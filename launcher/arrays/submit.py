@@ -16,17 +16,16 @@ from typing import Any
 from launcher.arrays.alike import LikeTheLast
 from launcher.arrays.grid import Part, split
 from launcher.arrays.plan import ArrayPlan
-from launcher.code_state import OwnCode
-from launcher.dependency import dependency_options
-from launcher.executors import Handover, UncertainSubmission
-from launcher.plan import LaunchPlan
-from launcher.render import JobArray, render
-from launcher.scheduler import Scheduler, max_array_size
-from launcher.submissions import job_count
-from launcher.submit import ctrl_c_waits, hand_over, require_cluster
+from launcher.control.after import dependency_options
+from launcher.control.code_state import OwnCode
+from launcher.control.handover import Handover, UncertainSubmission
+from launcher.control.submit import ctrl_c_waits, hand_over, require_cluster
+from launcher.planning.plan import LaunchPlan
+from launcher.planning.script import JobArray, render
+from launcher.slurm.jobs import Scheduler, max_array_size
+from launcher.status.submission_record import job_count
 from ptycho_dist.data.fingerprint import data_fingerprint
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.array import (
     FORMAT,
     ArrayDirectory,
@@ -36,7 +35,14 @@ from ptycho_dist.rundir.array import (
 )
 from ptycho_dist.rundir.files import json_bytes
 from ptycho_dist.rundir.frozen import write_code
-from ptycho_dist.rundir.layout import NEEDED_AT_ONCE, absolute, building, fill_run, new_run_path
+from ptycho_dist.rundir.layout import (
+    NEEDED_AT_ONCE,
+    RunDirectory,
+    absolute,
+    building,
+    fill_run,
+    new_run_path,
+)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from launcher.arrays.cancel import cancel_array
-    from launcher.arrays.status import summary
-    from launcher.cancel import cancel
+    from launcher.control.cancel import cancel
+    from launcher.status.array_status import summary
     from ptycho_dist.rundir.array import ArrayDirectory, find_run_or_array
 
     found = find_run_or_array(options.runs_dir, options.run)

@@ -22,9 +22,9 @@ def arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from launcher.commands.loading import load_and_plan
+    from launcher.planning.load import load_and_plan
     from launcher.preflight.check import check_run
-    from launcher.present_check import show_report
+    from launcher.preflight.present import show_report
 
     report = check_run(*load_and_plan(options), options.runs_dir)
     if options.json:

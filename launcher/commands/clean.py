@@ -12,7 +12,7 @@ from launcher.commands.arguments import knows_runs, speaks_json
 from ptycho_dist.errors import UserError
 
 if TYPE_CHECKING:
-    from launcher.clean import Removal
+    from launcher.control.clean import Removal
 
 SUMMARY = "show what can be removed of runs that are over; with --delete, remove it"
 EXAMPLE = "ptycho-launch clean --state finished,failed --older-than 30d --delete"
@@ -46,7 +46,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from launcher.clean import removals, remove
+    from launcher.control.clean import removals, remove
     from ptycho_dist.rundir.array import find_run_or_array, list_arrays
     from ptycho_dist.rundir.layout import list_runs
 

@@ -17,7 +17,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from launcher.doctor import examine, report_lines
+    from launcher.doctor.doctor import examine, report_lines
 
     report = examine(options.runs_dir)
     print(json.dumps(report, indent=2) if options.json else "\n".join(report_lines(report)))

@@ -10,7 +10,7 @@ from launcher.commands.arguments import chooses_cluster, knows_runs, takes_confi
 from ptycho_dist.errors import EXIT_RUN_FAILED
 
 if TYPE_CHECKING:
-    from launcher.plan import LaunchPlan
+    from launcher.planning.plan import LaunchPlan
     from ptycho_dist.config.load import LoadedConfig
 
 SUMMARY = "interrupt a short run with real signals: does it resume exactly?"
@@ -44,9 +44,9 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from launcher.commands.loading import load_and_plan
-    from launcher.drill import Request, run_drills
-    from launcher.submit import choose_cluster
+    from launcher.control.submit import choose_cluster
+    from launcher.drill.drill import Request, run_drills
+    from launcher.planning.load import load_and_plan
 
     def load(overrides: list[str]) -> tuple[LoadedConfig, LaunchPlan]:
         return load_and_plan(options, overrides)

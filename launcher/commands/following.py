@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ptycho_dist.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED
 
 if TYPE_CHECKING:  # submitit takes a fifth of a second, and most commands do without
-    from launcher.submit import Submission
+    from launcher.control.submit import Submission
 
 
 def follow(submission: Submission, *, wait: bool, as_json: bool) -> int:
@@ -37,8 +37,8 @@ def follow(submission: Submission, *, wait: bool, as_json: bool) -> int:
     # rich takes as long as all else of a submission that nobody waits for
     from rich.console import Console
 
-    from launcher import present
-    from launcher.watch import watch
+    from launcher.status import result
+    from launcher.watching.watch import watch
 
     messages = Console(stderr=as_json, soft_wrap=not sys.stdout.isatty())
     try:
@@ -48,7 +48,7 @@ def follow(submission: Submission, *, wait: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps({**identity, "status": status.to_json()}, indent=2))
     if status.state == "finished":
-        present.show_result(run, messages)
+        result.show_result(run, messages)
         return 0
     say(f"{status.state}: {status.cause}")
     say(f"why: ptycho-launch explain {run.run_id}")

@@ -41,8 +41,8 @@ def follow_array(submission: ArraySubmission, *, wait: bool, as_json: bool) -> i
         return 0
     # rich takes as long as all else of a submission that nobody waits for
     from launcher.arrays.present import show_array
-    from launcher.arrays.status import watch_array
-    from launcher.terminal import console
+    from launcher.status.array_status import watch_array
+    from launcher.text.console import console
 
     try:
         status = watch_array(array, say)

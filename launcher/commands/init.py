@@ -23,8 +23,8 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from launcher.sites import detect_site, read_site
-    from launcher.starter import DATA_FILE, write_starter
+    from launcher.sites.profiles import detect_site, read_site
+    from launcher.sites.starter_config import DATA_FILE, write_starter
 
     guessed = None if options.site else detect_site(os.environ)
     name = guessed[0] if guessed else options.site

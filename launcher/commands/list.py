@@ -20,15 +20,15 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from launcher.overview import overview, overview_json
+    from launcher.status.overview import overview, overview_json
 
     states = [state for state in options.state.split(",") if state]
     statuses = overview(options.runs_dir, states)
     if options.json:
         print(json.dumps(overview_json(statuses), indent=2))
     elif statuses:
-        from launcher.present_status import show_overview
-        from launcher.terminal import console
+        from launcher.status.present import show_overview
+        from launcher.text.console import console
 
         show_overview(statuses, console())
     else:

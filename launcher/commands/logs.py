@@ -26,8 +26,8 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from launcher.logs import Choice, log_lines
-    from launcher.plain_text import for_stdout
+    from launcher.text.plain_text import for_stdout
+    from launcher.watching.logs import Choice, log_lines
     from ptycho_dist.rundir.layout import find_run
 
     choice = Choice(

@@ -24,10 +24,10 @@ def arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.array or options.throttle is not None:
         return _plan_array(options)
-    from launcher.commands.loading import load_and_plan
-    from launcher.present_plan import plan_lines
-    from launcher.render import render
-    from launcher.site_notes import site_notes
+    from launcher.planning.load import load_and_plan
+    from launcher.planning.present import plan_lines
+    from launcher.planning.script import render
+    from launcher.preflight.requeue_notes import site_notes
 
     _, plan = load_and_plan(options)
     placeholder = Path(os.path.abspath(options.runs_dir)) / f"{plan.name}-{RUN_ID_PLACEHOLDER}"  # noqa: PTH100
@@ -44,8 +44,8 @@ def _plan_array(options: argparse.Namespace) -> int:
     from launcher.arrays.plan import plan_array
     from launcher.arrays.present import array_plan_lines
     from launcher.arrays.preview import preview
-    from launcher.present_plan import plan_lines
-    from launcher.site_notes import site_notes
+    from launcher.planning.present import plan_lines
+    from launcher.preflight.requeue_notes import site_notes
 
     planned = plan_array(options.config, options.overrides, options.array, options.throttle)
     shown = preview(planned, options.runs_dir)

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     from launcher.arrays.resume import resume_array
     from launcher.commands.following import follow
     from launcher.commands.following_array import follow_array
-    from launcher.resume import Changes, resume
+    from launcher.control.resume import Changes, resume
     from launcher.scaling.resume import resume_study
     from ptycho_dist.rundir.array import ArrayDirectory, find_run_or_array
 

@@ -95,12 +95,12 @@ def _refuse_flags_of_a_new_study(options: argparse.Namespace) -> None:
 
 def _new_study(options: argparse.Namespace, config: Path) -> int:
     from launcher.commands.following_array import follow_array
+    from launcher.control.submit import choose_cluster
     from launcher.scaling.plan import plan_study
     from launcher.scaling.preview import show_preview
     from launcher.scaling.request import parse_request
     from launcher.scaling.submit import submit_study
-    from launcher.submit import choose_cluster
-    from launcher.terminal import console
+    from launcher.text.console import console
 
     cluster = choose_cluster(options.cluster)
     request = parse_request(

@@ -15,12 +15,12 @@ def report(options: argparse.Namespace) -> int:
     """Write the report of a study, and say what was found and where it is."""
     from rich.markup import escape
 
-    from launcher.plain_text import plain
     from launcher.scaling.analysis import analyse
     from launcher.scaling.collect import collect
     from launcher.scaling.report.write import write_report
     from launcher.scaling.study_json import find_study
-    from launcher.terminal import console
+    from launcher.text.console import console
+    from launcher.text.plain_text import plain
 
     (reference,) = _studies(options, 1, "one study")
     deadline_s = _deadline_s(options.deadline)
@@ -44,7 +44,7 @@ def compare(options: argparse.Namespace) -> int:
     from launcher.scaling.report.files import finite
     from launcher.scaling.report.present_comparison import show_comparison
     from launcher.scaling.study_json import find_study
-    from launcher.terminal import console
+    from launcher.text.console import console
 
     if options.deadline is not None:
         raise UserError("--deadline: belongs to `scale report STUDY`")
@@ -68,7 +68,7 @@ def _studies(options: argparse.Namespace, count: int, usage: str) -> list[str]:
 
 
 def _deadline_s(text: str | None) -> int | None:
-    from launcher.slurm_units import duration_s
+    from launcher.slurm.units import duration_s
 
     if text is None:
         return None

@@ -17,8 +17,8 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from launcher.commands.loading import load_and_plan
-    from launcher.submit import prepare
+    from launcher.control.submit import prepare
+    from launcher.planning.load import load_and_plan
 
     prepared = prepare(*load_and_plan(options), options.runs_dir)
     print(f"prepared {prepared.path}; hand the script to sbatch to start it", file=sys.stderr)

@@ -20,8 +20,8 @@ def arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from launcher.present_sites import show_site, show_sites, site_to_json
-    from launcher.sites import all_sites, own_directory, read_site
+    from launcher.sites.present import show_site, show_sites, site_to_json
+    from launcher.sites.profiles import all_sites, own_directory, read_site
     from ptycho_dist.errors import UserError
 
     if options.name is not None:

@@ -23,11 +23,11 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from launcher.overview import newest_run
-    from launcher.present_status import show_report
-    from launcher.report import report_of
-    from launcher.terminal import console
-    from launcher.watch import watch
+    from launcher.status.details import report_of
+    from launcher.status.overview import newest_run
+    from launcher.status.present import show_report
+    from launcher.text.console import console
+    from launcher.watching.watch import watch
     from ptycho_dist.rundir.array import ArrayDirectory, find_run_or_array
 
     if options.run:
@@ -55,8 +55,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _status_of_array(array: ArrayDirectory, options: argparse.Namespace) -> int:
     from launcher.arrays.present import show_array
-    from launcher.arrays.status import array_status, watch_array
-    from launcher.terminal import console
+    from launcher.status.array_status import array_status, watch_array
+    from launcher.text.console import console
 
     screen = console(stderr=options.json)
     status = watch_array(array, screen.print) if options.watch else array_status(array)

@@ -15,8 +15,8 @@ from launcher.commands.arguments import (
 )
 
 if TYPE_CHECKING:
-    from ptycho_dist.rundir import RunDirectory
     from ptycho_dist.rundir.array import ArrayDirectory
+    from ptycho_dist.rundir.layout import RunDirectory
 
 SUMMARY = "submit a run"
 EXAMPLE = "ptycho-launch submit run.yaml --cluster local --wait"
@@ -40,8 +40,8 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from launcher.commands.following import follow
-    from launcher.commands.loading import load_and_plan
-    from launcher.submit import choose_cluster, submit
+    from launcher.control.submit import choose_cluster, submit
+    from launcher.planning.load import load_and_plan
     from ptycho_dist.rundir.array import find_run_or_array
 
     after = [find_run_or_array(options.runs_dir, run) for run in options.after]

@@ -15,7 +15,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from launcher.commands.loading import load_and_plan
+    from launcher.planning.load import load_and_plan
 
     _, plan = load_and_plan(options)
     print(f"{options.config}: valid; {plan.world.ranks} ranks, {plan.world.total_steps} steps")

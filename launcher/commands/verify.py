@@ -18,9 +18,9 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from launcher.verify import proof_lines
+    from launcher.status.proof_lines import proof_lines
+    from ptycho_dist.proof.verify import verify
     from ptycho_dist.rundir.layout import find_run
-    from ptycho_dist.rundir.verify import verify
 
     proof = verify(find_run(options.runs_dir, options.run))
     if options.json:

@@ -8,12 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from launcher.accounting import Accounted, accounted
 from launcher.explain.batch_log import of_local_cluster, of_slurm
 from launcher.explain.reading import TAIL_BYTES, Line, Log, clean, read_log
+from launcher.slurm.sacct import Accounted, accounted
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import RunDirectory, read_ledger
 from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import read_ledger
 
 SHORT_TAIL_BYTES = 16 * 1024
 MOST_LOGS = 1024

@@ -11,9 +11,9 @@ from launcher.explain.causes import BY_NAME
 from launcher.explain.evidence import Evidence, gather, read_records
 from launcher.explain.judge import Confidence, Verdict, judge
 from launcher.explain.reading import Line, clean
-from launcher.scheduler import Scheduler
-from launcher.status import RunStatus, status_of
-from ptycho_dist.rundir import RunDirectory
+from launcher.slurm.jobs import Scheduler
+from launcher.status.run_status import RunStatus, status_of
+from ptycho_dist.rundir.layout import RunDirectory
 
 FORMAT = 1
 

@@ -10,9 +10,8 @@ from launcher.explain.causes import BY_NAME, CAUSES, Cause
 from launcher.explain.evidence import Evidence
 from launcher.explain.first import FirstRank, first_rank, lost_a_peer, tells_of_signal
 from launcher.explain.reading import Line, clean
-from ptycho_dist.rundir import read_ledger
 from ptycho_dist.rundir.files import read_json
-from ptycho_dist.rundir.ledger import LAUNCHER
+from ptycho_dist.rundir.ledger import LAUNCHER, read_ledger
 
 Confidence = Literal["recorded", "read", "guessed"]
 MOST_LINES = 6

@@ -27,7 +27,7 @@ from matplotlib.ticker import (
     LogFormatterMathtext,
 )
 
-from launcher.plain_text import plain
+from launcher.text.plain_text import plain
 
 INK = "#000000"
 """Of all that is not said to have another colour."""

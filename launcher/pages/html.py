@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from launcher.pages.page import Block, DataTable, Page
-from launcher.plain_text import plain
+from launcher.text.plain_text import plain
 
 LONG = 5
 """From so many sections on, a page has a table of contents."""

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.ask_cluster import ask_cluster, node_hosts, this_host
-from launcher.cluster_facts import ClusterFacts
-from launcher.plan import LaunchPlan
-from launcher.preflight.accounting import accounting_findings
+from launcher.planning.plan import LaunchPlan
+from launcher.planning.script import render
+from launcher.preflight.account import accounting_findings
 from launcher.preflight.findings import FieldPlaces, Finding, refused, sorted_findings
 from launcher.preflight.partition import chosen_partitions, partition_findings
 from launcher.preflight.requeue import requeue_findings
 from launcher.preflight.storage import Storage, look_at_storage, storage_findings
 from launcher.preflight.trial import trial_findings, trust_the_trial
-from launcher.render import render
-from launcher.scheduler import require_slurm
+from launcher.slurm.ask_cluster import ask_cluster, node_hosts, this_host
+from launcher.slurm.cluster_facts import ClusterFacts
+from launcher.slurm.jobs import require_slurm
 from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.rundir.layout import new_run_path

@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from launcher.cluster_facts import ClusterFacts, NodeGroup, Partition
-from launcher.plan import LaunchPlan
+from launcher.planning.plan import LaunchPlan
 from launcher.preflight.constraint import feature_names, satisfies
 from launcher.preflight.findings import FieldPlaces, Finding, refused
-from launcher.preflight.wording import count, listed
-from launcher.slurm_units import memory_mb, memory_text
+from launcher.slurm.cluster_facts import ClusterFacts, NodeGroup, Partition
+from launcher.slurm.units import memory_mb, memory_text
+from launcher.text.counted import count, listed
 
 
 @dataclass(frozen=True)

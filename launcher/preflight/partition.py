@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
-from launcher.cluster_facts import ClusterFacts, Partition
-from launcher.plan import LaunchPlan
+from launcher.planning.plan import LaunchPlan
 from launcher.preflight.findings import FieldPlaces, Finding, refused
 from launcher.preflight.nodes import Need, node_findings, waived
-from launcher.preflight.wording import listed
-from launcher.slurm_units import duration_text
+from launcher.slurm.cluster_facts import ClusterFacts, Partition
+from launcher.slurm.units import duration_text
+from launcher.text.counted import listed
 
 _CLOSED = {
     "DRAIN": "takes no new jobs (state DRAIN)",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from launcher.cluster_facts import ClusterFacts, Partition
-from launcher.plan import LaunchPlan
+from launcher.planning.plan import LaunchPlan
 from launcher.preflight.findings import Finding
-from launcher.site_notes import requeue_notes
-from launcher.slurm_units import duration_text, whole
+from launcher.preflight.requeue_notes import requeue_notes
+from launcher.slurm.cluster_facts import ClusterFacts, Partition
+from launcher.slurm.units import duration_text, whole
 
 
 def requeue_findings(

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.plan import LaunchPlan
+from launcher.planning.plan import LaunchPlan
 from launcher.preflight.findings import Finding
-from launcher.preflight.wording import count
+from launcher.text.counted import count
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.rundir.layout import run_paths
 

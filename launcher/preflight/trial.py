@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from launcher.cluster_facts import ClusterFacts
 from launcher.preflight.findings import FieldPlaces, Finding, refused
-from launcher.slurm_units import duration_text
+from launcher.slurm.cluster_facts import ClusterFacts
+from launcher.slurm.units import duration_text
 
 _REFUSALS = (
     ("reservation", "resources.reservation", "the reservation may not be used so"),

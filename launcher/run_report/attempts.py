@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from launcher.checked_json import count, number
-from launcher.history import PastAttempt, history_of
-from launcher.plain_text import plain
-from launcher.records import AttemptStart, read_attempt
 from launcher.run_report.events import Event, Events
 from launcher.run_report.left_out import LeftOut
-from launcher.submissions import Job
-from ptycho_dist.rundir import RunDirectory
-from ptycho_dist.rundir.lineage import Part
+from launcher.status.attempts import AttemptStart, read_attempt
+from launcher.status.history import PastAttempt, history_of
+from launcher.status.submission_record import Job
+from launcher.text.plain_text import plain
+from ptycho_dist.proof.lineage import Part
+from ptycho_dist.rundir.checked_json import count, number
+from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.step_times import START_UP, RankTimes
 
 _ENDS_TRAINING = ("stopped", "left", "failed", "stalled")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from launcher.checked_json import count, moment
 from launcher.run_report.left_out import LeftOut
-from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.checked_json import count, moment
+from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import LAUNCHER, rank_writer, read_ledger
 
 _NAME = re.compile(r"(\d{3,9})-.*\.jsonl")

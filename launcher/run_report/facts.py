@@ -8,10 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from launcher.checked_json import count, number, read_object
 from launcher.explain.explain import Explanation, explain
-from launcher.plain_text import plain
-from launcher.records import attempt_numbers
 from launcher.run_report.attempts import AttemptSpan, read_attempts
 from launcher.run_report.events import Events, read_events
 from launcher.run_report.goodput import Goodput, goodput_of
@@ -20,16 +17,19 @@ from launcher.run_report.losses import EpochFigures, read_epochs
 from launcher.run_report.pictures import RunPicture, read_pictures
 from launcher.run_report.provenance import Provenance, read_provenance
 from launcher.run_report.throughput import Throughput, throughput_of
-from launcher.scaling.attribution import attribute
-from launcher.scaling.results import Attribution
-from launcher.scheduler import Scheduler
-from launcher.status import RunStatus, status_of
-from launcher.submissions import recorded_jobs
+from launcher.slurm.jobs import Scheduler
+from launcher.status.attempts import attempt_numbers
+from launcher.status.run_status import RunStatus, status_of
+from launcher.status.submission_record import recorded_jobs
+from launcher.text.plain_text import plain
+from launcher.timing.attribution import Attribution, attribute
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import RunDirectory, read_heartbeats
-from ptycho_dist.rundir.lineage import Part
+from ptycho_dist.proof.lineage import Part
+from ptycho_dist.proof.verify import Proof, verify
+from ptycho_dist.rundir.checked_json import count, number, read_object
+from ptycho_dist.rundir.heartbeat import read_heartbeats
+from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.step_times import RankTimes, read_step_times
-from ptycho_dist.rundir.verify import Proof, verify
 
 FORMAT = 1
 """Of `report --json`; another number where an entry changes its meaning or goes."""

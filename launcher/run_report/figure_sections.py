@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from launcher.clock import duration
 from launcher.pages.page import Block, DataTable, Figure, Picture, Section, Text
 from launcher.run_report.attempts import AttemptSpan
 from launcher.run_report.facts import RunFacts
@@ -15,7 +14,8 @@ from launcher.run_report.figures import (
     draw_timeline,
 )
 from launcher.run_report.words import date, milliseconds, seconds, share
-from launcher.scaling.results import PARTS
+from launcher.text.durations import duration
+from launcher.timing.attribution import PARTS
 from ptycho_dist.rundir.step_times import START_UP
 
 MOST_TABLE_ROWS = 200

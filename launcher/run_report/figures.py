@@ -7,12 +7,12 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from launcher.clock import duration
 from launcher.pages.drawing import MUTED, new_figure, series_colour, series_style, svg_of
 from launcher.run_report.attempts import AttemptSpan
 from launcher.run_report.losses import EpochFigures
 from launcher.run_report.throughput import AttemptRates, Throughput
-from launcher.scaling.results import PARTS, Attribution
+from launcher.text.durations import duration
+from launcher.timing.attribution import PARTS, Attribution
 
 MOST_POINTS = 500
 """Of a line: more could not be told apart."""

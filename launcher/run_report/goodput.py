@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from launcher.checked_json import count, number
 from launcher.run_report.attempts import AttemptSpan
 from launcher.run_report.events import Events
-from ptycho_dist.rundir.lineage import Part
+from ptycho_dist.proof.lineage import Part
+from ptycho_dist.rundir.checked_json import count, number
 from ptycho_dist.rundir.step_times import Block, RankTimes
 
 _NO_STEP = ("checkpoint", "validation")

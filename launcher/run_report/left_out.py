@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from launcher.plain_text import plain
+from launcher.text.plain_text import plain
 from ptycho_dist.errors import UserError
 
 MOST_NOTES = 40

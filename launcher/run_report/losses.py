@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from launcher.checked_json import count, moment, number
 from launcher.run_report.events import Event, Events
 from launcher.run_report.left_out import LeftOut
-from ptycho_dist.rundir import RunDirectory
-from ptycho_dist.rundir.lineage import Part
+from ptycho_dist.proof.lineage import Part
+from ptycho_dist.rundir.checked_json import count, moment, number
+from ptycho_dist.rundir.layout import RunDirectory
 
 MOST_BYTES = 64 * 2**20
 """Of metrics.csv: a row has about 100."""

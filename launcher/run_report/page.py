@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from launcher.pages.page import Block, DataTable, Page, Section, Text, Warning
-from launcher.redact import Redactor
 from launcher.run_report.facts import RunFacts
 from launcher.run_report.figure_sections import (
     loss_section,
@@ -23,7 +22,8 @@ from launcher.run_report.record_sections import (
     repeat_section,
 )
 from launcher.run_report.words import date, share, table_of, took
-from launcher.verify import proof_lines
+from launcher.status.proof_lines import proof_lines
+from launcher.text.redact import Redactor
 
 _MOST_EVIDENCE = 12
 _SAID = {"recorded": "recorded", "read": "read from logs", "guessed": "a guess"}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from launcher.run_report.left_out import LeftOut
-from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.layout import RunDirectory
 
 MOST_PICTURES = 12
 MOST_PATCHES = 4

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.checked_json import count, moment, read_object
-from launcher.plain_text import plain
-from launcher.redact import REMOVED, names_a_secret
 from launcher.run_report.events import Events
 from launcher.run_report.left_out import LeftOut
+from launcher.text.plain_text import plain
+from launcher.text.redact import REMOVED, names_a_secret
 from ptycho_dist.config.load import config_values
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.checked_json import count, moment, read_object
+from ptycho_dist.rundir.layout import RunDirectory
 
 _IN_RUN_YAML = ("run.yaml", "default", "front end", "ptycho-train default", "data file")
 """Origins of values that come again by themselves; as do those of `site NAME`."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from launcher.pages.page import Block, Code, DataTable, Section, Text, Warning
 from launcher.run_report.facts import RunFacts
 from launcher.run_report.words import date, share, table_of, took
-from launcher.verify import proof_lines
+from launcher.status.proof_lines import proof_lines
 
 
 def goodput_section(facts: RunFacts) -> Section:

@@ -9,10 +9,10 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from launcher.checked_json import number
 from launcher.run_report.attempts import AttemptSpan
 from launcher.run_report.losses import EpochFigures
-from ptycho_dist.rundir import Heartbeat
+from ptycho_dist.rundir.checked_json import number
+from ptycho_dist.rundir.heartbeat import Heartbeat
 from ptycho_dist.rundir.step_times import Block, RankTimes
 
 MOST_BINS = 60

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from launcher.clock import duration
 from launcher.pages.page import DataTable
+from launcher.text.durations import duration
 
 
 def date(moment: float | None) -> str:

@@ -6,20 +6,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from launcher.arrays.status import MemberStatus, array_status
-from launcher.checked_json import moment, number, read_object
-from launcher.plain_text import plain
-from launcher.records import AttemptStart, attempt_numbers, read_attempt
-from launcher.scaling.attribution import attribute
-from launcher.scaling.goodput import AttemptTimes, goodput
 from launcher.scaling.results import Collected, Measurement, Missing
-from launcher.scaling.start_up import Occupied, queue_s, start_up_s
 from launcher.scaling.study import Point, Study
 from launcher.scaling.study_json import lanes_of, read_study
-from launcher.scheduler import Scheduler
-from launcher.submissions import recorded_jobs
+from launcher.slurm.jobs import Scheduler
+from launcher.status.array_status import MemberStatus, array_status
+from launcher.status.attempts import AttemptStart, attempt_numbers, read_attempt
+from launcher.status.submission_record import recorded_jobs
+from launcher.text.plain_text import plain
+from launcher.timing.attribution import attribute
+from launcher.timing.goodput import AttemptTimes, goodput
+from launcher.timing.start_up import Occupied, queue_s, start_up_s
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
+from ptycho_dist.rundir.checked_json import moment, number, read_object
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.step_times import RankTimes, read_step_times
 

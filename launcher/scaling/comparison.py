@@ -16,7 +16,7 @@ from launcher.scaling.intervals import (
     ratio_interval,
     scaled,
 )
-from launcher.scaling.results import PARTS, Collected, Estimate, Measurement
+from launcher.scaling.results import Collected, Estimate, Measurement
 from launcher.scaling.sizes import (
     by_size,
     in_order,
@@ -28,6 +28,7 @@ from launcher.scaling.sizes import (
     usable,
 )
 from launcher.scaling.study import Mode
+from launcher.timing.attribution import PARTS
 
 _NOTICEABLE = 0.01
 """The least part of a step by which a part must change to be named."""

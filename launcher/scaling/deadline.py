@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.checked_json import count
-from launcher.clock import duration
 from launcher.scaling.laws import FARTHEST, throughput_by
 from launcher.scaling.results import ForDeadline, Law, Series, Size
 from launcher.scaling.sizes import counted
 from launcher.scaling.study import Mode
+from launcher.text.durations import duration
+from ptycho_dist.rundir.checked_json import count
 
 _HOUR_S = 3600.0
 

@@ -16,12 +16,12 @@ from launcher.arrays.plan import (
     facts_or_problem,
     plan_member,
 )
-from launcher.earlier import measured_before
-from launcher.plan import LaunchPlan
+from launcher.planning.earlier_runs import measured_before
+from launcher.planning.plan import LaunchPlan
 from launcher.scaling.points import mode_text, points_of, size_name, variants_of
 from launcher.scaling.request import StudyRequest
 from launcher.scaling.study import Point, Study
-from launcher.site_reader import SiteReader
+from launcher.sites.reader import SiteReader
 from ptycho_dist.config.faults import ConfigError, Fault
 from ptycho_dist.config.load import (
     LoadedConfig,

@@ -17,7 +17,7 @@ from launcher.scaling.study import LrRule, Mode, Point
 from ptycho_dist.config.faults import Fault
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World, optimizer_steps
-from ptycho_dist.rundir.measurement import MeasurementPlan
+from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 MOST_POINTS = 2000
 SHORTEST_STEP_S = 1e-3

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from launcher.plain_text import plain
 from launcher.scaling.plan import PlannedStudy, node_hours
 from launcher.scaling.points import mode_text
 from launcher.scaling.study import LrRule, Point
-from ptycho_dist.rundir.measurement import MeasurementPlan
+from launcher.text.plain_text import plain
+from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 LR_RULES: dict[LrRule, str] = {
     "sqrt": "learning rate × √(global batch / that of the config), for Adam (arXiv:2205.10287)",

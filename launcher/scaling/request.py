@@ -10,7 +10,7 @@ from typing import get_args
 from launcher.scaling.study import LrRule, Mode
 from ptycho_dist.config.faults import Fault
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.measurement import MOST, MeasurementPlan
+from ptycho_dist.rundir.measurement_plan import MOST, MeasurementPlan
 
 REPEATS, STEPS, WARM_UP = 5, 30, 5
 """Where nobody says otherwise. Five: MLPerf HPC drops the fastest and the slowest of five."""

@@ -7,45 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from launcher.scaling.study import LrRule, Mode, Point, Study
-
-PARTS = (
-    "data",
-    "forward_backward",
-    "communication",
-    "straggler",
-    "optimizer",
-    "checkpoint",
-    "validation",
-    "framework",
-)
-"""Where the time of a step went, mean over the ranks; together they are the wall time.
-
-communication: what every rank waits for in the reduction, the last one to come included.
-straggler: what a rank waits there for ranks that come later.
-"""
-
-
-@dataclass(frozen=True)
-class Attribution:
-    """Some steps of all ranks, taken apart."""
-
-    ranks: int
-    steps: int
-    samples: int
-    """Of all ranks."""
-    wall_s: float
-    """Mean over the ranks."""
-    parts_s: dict[str, float]
-    """Seconds in each of PARTS, all these steps, mean over the ranks."""
-    by_rank_s: dict[int, dict[str, float]]
-    """The same for each rank by itself."""
-
-    @property
-    def samples_per_s(self) -> float:
-        """In training alone: checkpoints and validation do not count."""
-        rest = self.parts_s.get("checkpoint", 0.0) + self.parts_s.get("validation", 0.0)
-        seconds = self.wall_s - rest
-        return self.samples / seconds if seconds > 0 else 0.0
+from launcher.timing.attribution import Attribution
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from launcher.arrays.status import array_status
 from launcher.arrays.submit import ArraySubmission
-from launcher.code_state import OwnCode
-from launcher.resume import Changes, make_ready
+from launcher.control.code_state import OwnCode
+from launcher.control.resume import Changes, make_ready
+from launcher.control.submit import ctrl_c_waits, require_cluster
 from launcher.scaling.study_json import lanes_of, read_study
 from launcher.scaling.submit import hand_over_points
-from launcher.scheduler import Scheduler
-from launcher.submit import ctrl_c_waits, require_cluster
+from launcher.slurm.jobs import Scheduler
+from launcher.status.array_status import array_status
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
 

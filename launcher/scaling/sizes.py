@@ -9,11 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
-from launcher.plain_text import plain
 from launcher.scaling.intervals import mean_interval, ratio_interval, scaled
-from launcher.scaling.results import Attribution, Estimate, Measurement, Size
+from launcher.scaling.results import Estimate, Measurement, Size
 from launcher.scaling.solution import plain_mean, time_to_solution
 from launcher.scaling.study import Mode
+from launcher.text.plain_text import plain
+from launcher.timing.attribution import Attribution
 
 ONE = Estimate(1.0, 1.0, 1.0)
 """A size beside itself."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ptycho_dist.rundir.measurement import MeasurementPlan
+from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 Mode = Literal["strong", "weak"]
 LrRule = Literal["sqrt", "linear", "none"]

@@ -8,7 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from launcher.checked_json import (
+from launcher.scaling.request import MOST_LANES, MOST_NODES, MOST_REPEATS, MOST_TASKS
+from launcher.scaling.study import FORMAT, LrRule, Mode, Point, Study
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir.array import ArrayDirectory, find_array
+from ptycho_dist.rundir.checked_json import (
     number,
     read_object,
     required_moment,
@@ -16,11 +20,7 @@ from launcher.checked_json import (
     required_text,
     short,
 )
-from launcher.scaling.request import MOST_LANES, MOST_NODES, MOST_REPEATS, MOST_TASKS
-from launcher.scaling.study import FORMAT, LrRule, Mode, Point, Study
-from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.array import ArrayDirectory, find_array
-from ptycho_dist.rundir.measurement import MOST, MeasurementPlan
+from ptycho_dist.rundir.measurement_plan import MOST, MeasurementPlan
 
 BASE = {
     "ranks": int,

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launcher.arrays.submit import ArraySubmission, prepare_array
-from launcher.executors import Handover, UncertainSubmission
-from launcher.scaling.chain import lane_options
+from launcher.control.handover import Handover, UncertainSubmission
+from launcher.control.lanes import lane_options
+from launcher.control.submit import ctrl_c_waits, hand_over, require_cluster
 from launcher.scaling.plan import PlannedStudy
 from launcher.scaling.study_json import study_record
-from launcher.scheduler import Scheduler
-from launcher.submissions import job_count
-from launcher.submit import ctrl_c_waits, hand_over, require_cluster
+from launcher.slurm.jobs import Scheduler
+from launcher.status.submission_record import job_count
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory, Indices, Member
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from lightning.fabric.plugins import CheckpointIO
 
+from ptycho_dist.attempts.attempt import Attempt, holds_the_run
 from ptycho_dist.checkpoint.catalog import (
     MANIFEST,
     STATE,
@@ -27,7 +28,6 @@ from ptycho_dist.checkpoint.manifest import manifest_checksum
 from ptycho_dist.checkpoint.retention import Keep, Retention, reason
 from ptycho_dist.checkpoint.state import read_state
 from ptycho_dist.errors import RunError, UserError
-from ptycho_dist.rundir.attempt import Attempt, holds_the_run
 from ptycho_dist.rundir.files import fsync_directory, write_json_atomic
 from ptycho_dist.rundir.layout import RunDirectory
 

@@ -30,9 +30,9 @@ from ptycho_dist.config.logger_package import missing_logger_package
 from ptycho_dist.config.world import World, world_of
 from ptycho_dist.config.yaml_text import parse_yaml
 from ptycho_dist.data.header import DataHeader, read_header
+from ptycho_dist.data.planned import planned_fingerprints
 from ptycho_dist.errors import UserError, one_line_errors
-from ptycho_dist.rundir import RunDirectory, prepare_run
-from ptycho_dist.rundir.planned import planned_fingerprints
+from ptycho_dist.rundir.layout import RunDirectory, prepare_run
 from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.stop import StopRequest
 
@@ -105,7 +105,7 @@ def _train(options: argparse.Namespace, given: set[str], stop: StopRequest) -> i
         from ptycho_dist.runtime.local_cluster import LocalJob
 
         return LocalJob(run, in_foreground=True).run()
-    from ptycho_dist.runtime.entry import run_rank
+    from ptycho_dist.rank.entry import run_rank
 
     run_rank([str(run.path)], stop)
 

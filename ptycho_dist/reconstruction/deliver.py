@@ -16,8 +16,8 @@ from ptycho_dist.data.canvas import CanvasLayout
 from ptycho_dist.data.formats import ScanData
 from ptycho_dist.data.simulate import read_truth, truth_path
 from ptycho_dist.errors import DataError, UserError
-from ptycho_dist.metrics import ObjectScores, scan_region, score_object
 from ptycho_dist.reconstruction.picture import PictureSpec, draw_png
+from ptycho_dist.reconstruction.scores import ObjectScores, scan_region, score_object
 from ptycho_dist.reconstruction.stitch import StitchedObject
 from ptycho_dist.rundir.files import json_bytes, write_bytes_atomic
 

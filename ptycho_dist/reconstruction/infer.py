@@ -17,7 +17,7 @@ from ptycho_dist.reconstruction.deliver import Delivered
 from ptycho_dist.reconstruction.scan import ScanTask, reconstruct_scan
 from ptycho_dist.reconstruction.stitch import Worker, groups_at_once
 from ptycho_dist.reconstruction.trained import TrainedNetwork, load_trained
-from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.runtime.agreement import Agreement
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptycho_dist.metrics import align_to
+from ptycho_dist.reconstruction.scores import align_to
 
 _DARK = 0.05  # of the brightest illumination; below it nothing is shown
 _CUT_PERCENT = 0.5  # of the pixels at either end that do not set the colours

@@ -13,7 +13,7 @@ from ptycho_dist.config.run import RunConfig
 from ptycho_dist.errors import UserError
 from ptycho_dist.models.registry import build_model
 from ptycho_dist.models.views import PatchNetwork
-from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.layout import RunDirectory
 
 _NETWORK, _PHYSICS = "network.", "physics."
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ptycho_dist.rundir import LedgerWriter
+from ptycho_dist.rundir.ledger import LedgerWriter
 from ptycho_dist.runtime.accelerator import Device
 from ptycho_dist.runtime.agreement import Agreement
 from ptycho_dist.runtime.environment import RankEnvironment
+from ptycho_dist.runtime.rank_heartbeat import RankReport
 from ptycho_dist.runtime.rendezvous import Joined
-from ptycho_dist.runtime.report import RankReport
 from ptycho_dist.runtime.start_up import StartUp
 from ptycho_dist.runtime.stop import StopRequest
 

@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from ptycho_dist.attempts.ending import cancel_requested
+from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.array import ArrayDirectory, Indices
-from ptycho_dist.rundir.ending import cancel_requested
 from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.frozen import module_command
-from ptycho_dist.rundir.processes import LocalProcess
+from ptycho_dist.rundir.layout import RunDirectory
 
 
 class LocalArray:

@@ -20,14 +20,14 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from ptycho_dist.attempts.attempt import Attempt, Ended, begin_attempt, end_attempt
+from ptycho_dist.attempts.containers import container_command
+from ptycho_dist.attempts.job_variables import ATTEMPT_VARIABLE, clean_environment
+from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED
-from ptycho_dist.rundir import Attempt, RunDirectory, begin_attempt, end_attempt
-from ptycho_dist.rundir.attempt import Ended
-from ptycho_dist.rundir.containers import container_command
 from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.frozen import module_command
-from ptycho_dist.rundir.job_variables import ATTEMPT_VARIABLE, clean_environment
-from ptycho_dist.rundir.processes import LocalProcess
+from ptycho_dist.rundir.layout import RunDirectory
 
 POLL_S = 0.05
 LEAVE_TOGETHER_S = 30
@@ -137,7 +137,7 @@ class LocalJob:
         if self._config.environment.container is not None:
             interpreter = container_command(self._config, self._run.path)
         start = module_command(self._run, self._plan, interpreter)
-        command = [*start, "ptycho_dist.runtime", str(self._run.path)]
+        command = [*start, "ptycho_dist.rank", str(self._run.path)]
         shell_lines = [
             f"module load {shlex.quote(name)} || exit 2" for name in self._plan["modules"]
         ]

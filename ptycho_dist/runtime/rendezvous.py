@@ -15,9 +15,11 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
+from ptycho_dist.attempts.attempt import Attempt, read_attempts
 from ptycho_dist.differences import as_table, differing, in_words
 from ptycho_dist.errors import JoinError, UserError
-from ptycho_dist.rundir import Attempt, RunDirectory, read_attempts, read_heartbeats
+from ptycho_dist.rundir.heartbeat import read_heartbeats
+from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.runtime.environment import RankEnvironment
 
 POLL_S = 0.2

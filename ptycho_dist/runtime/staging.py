@@ -15,7 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ptycho_dist.attempts.attempt import holds_the_run
 from ptycho_dist.config.run import RunConfig
+from ptycho_dist.data.planned import planned_fingerprints
 from ptycho_dist.data.staging import (
     WITHOUT,
     folder_of_run,
@@ -24,9 +26,7 @@ from ptycho_dist.data.staging import (
     stage_files,
 )
 from ptycho_dist.errors import RunError, UserError
-from ptycho_dist.rundir import RunDirectory
-from ptycho_dist.rundir.attempt import holds_the_run
-from ptycho_dist.rundir.planned import planned_fingerprints
+from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.runtime.joined_rank import JoinedRank
 
 log = logging.getLogger(__name__)

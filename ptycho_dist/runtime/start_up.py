@@ -8,7 +8,7 @@ import socket
 import time
 from pathlib import Path
 
-from ptycho_dist.rundir.processes import start_time
+from ptycho_dist.attempts.processes import start_time
 
 
 class StartUp:

@@ -14,17 +14,17 @@ from ptycho_dist.config.monitor import Monitor
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.data.loader import Position
-from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.heartbeat import State
+from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.runtime.joined_rank import JoinedRank
-from ptycho_dist.training.buckets import settle_buckets
 from ptycho_dist.training.commit import Committer
 from ptycho_dist.training.datamodule import PtychoData
+from ptycho_dist.training.ddp_buckets import settle_buckets
+from ptycho_dist.training.epoch_pictures import ReconstructionLog
 from ptycho_dist.training.figures import EpochFigures
-from ptycho_dist.training.measurement import MeasurementHad, Measuring
+from ptycho_dist.training.measuring import MeasurementHad, Measuring
 from ptycho_dist.training.metrics import Row
 from ptycho_dist.training.module import LossSums, PtychoModule
-from ptycho_dist.training.recon_log import ReconstructionLog
 from ptycho_dist.training.run_state import (
     begin_validation_anew,
     put_run_state,

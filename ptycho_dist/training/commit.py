@@ -15,8 +15,8 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.lead import Measured, needed_lead
 from ptycho_dist.data.loader import Position
 from ptycho_dist.errors import RunError
-from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.consumed import ConsumedRanges
+from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.runtime.joined_rank import JoinedRank
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from ptycho_dist.errors import DivergedLoss
-from ptycho_dist.rundir import RunDirectory
-from ptycho_dist.rundir.rehearsed import without_clock
+from ptycho_dist.rundir.drill_trace import without_clock
+from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.runtime.joined_rank import JoinedRank
 from ptycho_dist.training.loggers import Logger, open_logger
 from ptycho_dist.training.metrics import Row

@@ -16,20 +16,20 @@ from ptycho_dist.config.monitor import monitor_of
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.legacy import LegacyScope, require_same_on_all_ranks
-from ptycho_dist.rundir import RunDirectory
 from ptycho_dist.rundir.files import read_json, write_json_atomic
-from ptycho_dist.rundir.measurement import MeasurementPlan
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 from ptycho_dist.runtime.agreement import Agreement
-from ptycho_dist.runtime.cluster import JoinedCluster
 from ptycho_dist.runtime.joined_rank import JoinedRank
+from ptycho_dist.runtime.lightning_cluster import JoinedCluster
 from ptycho_dist.runtime.staging import staged_data
 from ptycho_dist.training.callback import RunCallback, StoppedOnRequest
 from ptycho_dist.training.commit import Committer
 from ptycho_dist.training.datamodule import PtychoData
-from ptycho_dist.training.finish import reconstruct_at_end
-from ptycho_dist.training.measurement import MeasurementHad, Measuring
-from ptycho_dist.training.recon_log import ReconstructionLog
-from ptycho_dist.training.rehearsal import Rehearsal
+from ptycho_dist.training.drill import Rehearsal
+from ptycho_dist.training.epoch_pictures import ReconstructionLog
+from ptycho_dist.training.final_reconstruction import reconstruct_at_end
+from ptycho_dist.training.measuring import MeasurementHad, Measuring
 from ptycho_dist.training.step_clock import StepClock
 from ptycho_dist.training.trainer import build_module, build_trainer
 

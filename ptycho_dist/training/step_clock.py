@@ -16,11 +16,11 @@ import torch
 from lightning.pytorch.profilers import Profiler
 from torch.nn.parallel import DistributedDataParallel
 
-from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.step_times import Block, TimesWriter, block_record
 from ptycho_dist.runtime.joined_rank import JoinedRank
 from ptycho_dist.runtime.start_up import this_machine
-from ptycho_dist.training.marks import marks_of
+from ptycho_dist.training.device_clock import marks_of
 from ptycho_dist.training.timeline import Timeline
 
 FETCH = "[_TrainingEpochLoop].train_dataloader_next"

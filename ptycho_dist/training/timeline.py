@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptycho_dist.rundir.step_times import PHASES, Block, block_length
-from ptycho_dist.training.marks import Marks
+from ptycho_dist.training.device_clock import Marks
 
 ABSORBING = ("checkpoint", "validation")
 """What is nested in them belongs to them: data and forward passes of a validation, say."""

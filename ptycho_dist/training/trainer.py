@@ -17,7 +17,7 @@ from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.errors import UserError
 from ptycho_dist.models.registry import build_model
-from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.runtime.accelerator import Device
 from ptycho_dist.runtime.process_group import GUARD_FIRST_S
 from ptycho_dist.runtime.rng import seed_rng

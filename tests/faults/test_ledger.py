@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import LedgerWriter, RunDirectory, read_ledger
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import LedgerWriter, read_ledger
 
 NAME = "001-rank-00000.jsonl"
 

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from launcher.scaling.results import Attribution, Collected, Measurement
+from launcher.scaling.results import Collected, Measurement
 from launcher.scaling.study import Point, Study
-from ptycho_dist.rundir.measurement import MeasurementPlan
+from launcher.timing.attribution import Attribution
+from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 STEPS = 100
 

@@ -16,7 +16,7 @@ from launcher.scaling.results import (
     StudyAnalysis,
 )
 from launcher.scaling.study import Point, Study
-from ptycho_dist.rundir.measurement import MeasurementPlan
+from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 STEPS = 20
 BATCH = 8

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from ptycho_dist.attempts.attempt import Attempt, begin_attempt
+from ptycho_dist.attempts.job_variables import ATTEMPT_VARIABLE
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
-from ptycho_dist.rundir import RunDirectory, begin_attempt, prepare_run
-from ptycho_dist.rundir.attempt import Attempt
-from ptycho_dist.rundir.job_variables import ATTEMPT_VARIABLE
+from ptycho_dist.rundir.layout import RunDirectory, prepare_run
 
 SMALL = """
 model: {n_filters_scale: 0.125}
@@ -35,7 +35,7 @@ class Ranks:
         """Start one rank; `attempt` and `environment` let it differ from the others."""
         self.processes.append(
             subprocess.Popen(
-                [sys.executable, "-u", "-m", "ptycho_dist.runtime", str(self.run.path)],
+                [sys.executable, "-u", "-m", "ptycho_dist.rank", str(self.run.path)],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

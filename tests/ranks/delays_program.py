@@ -103,7 +103,7 @@ def main(run_directory):
     with Path(f"{os.environ['DELAYS_FILE']}.{rank}").open("w") as file:
         slow_down(Delays(file), rank)
 
-        from ptycho_dist.runtime.entry import run_rank
+        from ptycho_dist.rank.entry import run_rank
 
         run_rank([run_directory], stop)
 

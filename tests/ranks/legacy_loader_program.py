@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from ptycho_dist.config import ModelConfig
+from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.legacy import LegacyError, LegacyScope, params
 from ptycho_dist.legacy.digest import digest, fingerprints
 from ptycho_dist.legacy.scope import COMPUTED_KEYS

@@ -18,7 +18,10 @@ from typing import Any
 import torch.distributed as dist
 import torch.multiprocessing
 
-from ptycho_dist.config import DataConfig, ModelConfig, RunConfig, TrainingSection
+from ptycho_dist.config.data import DataConfig
+from ptycho_dist.config.model import ModelConfig
+from ptycho_dist.config.run import RunConfig
+from ptycho_dist.config.training import TrainingSection
 from ptycho_dist.errors import RunError
 from ptycho_dist.legacy import LegacyScope, params, require_same_on_all_ranks
 

@@ -9,7 +9,9 @@ import sys
 import pytest
 
 from ptycho_dist.config.load import config_digest, decode_run_config
-from ptycho_dist.rundir import RunDirectory, read_heartbeats, read_ledger
+from ptycho_dist.rundir.heartbeat import read_heartbeats
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import read_ledger
 
 TWO = "resources: {tasks_per_node: 2}\ntraining: {nepochs: 3, batch_size: 8}\n"
 FOREIGN = TWO + "legacy: {module: foreign_params, attribute: settings}\n"
@@ -103,7 +105,7 @@ if odd == "end":  # after the last checkpoint
             settings["N"] = 32
     callback.RunCallback = Late
 if odd == "leaving":  # after the last comparison
-    import ptycho_dist.runtime.report as report
+    import ptycho_dist.runtime.rank_heartbeat as report
     whole = report.RankReport.say
     def say(self, state, **words):
         whole(self, state, **words)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ptycho_dist.rundir import RunDirectory, read_ledger
-from ptycho_dist.rundir.verify import verify
+from ptycho_dist.proof.verify import verify
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import read_ledger
 
 TEXT = """
 model: {n_filters_scale: 0.125}

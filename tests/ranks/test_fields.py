@@ -10,7 +10,7 @@ import pytest
 from ptycho_dist.data.canvas import canvas_layout
 from ptycho_dist.data.formats import write_scan
 from ptycho_dist.data.simulate import SimulationSpec, labels_of, simulate
-from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.layout import RunDirectory
 
 TEXT = """
 reconstruct: true

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 import ptycho_dist
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt, read_attempts
 from ptycho_dist.errors import RunError
-from ptycho_dist.rundir import RunDirectory, begin_attempt, end_attempt, read_attempts
 from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.frozen import START, code_digest, damage_of_code, require_frozen_code
+from ptycho_dist.rundir.layout import RunDirectory
 
 PROJECT = Path(ptycho_dist.__file__).parents[1]
 TEXT = """
@@ -179,7 +180,7 @@ def test_what_is_frozen_on_resume(checkout, prepared, launch):
 
     assert resume("environment.snapshot=false")[0] == 1
     assert digest() is None
-    assert '"$python" -u -m ptycho_dist.runtime' in run.script.read_text()
+    assert '"$python" -u -m ptycho_dist.rank' in run.script.read_text()
 
     assert resume("environment.snapshot=true")[0] == 1
     assert digest() not in (None, first)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ptycho_dist.rundir import read_heartbeats
+from ptycho_dist.rundir.heartbeat import read_heartbeats
 
 TWO = "resources: {tasks_per_node: 2}"
 THREE = "resources: {tasks_per_node: 3}"

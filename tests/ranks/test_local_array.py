@@ -5,18 +5,18 @@ import signal
 
 import pytest
 
-from launcher import submit
 from launcher.arrays.plan import plan_array
-from launcher.arrays.status import array_status
-from launcher.cancel import cancel
-from launcher.data_facts import read_data_facts
-from launcher.plan import make_plan
-from launcher.status import status_of
+from launcher.control import submit
+from launcher.control.cancel import cancel
+from launcher.planning.data_facts import read_data_facts
+from launcher.planning.plan import make_plan
+from launcher.status.array_status import array_status
+from launcher.status.run_status import status_of
+from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.config.load import load_run_config
-from ptycho_dist.rundir import read_attempts
+from ptycho_dist.proof.verify import verify
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.layout import list_runs
-from ptycho_dist.rundir.verify import verify
 
 TEXT = """
 model: {n_filters_scale: 0.125}

@@ -13,7 +13,9 @@ import h5py
 import numpy as np
 import pytest
 
-from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats
+from ptycho_dist.attempts.attempt import read_attempts
+from ptycho_dist.rundir.heartbeat import read_heartbeats
+from ptycho_dist.rundir.layout import RunDirectory
 
 TEXT = """
 reconstruct: {reconstruct}

@@ -6,9 +6,11 @@ import os
 import signal
 import time
 
-from launcher.status import status_of
-from ptycho_dist.rundir import RunDirectory, read_heartbeats, read_ledger
-from ptycho_dist.rundir.verify import verify
+from launcher.status.run_status import status_of
+from ptycho_dist.proof.verify import verify
+from ptycho_dist.rundir.heartbeat import read_heartbeats
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import read_ledger
 
 TEXT = """
 model: {n_filters_scale: 0.125}

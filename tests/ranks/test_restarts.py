@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from launcher.explain.explain import explain
-from launcher.status import status_of
+from launcher.status.run_status import status_of
+from ptycho_dist.attempts.attempt import read_attempts
+from ptycho_dist.attempts.processes import start_time
 from ptycho_dist.checkpoint.catalog import newest_whole
-from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats, read_ledger
-from ptycho_dist.rundir.processes import start_time
-from ptycho_dist.rundir.verify import verify
+from ptycho_dist.proof.verify import verify
+from ptycho_dist.rundir.heartbeat import read_heartbeats
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import read_ledger
 
 TEXT = """
 model: {n_filters_scale: 0.125}

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.layout import RunDirectory
 
 # A loss that cannot improve: the step size is far below rounding.
 STANDSTILL = """

@@ -10,8 +10,10 @@ from types import SimpleNamespace
 import pytest
 import torch.distributed as dist
 
+from ptycho_dist.attempts.attempt import begin_attempt
 from ptycho_dist.errors import RunError
-from ptycho_dist.rundir import RunDirectory, begin_attempt, read_ledger
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import read_ledger
 from ptycho_dist.runtime import staging
 from ptycho_dist.runtime.staging import staged_data
 

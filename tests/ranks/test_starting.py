@@ -11,9 +11,12 @@ import time
 
 import pytest
 
+from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.checkpoint.catalog import committed
 from ptycho_dist.config.load import config_digest, decode_run_config
-from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats, read_ledger
+from ptycho_dist.rundir.heartbeat import read_heartbeats
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import read_ledger
 
 TWO = "resources: {tasks_per_node: 2}\ntraining: {nepochs: 2, batch_size: 8}\n"
 
@@ -28,7 +31,7 @@ def test_torchrun_starts_the_ranks_of_a_run(make_run, launch):
     done = subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-            "--master-port", "29431", "-m", "ptycho_dist.runtime", str(run.path),
+            "--master-port", "29431", "-m", "ptycho_dist.rank", str(run.path),
         ],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip

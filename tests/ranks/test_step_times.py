@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from launcher.scaling.attribution import attribute
+from launcher.timing.attribution import attribute
+from ptycho_dist.attempts.attempt import read_attempts
+from ptycho_dist.attempts.ending import ending_of
 from ptycho_dist.checkpoint.catalog import newest_whole
-from ptycho_dist.rundir import read_attempts, read_heartbeats, read_ledger
-from ptycho_dist.rundir.ending import ending_of
+from ptycho_dist.proof.verify import verify
 from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.heartbeat import read_heartbeats
+from ptycho_dist.rundir.ledger import read_ledger
 from ptycho_dist.rundir.step_times import START_UP, read_step_times
-from ptycho_dist.rundir.verify import verify
 
 PROGRAM = Path(__file__).with_name("delays_program.py")
 TEXT = """

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from ptycho_dist.attempts.attempt import read_attempts
+from ptycho_dist.attempts.processes import start_time
 from ptycho_dist.checkpoint.catalog import committed, newest_whole
-from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats, read_ledger
 from ptycho_dist.rundir.consumed import expand
-from ptycho_dist.rundir.processes import start_time
+from ptycho_dist.rundir.heartbeat import read_heartbeats
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import read_ledger
 from ptycho_dist.runtime.versions import package_versions, torch_libraries
 
 TEXT = """

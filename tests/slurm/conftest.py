@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.layout import RunDirectory
 
 SCRIPT = Path(__file__).parents[2] / "slurm" / "cluster" / "cluster.py"
 PACKAGES_MISSING = 3
@@ -87,7 +87,7 @@ def changed_script(tmp_path: Path) -> Callable[..., Path]:
 
     def change(run: RunDirectory, *, rank: int, instead: str) -> Path:
         text = run.script.read_text()
-        started = '"$python" -u -m ptycho_dist.runtime "$run_dir"'
+        started = '"$python" -u -m ptycho_dist.rank "$run_dir"'
         assert text.count(started) == 1
         inner = f'if [ "$SLURM_PROCID" = {rank} ]; then {instead}; fi; exec "$@"'
         path = tmp_path / "changed.sbatch"

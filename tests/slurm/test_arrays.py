@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-from launcher import submit
-from launcher.data_facts import read_data_facts
-from launcher.plan import make_plan
-from launcher.scheduler import Scheduler
-from launcher.status import status_of
+from launcher.control import submit
+from launcher.planning.data_facts import read_data_facts
+from launcher.planning.plan import make_plan
+from launcher.slurm.jobs import Scheduler
+from launcher.status.run_status import status_of
+from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.config.load import load_run_config
-from ptycho_dist.rundir import read_attempts
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.layout import list_runs
 

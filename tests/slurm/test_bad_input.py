@@ -9,9 +9,8 @@ import pytest
 from bad_configs import bad_configs
 from injections import OF_A_SHELL
 
-from launcher.cli import main
-from launcher.parser import build_parser
-from ptycho_dist.rundir import RunDirectory
+from launcher.cli import build_parser, main
+from ptycho_dist.rundir.layout import RunDirectory
 
 pytestmark = pytest.mark.slurm
 

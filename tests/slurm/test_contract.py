@@ -8,8 +8,10 @@ import time
 
 import pytest
 
+from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.config.load import config_digest, decode_run_config
-from ptycho_dist.rundir import RunDirectory, read_attempts, read_ledger
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import read_ledger
 
 pytestmark = pytest.mark.slurm
 
@@ -96,7 +98,7 @@ def test_a_rank_with_another_config_file_and_package_ends_the_job_and_is_named(
     info = tmp_path / "site" / "h5py-0.1.2.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: h5py\nVersion: 0.1.2\n")
-    instead = f"export PYTHONPATH={info.parent}; exec {sys.executable} -u -m ptycho_dist.runtime "
+    instead = f"export PYTHONPATH={info.parent}; exec {sys.executable} -u -m ptycho_dist.rank "
     script = changed_script(run, rank=3, instead=instead + str(other.path))
     assert fails(cluster, script) < 75  # 60 s from the first registration, and the start before
     status = json.loads(launch("status", run.path, "--json", env=cluster.env).stdout)

@@ -9,11 +9,14 @@ import time
 
 import pytest
 
-from launcher.report import report_of
-from launcher.status import status_of
-from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats, read_ledger
-from ptycho_dist.rundir.processes import start_time
-from ptycho_dist.rundir.verify import verify
+from launcher.status.details import report_of
+from launcher.status.run_status import status_of
+from ptycho_dist.attempts.attempt import read_attempts
+from ptycho_dist.attempts.processes import start_time
+from ptycho_dist.proof.verify import verify
+from ptycho_dist.rundir.heartbeat import read_heartbeats
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import read_ledger
 
 pytestmark = pytest.mark.slurm
 

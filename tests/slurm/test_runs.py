@@ -12,8 +12,11 @@ import jsonschema
 import numpy as np
 import pytest
 
-from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats, read_ledger
-from ptycho_dist.rundir.processes import start_time
+from ptycho_dist.attempts.attempt import read_attempts
+from ptycho_dist.attempts.processes import start_time
+from ptycho_dist.rundir.heartbeat import read_heartbeats
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import read_ledger
 
 pytestmark = pytest.mark.slurm
 
@@ -344,7 +347,7 @@ def test_srun_by_hand_with_another_number_of_tasks_is_refused(cluster, config, l
     done = cluster.run(
         [
             "env", f"PTYCHO_DIST_ATTEMPT={attempt}", "srun", "-n1", sys.executable, "-m",
-            "ptycho_dist.runtime", str(run.path),
+            "ptycho_dist.rank", str(run.path),
         ],
         check=False,
     )  # fmt: skip

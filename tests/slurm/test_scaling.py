@@ -5,7 +5,7 @@ import json
 import pytest
 
 from launcher.scaling.collect import collect
-from ptycho_dist.rundir import read_attempts
+from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.rundir.array import ArrayDirectory
 
 pytestmark = pytest.mark.slurm

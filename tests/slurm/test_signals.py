@@ -12,7 +12,10 @@ from functools import partial
 
 import pytest
 
-from ptycho_dist.rundir import RunDirectory, read_attempts, read_heartbeats, read_ledger
+from ptycho_dist.attempts.attempt import read_attempts
+from ptycho_dist.rundir.heartbeat import read_heartbeats
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import read_ledger
 
 pytestmark = pytest.mark.slurm
 

@@ -8,19 +8,19 @@ import pytest
 
 MODULES = [
     "launcher.cli",
-    "launcher.submit",
-    "launcher.status",
-    "launcher.cancel",
+    "launcher.control.submit",
+    "launcher.status.run_status",
+    "launcher.control.cancel",
     "ptycho_dist.config",
     "ptycho_dist.legacy",
     "ptycho_dist.config.schema",
     "ptycho_dist.rundir",
-    "ptycho_dist.rundir.__main__",
+    "ptycho_dist.attempts.__main__",
     "ptycho_dist.checkpoint.catalog",
     "ptycho_dist.data.order",
     "ptycho_dist.data.header",
     "ptycho_dist.runtime.stop",
-    "ptycho_dist.runtime.entry",
+    "ptycho_dist.rank.entry",
     "ptycho_dist.cli.data",
 ]
 HEAVY = {"numpy", "pydantic", "rich", "scipy", "submitit", "yaml"}

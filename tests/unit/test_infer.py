@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from ptycho_dist.attempts.attempt import begin_attempt
 from ptycho_dist.checkpoint.catalog import checkpoint_name
 from ptycho_dist.checkpoint.io import RunCheckpointIO
 from ptycho_dist.cli.infer import main
@@ -29,7 +30,7 @@ from ptycho_dist.legacy import params
 from ptycho_dist.models.registry import build_model
 from ptycho_dist.models.scan_physics import ScanPhysics
 from ptycho_dist.reconstruction.stitch import Worker, stitch
-from ptycho_dist.rundir import begin_attempt, prepare_run
+from ptycho_dist.rundir.layout import prepare_run
 from ptycho_dist.runtime.agreement import Agreement
 
 FILES = ["metrics.json", "object.h5", "object.png"]
@@ -442,8 +443,8 @@ def test_a_subsample_of_the_scan_is_reconstructed(make_run, scan_with_truth, tmp
 @pytest.mark.effect("inference.model")
 def test_a_network_that_was_not_expected_is_refused(make_run, scan_file, tmp_path):
     """REC-024"""
-    from ptycho_dist.config import ModelConfig
     from ptycho_dist.config.factory import create_inference_payload
+    from ptycho_dist.config.model import ModelConfig
     from ptycho_dist.reconstruction.infer import infer as reconstruct
 
     run, _ = make_run()

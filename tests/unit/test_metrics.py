@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from ptycho_dist.data.simulate import SimulationSpec, simulate
-from ptycho_dist.metrics import (
+from ptycho_dist.reconstruction.scores import (
     ObjectScores,
     align_to,
     fourier_ring_correlation,
@@ -341,7 +341,7 @@ class TestRegion:
 
 
 def test_only_scores_load_torch() -> None:
-    code = "import ptycho_dist.metrics, sys; assert 'torch' not in sys.modules"
+    code = "import ptycho_dist.reconstruction.scores, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

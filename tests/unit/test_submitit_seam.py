@@ -7,7 +7,7 @@ from importlib.metadata import version
 import pytest
 import submitit
 
-from launcher.executors import (
+from launcher.control.handover import (
     Handover,
     LocalScriptExecutor,
     SlurmScriptExecutor,
@@ -15,7 +15,7 @@ from launcher.executors import (
     submit_script,
 )
 from ptycho_dist.errors import ClusterUnreachable, UserError
-from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.layout import RunDirectory
 
 
 def test_the_version_that_the_seam_was_read_in():

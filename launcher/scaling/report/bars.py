@@ -18,8 +18,9 @@ from launcher.scaling.report.wording import (
     several,
     size_name,
 )
-from launcher.scaling.results import PARTS, Size
+from launcher.scaling.results import Size
 from launcher.scaling.study import Mode
+from launcher.timing.attribution import PARTS
 from ptycho_dist.rundir.step_times import START_UP
 
 _HATCH = "////"

@@ -11,7 +11,8 @@ from typing import Any
 
 from launcher.scaling.report.provenance import Provenance
 from launcher.scaling.report.tables import STAGES
-from launcher.scaling.results import PARTS, Collected, StudyAnalysis
+from launcher.scaling.results import Collected, StudyAnalysis
+from launcher.timing.attribution import PARTS
 from ptycho_dist.rundir.files import json_bytes
 
 FORMAT = 1

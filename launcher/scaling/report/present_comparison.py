@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from launcher.plain_text import plain
 from launcher.scaling.comparison import ComparedSize, Comparison
 from launcher.scaling.report.wording import estimate, several
+from launcher.text.plain_text import plain
 
 
 def show_comparison(comparison: Comparison, before: str, after: str, screen: Console) -> None:

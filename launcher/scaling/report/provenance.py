@@ -17,14 +17,14 @@ from pathlib import Path
 from platform import python_version
 from typing import Any, Literal
 
-from launcher.ask_cluster import ask
-from launcher.checked_json import read_object
-from launcher.records import attempt_numbers
-from launcher.redact import Redactor
 from launcher.scaling.results import Collected
+from launcher.slurm.ask_cluster import ask
+from launcher.status.attempts import attempt_numbers
+from launcher.text.redact import Redactor
+from ptycho_dist.attempts.job_variables import clean_environment
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
-from ptycho_dist.rundir.job_variables import clean_environment
+from ptycho_dist.rundir.checked_json import read_object
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import rank_writer
 

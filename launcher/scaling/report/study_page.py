@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from launcher.clock import duration
 from launcher.pages.drawing import svg_of
 from launcher.pages.page import Block, Code, DataTable, Figure, Page, Section, Text, Warning
 from launcher.scaling.report.drawn import Drawn
@@ -34,6 +33,7 @@ from launcher.scaling.report.wording import (
     size_name,
 )
 from launcher.scaling.results import Collected, ForDeadline, Series, Size, StudyAnalysis
+from launcher.text.durations import duration
 
 _NOTHING = "No run of this study has measured anything that counts."
 

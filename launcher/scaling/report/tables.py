@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from launcher.clock import duration
 from launcher.pages.page import DataTable
 from launcher.scaling.report.wording import (
     NONE,
@@ -20,8 +19,10 @@ from launcher.scaling.report.wording import (
     several,
     size_name,
 )
-from launcher.scaling.results import PARTS, Collected, Law, Missing, Series, Size
+from launcher.scaling.results import Collected, Law, Missing, Series, Size
 from launcher.scaling.study import Mode
+from launcher.text.durations import duration
+from launcher.timing.attribution import PARTS
 from ptycho_dist.rundir.step_times import START_UP
 
 STAGES = ("queue", "launch", *START_UP)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
+from ptycho_dist.attempts.attempt import Attempt, begin_attempt
 from ptycho_dist.checkpoint.catalog import Checkpoint, checkpoint_name, committed
 from ptycho_dist.checkpoint.io import RunCheckpointIO
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
-from ptycho_dist.rundir import Attempt, RunDirectory, begin_attempt, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory, prepare_run
 
 
 @pytest.fixture

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import torch
 
+from ptycho_dist.attempts.attempt import begin_attempt
 from ptycho_dist.checkpoint.catalog import checkpoint_name, committed, newest_whole, sweep
 from ptycho_dist.checkpoint.io import RunCheckpointIO
 from ptycho_dist.checkpoint.state import read_state
-from ptycho_dist.rundir import RunDirectory, begin_attempt
+from ptycho_dist.rundir.layout import RunDirectory
 
 
 def save(run, attempt, step, size):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ptycho_dist.attempts.attempt import begin_attempt
 from ptycho_dist.checkpoint.catalog import (
     Checkpoint,
     best_whole,
@@ -17,7 +18,6 @@ from ptycho_dist.checkpoint.catalog import (
 )
 from ptycho_dist.checkpoint.io import CheckpointNotWritten, RunCheckpointIO, SupersededAttempt
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import begin_attempt
 
 
 def begin(run):

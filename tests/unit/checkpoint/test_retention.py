@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ptycho_dist.checkpoint.catalog import Checkpoint
 from ptycho_dist.checkpoint.retention import Keep, LastCheckpoint, Seen, superfluous
-from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.layout import RunDirectory
 
 
 def must_stay(whole, keep):

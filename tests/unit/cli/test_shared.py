@@ -19,7 +19,7 @@ from ptycho_dist.cli.shared import (
     validate_paths,
     warnings_in_one_line,
 )
-from ptycho_dist.config import PyTorchExecutionConfig
+from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.load import FRONT_END_DEFAULTS
 
 REPOSITORY = Path(__file__).parents[3]

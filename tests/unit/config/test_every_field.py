@@ -10,16 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ptycho_dist.config import (
-    DataConfig,
-    InferenceConfig,
-    ModelConfig,
-    PyTorchExecutionConfig,
-    TrainingConfig,
-    TrainingSection,
-)
+from ptycho_dist.config.data import DataConfig
 from ptycho_dist.config.environment import EnvironmentConfig
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.inference import InferenceConfig
+from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.config.resources import RequeueConfig, ResourcesConfig
+from ptycho_dist.config.training import TrainingConfig, TrainingSection
 
 TESTS = Path(__file__).parents[2]
 SECTIONS = {

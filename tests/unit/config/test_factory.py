@@ -5,15 +5,13 @@ import logging
 
 import pytest
 
-from ptycho_dist.config import (
-    InferenceConfig,
-    ModelConfig,
-    PyTorchExecutionConfig,
-    TrainingConfig,
-)
+from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.factory import create_inference_payload, create_training_payload
 from ptycho_dist.config.faults import ConfigError
+from ptycho_dist.config.inference import InferenceConfig
 from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.model import ModelConfig
+from ptycho_dist.config.training import TrainingConfig
 
 
 def test_overrides_stand_above_the_execution_config_and_that_above_the_front_end(scan_file):

@@ -8,13 +8,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from ptycho_dist.config import (
-    InferenceConfig,
-    ModelConfig,
-    PyTorchExecutionConfig,
-    RunConfig,
-    TrainingConfig,
-)
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.inference import InferenceConfig
 from ptycho_dist.config.load import (
     ConfigError,
     config_digest,
@@ -22,8 +17,11 @@ from ptycho_dist.config.load import (
     load_run_config,
     run_config_to_json,
 )
+from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.config.resources import walltime_seconds
+from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.schema import run_config_schema
+from ptycho_dist.config.training import TrainingConfig
 from ptycho_dist.config.yaml_text import parse_yaml
 from ptycho_dist.errors import UserError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptycho_dist.config import PyTorchExecutionConfig
+from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.load import decode_run_config
 from ptycho_dist.config.monitor import loss_of, monitor_of, unknown_metric
 

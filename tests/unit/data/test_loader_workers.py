@@ -3,7 +3,7 @@
 import os
 import signal
 
-from ptycho_dist.config import PyTorchExecutionConfig
+from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.data.loader import RankBatchSampler, make_loader
 
 

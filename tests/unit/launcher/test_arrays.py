@@ -16,19 +16,20 @@ from launcher.arrays import resume
 from launcher.arrays.alike import LikeTheLast
 from launcher.arrays.grid import grid, parse_axes, split
 from launcher.arrays.plan import plan_array
-from launcher.arrays.status import array_status, fold, summary
 from launcher.arrays.submit import prepare_array, script_of
-from launcher.overview import overview
-from launcher.resume import Changes
-from launcher.status import status_of
+from launcher.control.resume import Changes
+from launcher.status.array_status import array_status, fold, summary
+from launcher.status.overview import overview
+from launcher.status.run_status import status_of
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt, read_attempts
+from ptycho_dist.attempts.processes import LocalProcess
+from ptycho_dist.attempts.slurm_job import own_job_id
 from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import LedgerWriter, begin_attempt, end_attempt, read_attempts
 from ptycho_dist.rundir.array import MAX_MEMBERS, ArrayDirectory, Indices, find_array, index_width
 from ptycho_dist.rundir.files import json_bytes, write_json_atomic
 from ptycho_dist.rundir.layout import SUBDIRECTORIES, find_run, list_runs
-from ptycho_dist.rundir.processes import LocalProcess
-from ptycho_dist.rundir.slurm_job import own_job_id
+from ptycho_dist.rundir.ledger import LedgerWriter
 from ptycho_dist.runtime.local_array import LocalArray
 
 VALUE = st.one_of(
@@ -249,7 +250,7 @@ def test_jobs_of_an_array_are_those_of_its_members(array, monkeypatch):
     jobs = [{**job, "job_id": "7", "indices": "0-3"},
             {**job, "job_id": "9", "indices": "1,3", "submitted_at": 2.0}]  # fmt: skip
     write_json_atomic(array.submission_json, {"format": 1, "jobs": jobs})
-    monkeypatch.setattr("launcher.scheduler._call", lambda *_, **__: None)
+    monkeypatch.setattr("launcher.slurm.jobs._call", lambda *_, **__: None)
     assert [status_of(member.run).job_id for member in members] == ["7_0", "9_1", "7_2", "9_3"]
     own = {"job_id": "12", "cluster": "slurm", "submitted_at": 3.0}
     write_json_atomic(members[3].run.submission_json, {"format": 1, "jobs": [own]})
@@ -272,7 +273,7 @@ def test_slurm_is_asked_once_for_all_members(array, monkeypatch):
                 "sacct": "7_2|COMPLETED|Unknown\n"}  # fmt: skip
         return subprocess.CompletedProcess(command, 0, said[command[0]], "")
 
-    monkeypatch.setattr("launcher.scheduler._call", answer)
+    monkeypatch.setattr("launcher.slurm.jobs._call", answer)
     status = array_status(array)
     assert status.summary == "4: 1 running, 1 pending, 1 failed, 1 lost"
     assert not status.over
@@ -283,7 +284,7 @@ def test_slurm_is_asked_once_for_all_members(array, monkeypatch):
     (folded,) = fold(overview(array.path.parent))
     assert (folded.array_id, folded.summary[:2]) == (array.array_id, "4:")
     calls.clear()
-    monkeypatch.setattr("launcher.scheduler._call", lambda command, *_: calls.append(command[0]))
+    monkeypatch.setattr("launcher.slurm.jobs._call", lambda command, *_: calls.append(command[0]))
     assert array_status(array).summary == "4: 4 unknown"
     assert calls == ["squeue", "sacct"]  # a SLURM that hangs is not asked for each of 1 000
 
@@ -328,7 +329,7 @@ def test_resume_takes_those_that_did_not_finish(array, monkeypatch):
         said = states if command[0] == "squeue" else ""
         return subprocess.CompletedProcess(command, 0, said, "")
 
-    monkeypatch.setattr("launcher.scheduler._call", answer)
+    monkeypatch.setattr("launcher.slurm.jobs._call", answer)
     monkeypatch.setattr(resume, "require_cluster", lambda *_: None)
     monkeypatch.setattr(resume, "parts_for", lambda cluster, indices, members: [
         split(indices, members, 1001)[0]])  # fmt: skip

@@ -7,19 +7,19 @@ import time
 import pytest
 
 from launcher.arrays.plan import plan_array
-from launcher.arrays.status import array_status
 from launcher.arrays.submit import hand_over_parts, parts_for, prepare_array
 from launcher.cli import main
-from launcher.code_state import OwnCode
-from launcher.dependency import dependency_options
-from launcher.executors import Handover
-from launcher.resume import Changes, make_ready
-from launcher.scheduler import JobState
-from launcher.status import status_of
+from launcher.control.after import dependency_options
+from launcher.control.code_state import OwnCode
+from launcher.control.handover import Handover
+from launcher.control.resume import Changes, make_ready
+from launcher.slurm.jobs import JobState
+from launcher.status.array_status import array_status
+from launcher.status.run_status import status_of
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
+from ptycho_dist.attempts.containers import container_command
 from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import begin_attempt, end_attempt
-from ptycho_dist.rundir.containers import container_command
 from ptycho_dist.rundir.files import write_json_atomic
 from ptycho_dist.rundir.frozen import damage_of_code, frozen_digest
 
@@ -42,7 +42,7 @@ def slurm_says(monkeypatch):
     def answer(job_ids):
         return {job: JobState(states.get(job, "PENDING"), "", "squeue") for job in job_ids}
 
-    monkeypatch.setattr("launcher.scheduler._job_states", answer)
+    monkeypatch.setattr("launcher.slurm.jobs._job_states", answer)
     return states
 
 
@@ -235,7 +235,7 @@ def test_members_are_asked_of_as_their_array(make_array, monkeypatch):
         asked.append(command[-1])
         return "".join(f"7_{task}|PENDING|N/A|Priority\n" for task in range(12)), None
 
-    monkeypatch.setattr("launcher.scheduler._query", answer)
+    monkeypatch.setattr("launcher.slurm.jobs._query", answer)
     assert array_status(array).summary == "12: 12 pending"
     assert asked == ["--jobs=7"]
 

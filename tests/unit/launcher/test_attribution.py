@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.scaling.attribution import attribute
-from launcher.scaling.results import PARTS
+from launcher.timing.attribution import PARTS, attribute
 from ptycho_dist.rundir.step_times import PHASES, Block, RankTimes
 
 

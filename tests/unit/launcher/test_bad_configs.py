@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 from bad_configs import CONTRADICTIONS, RULES, bad_configs, fields, sections
 
-from launcher.cli import main
-from launcher.parser import build_parser
+from launcher.cli import build_parser, main
 from ptycho_dist.config.run import RunConfig
 
 CONFIGS = bad_configs(Path("train.npz"))

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from launcher import slurm_text
-from launcher.plan import DataFacts, make_plan
+from launcher.planning.plan import DataFacts, make_plan
 from launcher.preflight.check import findings_of
 from launcher.preflight.constraint import feature_names, satisfies
 from launcher.preflight.findings import FieldPlaces, Finding
 from launcher.preflight.storage import Storage, look_at_storage
-from launcher.slurm_units import duration_s, duration_text, memory_mb
+from launcher.slurm import printed
+from launcher.slurm.units import duration_s, duration_text, memory_mb
 from ptycho_dist.config.load import load_run_config
 
 CAPTURES = Path(__file__).parent / "captures"
@@ -40,7 +40,7 @@ def texts(site):
 
 
 def facts_of(said, unknown=None, user="ada", groups=frozenset({"hpcusers"})):
-    return slurm_text.read_facts(said, unknown or {}, user=user, groups=groups, asked_at=NOW)
+    return printed.read_facts(said, unknown or {}, user=user, groups=groups, asked_at=NOW)
 
 
 @pytest.fixture

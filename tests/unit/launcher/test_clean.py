@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from launcher.clean import LEFTOVER_AGE_S, removals, remove
 from launcher.cli import main
+from launcher.control.clean import LEFTOVER_AGE_S, removals, remove
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
+from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
-from ptycho_dist.rundir import RunDirectory, begin_attempt, end_attempt, prepare_run
 from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.layout import list_runs
-from ptycho_dist.rundir.processes import LocalProcess
+from ptycho_dist.rundir.layout import RunDirectory, list_runs, prepare_run
 
 NAMES = {name: f"{name}-20260101-000000-00a{i}" for i, name in enumerate(["one", "two", "three"])}
 

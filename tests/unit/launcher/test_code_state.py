@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from launcher import code_state, git_state
-from launcher.git_state import Repository, without_secrets
-from ptycho_dist.rundir import RunDirectory
+from launcher.control import code_state, git_state
+from launcher.control.git_state import Repository, without_secrets
+from ptycho_dist.attempts.processes import start_time
 from ptycho_dist.rundir.frozen import code_digest, code_files
-from ptycho_dist.rundir.processes import start_time
+from ptycho_dist.rundir.layout import RunDirectory
 
 PROJECT = Path(code_state.__file__).parents[1]
 

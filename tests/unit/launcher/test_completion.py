@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from launcher.commands import COMMANDS
-from launcher.completion import completion_script
+from launcher.cli import COMMANDS, build_parser
+from launcher.commands.completion import completion_script
 
 
 @pytest.fixture
 def completed(tmp_path):
     """`completed(*words)`: what bash offers for the last of these words."""
-    (tmp_path / "load").write_text(completion_script("bash"))
+    (tmp_path / "load").write_text(completion_script(build_parser(), "bash"))
     for name in (
         "fly64-20260714-101500-3f9a",
         "fly64-20260715-101500-aaaa",

@@ -5,9 +5,9 @@ import stat
 
 import pytest
 
-from launcher.plan import DataFacts, make_plan
+from launcher.planning.plan import DataFacts, make_plan
+from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.config.load import ConfigError, load_run_config
-from ptycho_dist.rundir import read_attempts
 from ptycho_dist.rundir.layout import list_runs
 
 
@@ -43,7 +43,7 @@ def test_the_local_cluster_starts_ranks_in_the_image(make_config, launch, tmp_pa
         *("exec", "--bind", str(run.path), "--bind", str(scan_file.parent)),
         *("--bind", "/opt/plugins:/opt/plugins:ro", "--cleanenv"),
         *("/images/ptycho.sif", "/opt/env/bin/python"),
-        *("-u", "-m", "ptycho_dist.runtime", str(run.path)),
+        *("-u", "-m", "ptycho_dist.rank", str(run.path)),
     ]
     (attempt,) = read_attempts(run)
     assert attempt["exit_code"] == 3

@@ -2,10 +2,11 @@
 
 import pytest
 
-from launcher.dependency import dependency_options
+from launcher.control.after import dependency_options
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import RunDirectory, begin_attempt, end_attempt
 from ptycho_dist.rundir.files import write_json_atomic
+from ptycho_dist.rundir.layout import RunDirectory
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher import doctor, doctor_slurm
-from launcher.bounded import ask
-from launcher.doctor import SHOWN, examine, report_lines
-from launcher.redact import REMOVED, Redactor, names_a_secret
-from launcher.storage_probe import file_system, probe
+from launcher.doctor import doctor
+from launcher.doctor import slurm as slurm_report
+from launcher.doctor.doctor import SHOWN, examine, report_lines
+from launcher.doctor.storage_probe import file_system, probe
+from launcher.slurm.command import ask
+from launcher.text.redact import REMOVED, Redactor, names_a_secret
 
 TOKENS = (
     "hf_plantedplantedplanted",
@@ -80,7 +81,7 @@ def test_no_secret_is_in_the_report(commands, tmp_path, monkeypatch):
 
 def test_commands_that_hang_do_not_hang_the_report(commands, tmp_path, monkeypatch):
     """RC-123: also where a child of theirs holds the pipe."""
-    monkeypatch.setattr(doctor_slurm, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(slurm_report, "TIMEOUT_S", 0.5)
     hangs = "sleep 300 & sleep 300"
     commands(sinfo=hangs, scontrol=hangs, sbatch=hangs, sacct=hangs)
     report = examine(tmp_path)

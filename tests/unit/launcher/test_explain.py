@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from launcher.accounting import accounted, parse_sacct
-from launcher.commands import COMMANDS
+from launcher.cli import COMMANDS
 from launcher.explain import evidence as evidence_module
 from launcher.explain.advice import ADVICE, advice_for
 from launcher.explain.batch_log import of_slurm
@@ -23,10 +22,11 @@ from launcher.explain.explain import explain
 from launcher.explain.judge import judge
 from launcher.explain.present import show_explanation
 from launcher.explain.reading import HEAD_BYTES, TAIL_BYTES, Line, clean, read_log
-from launcher.scheduler import JobState
+from launcher.slurm.jobs import JobState
+from launcher.slurm.sacct import accounted, parse_sacct
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.errors import ClusterUnreachable, UserError
-from ptycho_dist.rundir import RunDirectory
+from ptycho_dist.rundir.layout import RunDirectory
 
 FAILURES = sorted(
     path.parent for path in (Path(__file__).parent / "failures").glob("*/expected.json")
@@ -146,7 +146,7 @@ def test_every_class_has_advice_that_names_fields_and_commands_that_exist():
 
 
 def test_what_resume_is_told_to_set_may_be_set_there():
-    from launcher.resume import MAY_CHANGE
+    from launcher.control.resume import MAY_CHANGE
 
     for name in BY_NAME:
         for command in re.findall(r"`(ptycho-launch resume [^`]*)`", " ".join(ADVICE[name])):

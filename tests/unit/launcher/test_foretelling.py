@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.eta import training_ends_at
-from launcher.pending_reasons import why_it_waits
-from launcher.stragglers import stragglers
-from ptycho_dist.rundir import Heartbeat
+from launcher.slurm.pending_reasons import why_it_waits
+from launcher.status.eta import training_ends_at
+from launcher.status.stragglers import stragglers
+from ptycho_dist.rundir.heartbeat import Heartbeat
 
 
 def beats(own, batch_s=1.0, ages=None, state="training"):

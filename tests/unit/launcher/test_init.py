@@ -5,7 +5,7 @@ import json
 import pytest
 
 from launcher.cli import main
-from launcher.sites import detect_site, own_directory, read_site, site_paths
+from launcher.sites.profiles import detect_site, own_directory, read_site, site_paths
 from ptycho_dist.config.yaml_text import parse_yaml
 
 

@@ -20,8 +20,7 @@ from injections import (
     string_fields,
 )
 
-from launcher.cli import main
-from launcher.parser import build_parser
+from launcher.cli import build_parser, main
 
 FIELDS = list(string_fields())
 ANY_LINE = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")

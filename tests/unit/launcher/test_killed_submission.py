@@ -14,12 +14,12 @@ import pytest
 
 from launcher.arrays.plan import plan_array
 from launcher.arrays.submit import hand_over_parts, parts_for, prepare_array
-from launcher.data_facts import read_data_facts
-from launcher.plan import make_plan
-from launcher.resume import Changes, resume
-from launcher.scheduler import Scheduler
-from launcher.status import status_of
-from launcher.submit import submit
+from launcher.control.resume import Changes, resume
+from launcher.control.submit import submit
+from launcher.planning.data_facts import read_data_facts
+from launcher.planning.plan import make_plan
+from launcher.slurm.jobs import Scheduler
+from launcher.status.run_status import status_of
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.layout import list_runs

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.earlier import measured_before
-from launcher.plan import DataFacts, make_plan
+from launcher.planning.earlier_runs import measured_before
+from launcher.planning.plan import DataFacts, make_plan
 from ptycho_dist.config.lead import Measured, needed_lead
 from ptycho_dist.config.load import ConfigError, load_run_config
 from ptycho_dist.config.world import world_of
-from ptycho_dist.rundir import LedgerWriter, prepare_run
+from ptycho_dist.rundir.layout import prepare_run
+from ptycho_dist.rundir.ledger import LedgerWriter
 
 FACTS = DataFacts(n_patterns=37, N=64)
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher import log_files as files_room
 from launcher.cli import main
-from launcher.log_files import LogFile, LogReader, tail_offset
-from launcher.logs import Choice, log_lines
-from launcher.plain_text import for_stdout
+from launcher.text.plain_text import for_stdout
+from launcher.watching import log_files as files_room
+from launcher.watching.log_files import LogFile, LogReader, tail_offset
+from launcher.watching.logs import Choice, log_lines
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import LedgerWriter
+from ptycho_dist.rundir.ledger import LedgerWriter
 
 DAY = "2026-01-01 00:00:"
 
@@ -129,7 +129,7 @@ def test_a_line_without_an_end_is_not_held_as_a_whole(run, monkeypatch):
 
 def test_following_goes_on_over_a_requeue_and_misses_nothing(pretend, commands, monkeypatch):
     """RD-222: lines in pieces, an attempt that begins meanwhile, a last line without its end."""
-    monkeypatch.setattr("launcher.logs.POLL_S", 0.01)
+    monkeypatch.setattr("launcher.watching.logs.POLL_S", 0.01)
     commands(squeue='echo "7|RUNNING|N/A|None"')
     run = pretend()
     run.submitted()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.plan import DataFacts, make_plan
+from launcher.planning.plan import DataFacts, make_plan
 from ptycho_dist.config import logger_package
 from ptycho_dist.config.load import ConfigError, load_run_config
 

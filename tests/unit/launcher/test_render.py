@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.plan import DataFacts, make_plan
-from launcher.render import render
+from launcher.planning.plan import DataFacts, make_plan
+from launcher.planning.script import render
 from ptycho_dist.config.load import LoadedConfig, decode_run_config
 from ptycho_dist.errors import UserError
 

@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.checkpoint.catalog import MANIFEST, STATE
-from ptycho_dist.rundir import RunDirectory, begin_attempt, end_attempt
+from ptycho_dist.rundir.layout import RunDirectory
 
 
 @pytest.fixture

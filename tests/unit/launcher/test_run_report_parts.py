@@ -16,7 +16,7 @@ from launcher.run_report.goodput import goodput_of
 from launcher.run_report.losses import EpochFigures
 from launcher.run_report.pictures import MOST_PIXELS, evenly, png_size
 from launcher.run_report.throughput import MOST_BINS, MOST_LINES, throughput_of
-from ptycho_dist.rundir.lineage import Part
+from ptycho_dist.proof.lineage import Part
 from ptycho_dist.rundir.step_times import PHASES, Block, RankTimes
 
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from launcher.arrays.submit import prepare_array
 from launcher.scaling.collect import collect
-from launcher.scaling.goodput import AttemptTimes, goodput
 from launcher.scaling.plan import plan_study
 from launcher.scaling.request import parse_request
-from launcher.scaling.start_up import Occupied, queue_s, start_up_s
 from launcher.scaling.study_json import study_record
+from launcher.timing.goodput import AttemptTimes, goodput
+from launcher.timing.start_up import Occupied, queue_s, start_up_s
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import write_json_atomic
 from ptycho_dist.rundir.step_times import PHASES, START_UP, Block, RankTimes, block_record
@@ -74,7 +74,7 @@ class Writer:
 def _quick(monkeypatch):
     """What tests/unit/launcher/test_arrays.py and test_code_state.py are about takes long."""
     monkeypatch.setattr("launcher.arrays.submit._make_durable", lambda path: None)
-    monkeypatch.setattr("launcher.code_state.OwnCode.record", lambda code, run: None)
+    monkeypatch.setattr("launcher.control.code_state.OwnCode.record", lambda code, run: None)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from launcher.scaling.request import StudyRequest, parse_request
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import World
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.measurement import MeasurementPlan
+from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 POWERS = st.sampled_from([1, 2, 4, 8, 16])
 GRID = st.lists(st.integers(1, 9), min_size=1, max_size=4, unique=True)

@@ -13,27 +13,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from launcher.arrays.status import array_status
-from launcher.clean import removals
 from launcher.cli import main
-from launcher.dependency import dependency_options
-from launcher.resume import Changes
-from launcher.resume import resume as resume_run
+from launcher.control.after import dependency_options
+from launcher.control.clean import removals
+from launcher.control.resume import Changes
+from launcher.control.resume import resume as resume_run
 from launcher.scaling.plan import plan_study
 from launcher.scaling.preview import show_preview
 from launcher.scaling.request import parse_request
 from launcher.scaling.resume import resume_study
 from launcher.scaling.study_json import find_study, lanes_of, read_study, study_record
 from launcher.scaling.submit import submit_study
+from launcher.status.array_status import array_status
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
+from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.config.load import config_digest, load_run_config
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import begin_attempt, end_attempt
 from ptycho_dist.rundir.array import ArrayDirectory, as_array
 from ptycho_dist.rundir.files import read_json, write_json_atomic
 from ptycho_dist.rundir.layout import list_runs
-from ptycho_dist.rundir.measurement import MeasurementPlan
-from ptycho_dist.rundir.processes import LocalProcess
+from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 TEXT = """
 training: {batch_size: 4, nepochs: 2}
@@ -64,7 +64,7 @@ COMMANDS = {"sbatch": SBATCH, "squeue": SQUEUE, "srun": "", "sacct": "exit 1",
 def _quick(monkeypatch):
     """What tests/unit/launcher/test_arrays.py and test_code_state.py are about takes long."""
     monkeypatch.setattr("launcher.arrays.submit._make_durable", lambda path: None)
-    monkeypatch.setattr("launcher.code_state.OwnCode.record", lambda code, run: None)
+    monkeypatch.setattr("launcher.control.code_state.OwnCode.record", lambda code, run: None)
 
 
 @pytest.fixture
@@ -376,7 +376,7 @@ def test_the_local_cluster_is_one_machine(planned, tmp_path, monkeypatch):
         programs.append(job.program[2:])
         return own
 
-    monkeypatch.setattr("launcher.submit.submit_script", start)
+    monkeypatch.setattr("launcher.control.submit.submit_script", start)
     study = planned(cluster="local", nodes="1", tasks_per_node="1,2")
     array = submit_study(study, "local", tmp_path / "runs").array
     module = "ptycho_dist.runtime.local_array"

@@ -13,16 +13,17 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher import resume as resuming
 from launcher.cli import main
-from launcher.commands import loading
-from launcher.site_profile import decode_planned_site, decode_profile, planned_site
-from launcher.sites import BUILT_IN, own_directory, read_site, site_paths
+from launcher.control import resume as resuming
+from launcher.planning import load
+from launcher.sites.profile import decode_planned_site, decode_profile, planned_site
+from launcher.sites.profiles import BUILT_IN, own_directory, read_site, site_paths
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.config.contradictions import DataFacts
 from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.config.load import load_run_config, read_run_config
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import RunDirectory, begin_attempt, end_attempt
+from ptycho_dist.rundir.layout import RunDirectory
 
 REPOSITORY = Path(__file__).parents[3]
 SHIPPED = sorted((REPOSITORY / "slurm/sites").glob("*.yaml"))
@@ -48,7 +49,7 @@ def plan(make_config, capsys, monkeypatch):
 
     What the scan holds is known, which saves a process for each plan.
     """
-    monkeypatch.setattr(loading, "read_data_facts", lambda path: DataFacts(37, 64))
+    monkeypatch.setattr(load, "read_data_facts", lambda path: DataFacts(37, 64))
 
     def call(text, *arguments):
         code = main(["plan", str(make_config(text)), "--json", *arguments])

@@ -10,24 +10,19 @@ import pytest
 from rich.console import Console
 
 from launcher.cli import main
-from launcher.resume import Changes, resume
-from launcher.scheduler import Scheduler
-from launcher.status import status_of
-from launcher.watch import watch
+from launcher.control.resume import Changes, resume
+from launcher.slurm.jobs import Scheduler
+from launcher.status.run_status import status_of
+from launcher.watching.watch import watch
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt, read_attempts
+from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import (
-    Heartbeat,
-    LedgerWriter,
-    begin_attempt,
-    end_attempt,
-    prepare_run,
-    read_attempts,
-)
 from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.heartbeat import write_heartbeat
-from ptycho_dist.rundir.processes import LocalProcess
+from ptycho_dist.rundir.heartbeat import Heartbeat, write_heartbeat
+from ptycho_dist.rundir.layout import prepare_run
+from ptycho_dist.rundir.ledger import LedgerWriter
 
 
 @pytest.fixture
@@ -191,8 +186,8 @@ def test_a_copied_run_directory_is_not_resumed(run, tmp_path, launch):
 
 def test_a_setup_that_sets_errexit_still_records_the_end(make_config, tmp_path):
     """LP-045: `set -euo pipefail` is a usual line of environment.setup."""
-    from launcher.plan import DataFacts, make_plan
-    from launcher.render import render
+    from launcher.planning.plan import DataFacts, make_plan
+    from launcher.planning.script import render
 
     folder = tmp_path / "bin"
     folder.mkdir()

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from launcher.cli import main
-from launcher.overview import newest_run
-from launcher.report import report_of
-from launcher.watch import watch
+from launcher.status.details import report_of
+from launcher.status.overview import newest_run
+from launcher.watching.watch import watch
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "specs" / "status.schema.json").read_text())
 ESCAPE = "\x1b]0;pwned\x07\x1b[31m"
@@ -282,7 +282,7 @@ def test_ctrl_c_ends_the_watching_alone(at_work, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     stands_for_time = SimpleNamespace(monotonic=time.monotonic, sleep=interrupted)
-    monkeypatch.setattr("launcher.watch.time", stands_for_time)
+    monkeypatch.setattr("launcher.watching.watch.time", stands_for_time)
     assert main(["status", str(at_work.run.path), "--watch"]) == 130
     out, err = capsys.readouterr()
     assert out.splitlines()[0].startswith("epoch 1/9  step 28/")

@@ -5,11 +5,12 @@ import json
 import pytest
 
 from launcher.cli import main
+from ptycho_dist.attempts.attempt import begin_attempt
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
-from ptycho_dist.rundir import LedgerWriter, begin_attempt, prepare_run
 from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.ledger import rank_writer
+from ptycho_dist.rundir.layout import prepare_run
+from ptycho_dist.rundir.ledger import LedgerWriter, rank_writer
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from launcher import scheduler as scheduler_room
-from launcher.overview import overview
-from launcher.scheduler import Scheduler
-from launcher.status import status_of
-from ptycho_dist.rundir.processes import start_time
+from launcher.slurm import jobs as scheduler_room
+from launcher.slurm.jobs import Scheduler
+from launcher.status.overview import overview
+from launcher.status.run_status import status_of
+from ptycho_dist.attempts.processes import start_time
 
 GONE = 'echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1'
 NO_ACCOUNTING = 'echo "Slurm accounting storage is disabled" >&2; exit 1'

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from ptycho_dist.config import DataConfig, ModelConfig, RunConfig, TrainingSection
+from ptycho_dist.config.data import DataConfig
+from ptycho_dist.config.model import ModelConfig
+from ptycho_dist.config.run import RunConfig
+from ptycho_dist.config.training import TrainingSection
 from ptycho_dist.legacy import params
 from ptycho_dist.legacy.sealing import unseal
 from ptycho_dist.legacy.target import replace_content

@@ -9,16 +9,13 @@ from typing import Any
 import pytest
 from pydantic.dataclasses import dataclass
 
-from ptycho_dist.config import (
-    DataConfig,
-    InferenceConfig,
-    ModelConfig,
-    PyTorchExecutionConfig,
-    ResourcesConfig,
-    RunConfig,
-    TrainingConfig,
-    TrainingSection,
-)
+from ptycho_dist.config.data import DataConfig
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.inference import InferenceConfig
+from ptycho_dist.config.model import ModelConfig
+from ptycho_dist.config.resources import ResourcesConfig
+from ptycho_dist.config.run import RunConfig
+from ptycho_dist.config.training import TrainingConfig, TrainingSection
 from ptycho_dist.legacy import (
     ExecutionConfigRefused,
     LegacyError,

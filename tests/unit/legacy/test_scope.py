@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pydantic.dataclasses import dataclass
 
-from ptycho_dist.config import ModelConfig
+from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.legacy import LegacyError, LegacyScope, dataclass_to_legacy_dict, params
 from ptycho_dist.legacy.digest import digest, fingerprints
 from ptycho_dist.legacy.scope import COMPUTED_KEYS

@@ -14,10 +14,10 @@ from ptycho_dist.data.canvas import CanvasLayout, canvas_layout
 from ptycho_dist.data.formats import ScanData
 from ptycho_dist.data.simulate import SimulationSpec, SimulationTruth, simulate
 from ptycho_dist.data.store import GroupDataset
-from ptycho_dist.metrics import ObjectScores, scan_region, score_object
 from ptycho_dist.models.registry import build_model
 from ptycho_dist.models.scan_physics import ScanPhysics
 from ptycho_dist.models.views import PatchNetwork
+from ptycho_dist.reconstruction.scores import ObjectScores, scan_region, score_object
 from ptycho_dist.reconstruction.stitch import StitchedObject, Worker, stitch
 from ptycho_dist.runtime.agreement import Agreement
 

@@ -9,9 +9,8 @@ import pytest
 from ptycho_dist.checkpoint.catalog import checkpoint_name
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
-from ptycho_dist.rundir import prepare_run
 from ptycho_dist.rundir.consumed import ConsumedRanges, expand
-from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.layout import RunDirectory, prepare_run
 
 
 class Killed(Exception):

@@ -6,10 +6,14 @@ import time
 
 import pytest
 
-from ptycho_dist.rundir import Heartbeat, LedgerWriter, begin_attempt, read_attempts
-from ptycho_dist.rundir.attempt import end_attempt, take_back_restart
-from ptycho_dist.rundir.heartbeat import write_heartbeat
-from ptycho_dist.rundir.ledger import rank_writer
+from ptycho_dist.attempts.attempt import (
+    begin_attempt,
+    end_attempt,
+    read_attempts,
+    take_back_restart,
+)
+from ptycho_dist.rundir.heartbeat import Heartbeat, write_heartbeat
+from ptycho_dist.rundir.ledger import LedgerWriter, rank_writer
 
 WALLTIME = 2_000_000_000.0  # long after any test
 USR2 = ("stop_requested", {"signal": "SIGUSR2"})

@@ -1,6 +1,6 @@
 """Nothing of another job reaches a new one (specs/launch_plan.md LP-048)."""
 
-from ptycho_dist.rundir.job_variables import clean_environment
+from ptycho_dist.attempts.job_variables import clean_environment
 
 
 def test_only_the_address_of_the_cluster_survives():

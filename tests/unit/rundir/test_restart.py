@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ptycho_dist.attempts.__main__ import main as rundir_main
+from ptycho_dist.attempts.attempt import begin_attempt, read_attempts
+from ptycho_dist.attempts.restart import LONGEST_BACKOFF_S, bad_nodes, decide
 from ptycho_dist.config.resources import RequeueConfig
-from ptycho_dist.rundir import begin_attempt, read_attempts
-from ptycho_dist.rundir.__main__ import main as rundir_main
-from ptycho_dist.rundir.restart import LONGEST_BACKOFF_S, bad_nodes, decide
 
 ALL = ("preempt", "timeout", "node_fail", "crash")
 EVER = RequeueConfig(on=ALL, max_restarts=100, backoff_s=30)

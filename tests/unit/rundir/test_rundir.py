@@ -8,24 +8,23 @@ import threading
 
 import pytest
 
-from ptycho_dist.config.load import json_digest
-from ptycho_dist.errors import EXIT_STOPPED, UserError
-from ptycho_dist.rundir import (
+from ptycho_dist.attempts.__main__ import main as rundir_main
+from ptycho_dist.attempts.attempt import (
+    PORTS,
     Attempt,
-    Heartbeat,
-    LedgerWriter,
     begin_attempt,
     end_attempt,
+    free_port,
+    holds_the_run,
     read_attempts,
-    read_heartbeats,
-    read_ledger,
 )
-from ptycho_dist.rundir.__main__ import main as rundir_main
-from ptycho_dist.rundir.attempt import PORTS, free_port, holds_the_run
+from ptycho_dist.attempts.processes import LocalProcess, start_time
+from ptycho_dist.config.load import json_digest
+from ptycho_dist.errors import EXIT_STOPPED, UserError
 from ptycho_dist.rundir.files import read_json, write_json_atomic
-from ptycho_dist.rundir.heartbeat import write_heartbeat
+from ptycho_dist.rundir.heartbeat import Heartbeat, read_heartbeats, write_heartbeat
 from ptycho_dist.rundir.layout import find_run, list_runs
-from ptycho_dist.rundir.processes import LocalProcess, start_time
+from ptycho_dist.rundir.ledger import LedgerWriter, read_ledger
 
 
 def begin(run, **kwargs):
@@ -120,7 +119,7 @@ def test_a_port_on_which_something_listens_is_not_given_out(monkeypatch):
         occupant.bind(("", 0))
         occupant.listen()
         taken = occupant.getsockname()[1]
-        monkeypatch.setattr("ptycho_dist.rundir.attempt.PORTS", range(taken, taken + 60))
+        monkeypatch.setattr("ptycho_dist.attempts.attempt.PORTS", range(taken, taken + 60))
         assert all(free_port() != taken for _ in range(20))
 
 

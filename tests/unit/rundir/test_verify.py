@@ -14,8 +14,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ptycho_dist.errors import UserError
+from ptycho_dist.proof.verify import verify
 from ptycho_dist.rundir.consumed import expand
-from ptycho_dist.rundir.verify import verify
 
 randoms = st.integers(0, 2**32 - 1).map(Random)
 many = settings(max_examples=100, deadline=None)

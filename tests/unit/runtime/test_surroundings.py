@@ -1,6 +1,6 @@
 """Variables that a rank records."""
 
-from ptycho_dist.runtime.surroundings import variables_for_the_record
+from ptycho_dist.runtime.recorded_variables import variables_for_the_record
 
 
 def test_only_what_changes_how_ranks_talk_is_recorded():

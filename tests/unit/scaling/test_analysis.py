@@ -13,7 +13,8 @@ from simulated_study import measurement, simulated, study
 
 from launcher.scaling.analysis import analyse
 from launcher.scaling.laws import AMDAHL, GUSTAFSON, USL
-from launcher.scaling.results import Attribution, Collected
+from launcher.scaling.results import Collected
+from launcher.timing.attribution import Attribution
 
 
 def amdahl(serial, x1=500.0):

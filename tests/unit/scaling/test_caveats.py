@@ -11,7 +11,7 @@ from launcher.scaling.drift import drift
 from launcher.scaling.laws import AMDAHL
 from launcher.scaling.results import Missing
 from launcher.scaling.solution import time_to_solution
-from ptycho_dist.rundir.measurement import MeasurementPlan
+from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 
 def warnings(runs, **others):

@@ -9,7 +9,7 @@ from simulated_study import measurement, simulated, study
 
 from launcher.scaling.comparison import compare_sizes
 from launcher.scaling.laws import AMDAHL
-from ptycho_dist.rundir.measurement import MeasurementPlan
+from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 
 def at(factor, seed=0, nodes=(1, 2, 4), repeats=5, noise=0.01, **others):

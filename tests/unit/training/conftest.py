@@ -16,16 +16,18 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 
+from ptycho_dist.attempts.attempt import begin_attempt
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.legacy import LegacyScope
-from ptycho_dist.rundir import LedgerWriter, RunDirectory, begin_attempt, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory, prepare_run
+from ptycho_dist.rundir.ledger import LedgerWriter
 from ptycho_dist.runtime.accelerator import Device
 from ptycho_dist.runtime.agreement import Agreement
 from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.joined_rank import JoinedRank
+from ptycho_dist.runtime.rank_heartbeat import RankReport
 from ptycho_dist.runtime.rendezvous import Joined
-from ptycho_dist.runtime.report import RankReport
 from ptycho_dist.runtime.stop import STOP_SIGNALS, StopRequest
 from ptycho_dist.training import fit as fit_room
 

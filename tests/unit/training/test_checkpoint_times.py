@@ -10,8 +10,8 @@ from lightning.pytorch import Callback
 
 from ptycho_dist.checkpoint.catalog import committed, newest_whole
 from ptycho_dist.errors import RunError
-from ptycho_dist.rundir import read_ledger
-from ptycho_dist.rundir.verify import verify
+from ptycho_dist.proof.verify import verify
+from ptycho_dist.rundir.ledger import read_ledger
 from ptycho_dist.training import commit as commit_room
 
 

@@ -10,14 +10,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from ptycho_dist.config import (
-    DataConfig,
-    ModelConfig,
-    PyTorchExecutionConfig,
-    RunConfig,
-    TrainingConfig,
-    TrainingSection,
-)
+from ptycho_dist.config.data import DataConfig
+from ptycho_dist.config.execution import PyTorchExecutionConfig
+from ptycho_dist.config.model import ModelConfig
+from ptycho_dist.config.run import RunConfig
+from ptycho_dist.config.training import TrainingConfig, TrainingSection
 from ptycho_dist.data.formats import read_scan, write_scan
 from ptycho_dist.data.simulate import SimulationSpec, labels_of, simulate
 from ptycho_dist.errors import DataError, UserError

@@ -2,10 +2,10 @@
 
 from lightning.pytorch import Callback
 
-from launcher.eta import training_ends_at
-from launcher.stragglers import stragglers
-from ptycho_dist.rundir import read_heartbeats
-from ptycho_dist.runtime import report as report_room
+from launcher.status.eta import training_ends_at
+from launcher.status.stragglers import stragglers
+from ptycho_dist.rundir.heartbeat import read_heartbeats
+from ptycho_dist.runtime import rank_heartbeat as report_room
 from ptycho_dist.training.module import PtychoModule
 
 TEXT = "model: {n_filters_scale: 0.125}\ntraining: {nepochs: 2, batch_size: 4}\n"

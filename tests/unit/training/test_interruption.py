@@ -13,11 +13,12 @@ from lightning.pytorch import Callback
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 
-from launcher.drill import compare
+from launcher.drill.drill import compare
+from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.config.load import config_digest, decode_run_config
-from ptycho_dist.rundir import read_attempts, read_ledger
 from ptycho_dist.rundir.consumed import ConsumedRanges
-from ptycho_dist.rundir.rehearsed import lost_in_resume
+from ptycho_dist.rundir.drill_trace import lost_in_resume
+from ptycho_dist.rundir.ledger import read_ledger
 from ptycho_dist.training import callback as callback_room
 from ptycho_dist.training import fit as fit_room
 from ptycho_dist.training.callback import RunCallback

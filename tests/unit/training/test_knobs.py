@@ -12,8 +12,8 @@ from ptycho_dist.checkpoint.catalog import best_first, best_whole, committed, ne
 from ptycho_dist.checkpoint.state import read_state
 from ptycho_dist.config import logger_package
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir import read_ledger
 from ptycho_dist.rundir.consumed import expand
+from ptycho_dist.rundir.ledger import read_ledger
 from ptycho_dist.runtime.process_group import GUARD_FIRST_S
 from ptycho_dist.training import loggers
 
@@ -458,18 +458,20 @@ def test_a_logger_whose_package_is_absent_is_one_clear_line(monkeypatch):
 )
 def test_pictures_come_every_n_epochs_and_change_nothing(fit, monkeypatch):
     """EC-061"""
-    from ptycho_dist.training import recon_log
+    from ptycho_dist.training import epoch_pictures
 
     drawn, stitched = [], []
-    draw, stitch = recon_log._draw_patches, recon_log.stitch
+    draw, stitch = epoch_pictures._draw_patches, epoch_pictures.stitch
 
     def keep(*arguments):
         drawn.append(list(arguments[-1]))
         return draw(*arguments)
 
-    monkeypatch.setattr(recon_log, "_draw_patches", keep)
+    monkeypatch.setattr(epoch_pictures, "_draw_patches", keep)
     plain = fit(text(4))
-    monkeypatch.setattr(recon_log, "stitch", lambda *a: stitched.append(len(a[2])) or stitch(*a))
+    monkeypatch.setattr(
+        epoch_pictures, "stitch", lambda *a: stitched.append(len(a[2])) or stitch(*a)
+    )
     logged = fit(
         text(
             4,

@@ -11,9 +11,9 @@ from ptycho_dist.data.formats import ScanData
 from ptycho_dist.data.grouping import build_blocks
 from ptycho_dist.data.simulate import SimulationSpec, expected_counts, simulate
 from ptycho_dist.data.store import GroupDataset
-from ptycho_dist.metrics import scan_region, score_object
 from ptycho_dist.models.registry import build_model
 from ptycho_dist.models.scan_physics import ScanPhysics
+from ptycho_dist.reconstruction.scores import scan_region, score_object
 from ptycho_dist.reconstruction.stitch import Worker, stitch
 from ptycho_dist.runtime.agreement import Agreement
 from ptycho_dist.training.module import PtychoModule

@@ -3,10 +3,10 @@
 import pytest
 
 from ptycho_dist.checkpoint.catalog import newest_whole
-from ptycho_dist.rundir import read_ledger
+from ptycho_dist.proof.verify import verify
 from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.ledger import read_ledger
 from ptycho_dist.rundir.step_times import read_step_times
-from ptycho_dist.rundir.verify import verify
 
 TEXT = "model: {n_filters_scale: 0.125}\ntraining: {nepochs: 2, batch_size: 4}\n"
 DATA = "n_groups: 12"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptycho_dist.rundir.step_times import PHASES, block_length
-from ptycho_dist.training.marks import Marks, marks_of
+from ptycho_dist.training.device_clock import Marks, marks_of
 from ptycho_dist.training.timeline import ABSORBING, Timeline
 
 CLOCK = Marks(lambda: Hand.now, lambda a, b: b - a, lambda mark: True, lambda mark: None)

@@ -25,7 +25,8 @@ from launcher.scaling.report.provenance import provenance_of
 from launcher.scaling.report.study_page import study_page
 from launcher.scaling.report.tables import laws_table, parts_table, sizes_table
 from launcher.scaling.report.write import write_report
-from launcher.scaling.results import PARTS, Estimate, ForDeadline
+from launcher.scaling.results import Estimate, ForDeadline
+from launcher.timing.attribution import PARTS
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import write_json_atomic
 

@@ -1,0 +1,1 @@
+"""Changing runs: submit, hand over, cancel, resume, clean."""

@@ -1,0 +1,200 @@
+"""LaunchPlan → Submission: a run directory, a job, and the record that ties them together."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from launcher.control.after import dependency_options
+from launcher.control.code_state import OwnCode
+from launcher.control.handover import Handover, UncertainSubmission, submit_script
+from launcher.planning.plan import LaunchPlan
+from launcher.planning.script import render
+from launcher.slurm.jobs import cancel_job, require_slurm
+from launcher.status.submission_record import drop_intent, record_intent, record_job, submitting
+from ptycho_dist.attempts.processes import LocalProcess
+from ptycho_dist.config.load import LoadedConfig
+from ptycho_dist.data.planned import planned_fingerprints
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir.array import ArrayDirectory
+from ptycho_dist.rundir.frozen import write_code
+from ptycho_dist.rundir.layout import RunDirectory, absolute, new_run_path, prepare_run
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job that was handed over."""
+
+    run: RunDirectory
+    job_id: str
+    cluster: str
+    interrupted: bool
+    """Ctrl-C was pressed meanwhile; the job is submitted all the same."""
+
+
+def choose_cluster(asked: str | None) -> str:
+    """`slurm` or `local`: what was asked for, else SLURM where there is one on PATH."""
+    return asked or ("slurm" if shutil.which("sbatch") else "local")
+
+
+def prepare(loaded: LoadedConfig, plan: LaunchPlan, runs_root: Path) -> RunDirectory:
+    """Make the run directory with its script; nothing is submitted.
+
+    Raises:
+        UserError: the place cannot be written, or the code not be read.
+    """
+    path = new_run_path(absolute(runs_root), plan.name)
+    code = OwnCode()
+    record = {**plan.to_json(), "data": planned_fingerprints(loaded.config)}
+    if plan.snapshot:
+        record["code"] = {"sha256": code.digest}
+
+    def add(run: RunDirectory) -> None:
+        code.record(run)
+        if plan.snapshot:
+            write_code(run.code, code.files)
+
+    return prepare_run(path, loaded, record, render(plan, path), add)
+
+
+def submit(
+    loaded: LoadedConfig,
+    plan: LaunchPlan,
+    cluster: str,
+    runs_root: Path,
+    after: Sequence[RunDirectory | ArrayDirectory] = (),
+) -> Submission:
+    """Prepare a run and submit it; on a refusal nothing is left behind.
+
+    Args:
+        loaded: the checked config.
+        plan: its plan.
+        cluster: `slurm` or `local`.
+        runs_root: where its directory shall be.
+        after: runs and arrays that must have finished before it starts.
+
+    Raises:
+        UserError: the scheduler refuses the job, or the local cluster cannot hold it.
+        ClusterUnreachable: SLURM does not answer.
+    """
+    require_cluster(cluster, plan)
+    waits_for = dependency_options(after, cluster)
+    with ctrl_c_waits() as pressed:
+        run = prepare(loaded, plan, runs_root)
+        try:
+            job_id = hand_over(run, Handover.of_run(run, waits_for), cluster)
+        except UncertainSubmission as error:
+            raise UncertainSubmission(
+                f"{error}; the job may be queued all the same, so its run directory stays: "
+                f"ptycho-launch status {run.run_id} finds the job or says that there is none"
+            ) from None
+        except BaseException:
+            shutil.rmtree(run.path, ignore_errors=True)
+            raise
+    return Submission(run, job_id, cluster, bool(pressed))
+
+
+def submit_prepared(
+    run: RunDirectory, cluster: str, known_jobs: int = 0, options: Sequence[str] = ()
+) -> Submission:
+    """Submit the script of an existing run directory.
+
+    Args:
+        run: its directory.
+        cluster: `slurm` or `local`.
+        known_jobs: how many jobs it had when it was decided to submit.
+        options: of sbatch, beside those in the script.
+
+    Raises:
+        UserError: the scheduler refuses the job, or another command was quicker.
+        ClusterUnreachable: SLURM does not answer.
+    """
+    with ctrl_c_waits() as pressed:
+        job_id = hand_over(run, Handover.of_run(run, options), cluster, known_jobs=known_jobs)
+    return Submission(run, job_id, cluster, bool(pressed))
+
+
+def hand_over(
+    directory: RunDirectory | ArrayDirectory,
+    job: Handover,
+    cluster: str,
+    what: Mapping[str, Any] | None = None,
+    known_jobs: int = 0,
+) -> str:
+    """Submit, so that directory and job are tied together whenever we may be killed (LP-220).
+
+    Args:
+        directory: whose record it is.
+        job: what to hand over.
+        cluster: `slurm` or `local`.
+        what: of the job, for the record; `comment` is what SLURM keeps with it.
+        known_jobs: how many jobs the directory had when it was decided to submit.
+
+    Raises:
+        UserError: it is refused, or another command was quicker; nothing was submitted.
+        UncertainSubmission: the answer was lost; the intent stays, and is settled by who asks next.
+    """
+    with submitting(directory, known_jobs) as lock:
+        job.write_script()
+        record_intent(directory, cluster, what or {})
+        try:
+            job_id = submit_script(job, cluster, lock)
+        except UncertainSubmission:
+            raise
+        except BaseException:
+            with suppress(OSError):  # then who asks next finds that there is no job
+                drop_intent(directory)
+            raise
+        try:
+            record_job(directory, job_id)
+        except OSError as error:
+            if cluster == "slurm":
+                cancel_job(job_id)
+            else:
+                os.kill(LocalProcess.parse(job_id).pid, signal.SIGTERM)
+            raise UserError(f"the job cannot be recorded, and was taken back: {error}") from None
+    return job_id
+
+
+def require_cluster(cluster: str, plan: LaunchPlan) -> None:
+    """Check that a cluster is there, and can hold the ranks of a plan.
+
+    Raises:
+        UserError: it cannot, or SLURM does not answer.
+    """
+    if cluster == "slurm":
+        require_slurm()
+        return
+    nodes, place = plan.world.nodes, plan.config.environment
+    if nodes > 1:
+        raise UserError(
+            f"resources.nodes: {nodes}, but the local cluster is this one machine; "
+            "use --set resources.nodes=1, or --cluster slurm"
+        )
+    if place.container is not None and shutil.which(place.container_runtime) is None:
+        raise UserError(
+            f"environment.container_runtime: {place.container_runtime} is not on PATH here"
+            + ("; it is a plugin of srun, use apptainer" * (place.container_runtime == "pyxis"))
+        )
+
+
+@contextmanager
+def ctrl_c_waits() -> Iterator[list[int]]:
+    """Hold Ctrl-C back until job and record belong together; yields what was pressed."""
+    pressed: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, previous)

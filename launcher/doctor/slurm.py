@@ -1,0 +1,72 @@
+"""What SLURM here is like, in the words of its own commands."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from launcher.slurm.command import Answer, ask
+
+TIMEOUT_S = 10.0
+COMMANDS = ("sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo", "sacct", "sacctmgr")
+SETTINGS = (
+    "AccountingStorageType", "AccountingStorageEnforce", "JobRequeue", "PreemptType",
+    "PreemptMode", "PreemptParameters", "MaxArraySize", "MaxJobCount", "ProctrackType",
+    "TaskPlugin", "KillWait", "OverTimeLimit", "SelectType", "SelectTypeParameters", "GresTypes",
+    "SchedulerType", "EnforcePartLimits", "JobSubmitPlugins", "LaunchParameters", "PrologFlags",
+    "MpiDefault", "DefMemPerNode", "DefMemPerCPU", "MaxMemPerNode", "MinJobAge",
+    "UnkillableStepTimeout", "ReturnToService",
+)  # fmt: skip
+"""Of `scontrol show config`: those on which a run depends. No other is looked at."""
+MOST_LINES = 100
+
+
+def begin_slurm_report(pool: Executor) -> Callable[[], dict[str, Any]]:
+    """Ask SLURM's commands at once; returns a function that waits for the report."""
+    where = {command: shutil.which(command) for command in COMMANDS}
+    if not any(where.values()):
+        return lambda: {"commands": "none on PATH"}
+
+    def begin(*command: str) -> Future[Answer]:
+        return pool.submit(ask, list(command), TIMEOUT_S)
+
+    version = begin("sbatch" if where["sbatch"] else "sinfo", "--version")
+    ping = begin("scontrol", "ping")
+    config = begin("scontrol", "show", "config")
+    partitions = begin("sinfo", "--noheader", "--format=%P %a, %l, %D nodes %T, %c CPUs, %m MB, %G")
+    features = begin("sinfo", "--noheader", "--format=%f")
+    accounting = begin("sacct", "--noheader", "-X", "--format=JobID", "--starttime=now")
+
+    def report() -> dict[str, Any]:
+        settings, trouble = settings_of(config.result())
+        return {
+            "commands": {name: path or "not on PATH" for name, path in where.items()},
+            "version": _said(version.result()),
+            "controller": _said(ping.result()),
+            "settings": settings or trouble,
+            "partitions": _lines(partitions.result()),
+            "features": _lines(features.result()),
+            "sacct": accounting.result().trouble or "answers",
+        }
+
+    return report
+
+
+def settings_of(answer: Answer) -> tuple[dict[str, str], str]:
+    """The settings that matter, by their names; and why there are none."""
+    pairs = (line.partition("=") for line in answer.text.splitlines())
+    found = {name.strip(): value.strip() for name, _, value in pairs}
+    known = {name: found[name] for name in SETTINGS if name in found}
+    return known, answer.trouble or ("" if known else "no setting that is known")
+
+
+def _said(answer: Answer) -> str:
+    return answer.trouble or "; ".join(answer.text.split("\n")).strip("; ")
+
+
+def _lines(answer: Answer) -> list[str] | str:
+    lines = sorted({line.strip() for line in answer.text.splitlines() if line.strip()})
+    more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    return answer.trouble or [*lines[:MOST_LINES], *more] or "none"

@@ -1,0 +1,1 @@
+"""Interrupts a short run and checks that it resumes exactly."""

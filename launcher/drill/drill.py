@@ -1,0 +1,271 @@
+"""A drill: a short run, interrupted with real signals, must end as the uninterrupted one does."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from launcher.control.resume import Changes, resume
+from launcher.control.submit import submit
+from launcher.drill.points import Interruption, applicable_points, interruptions, short_run
+from launcher.planning.plan import LaunchPlan
+from launcher.slurm.jobs import Scheduler
+from launcher.status.result import read_metrics
+from launcher.status.run_status import RunStatus, status_of
+from ptycho_dist.attempts.attempt import read_attempts
+from ptycho_dist.config.load import LoadedConfig
+from ptycho_dist.config.world import World
+from ptycho_dist.errors import UserError
+from ptycho_dist.proof.verify import verify
+from ptycho_dist.rundir.drill_trace import (
+    SIGNAL,
+    differences,
+    lost_in_resume,
+    read_trace,
+    without_clock,
+)
+from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import read_ledger
+
+POLL_S = 0.3
+SHOWN = 20
+"""Differences that are told."""
+_POLL_SLURM_S = 2.0
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """What one interruption has led to."""
+
+    interruption: Interruption
+    step: int
+    """At which all ranks stopped."""
+    seconds: float
+    """From the signal to the durable checkpoint."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The end of a drill."""
+
+    lost: tuple[str, ...]
+    """State that is not as in the uninterrupted run, causes first; empty: the drill is passed."""
+    interrupted: tuple[Interrupted, ...]
+    lead_s: int
+    runs: tuple[RunDirectory, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks of a drill."""
+
+    cluster: str
+    runs_root: Path
+    ranks: str | None
+    """World sizes, with commas; None: that of the config."""
+    points: str | None
+    """Of POINTS, with commas; None: all that the run has."""
+    signal: str
+    seed: int
+    limit_s: float
+    keep: bool
+
+
+def run_drills(
+    request: Request,
+    load: Callable[[list[str]], tuple[LoadedConfig, LaunchPlan]],
+    say: Callable[[str], None],
+) -> bool:
+    """One drill for each world size; the last line says `PASS`, or `FAIL` and which state is lost.
+
+    Args:
+        request: of a person.
+        load: the config and its plan, with overrides as `--set` takes them.
+        say: takes a line for people.
+
+    Returns:
+        Whether all were passed.
+
+    Raises:
+        UserError: the run has no such point or world, or does not end as it should.
+    """
+    whole = load([])[1].world
+    passed = True
+    for sizes in _world_sizes(request, whole):
+        loaded, plan = load(sizes)
+        validates = loaded.config.data.test_data_file is not None
+        points = applicable_points(plan.world, validates=validates)
+        if request.points is not None:
+            points = request.points.split(",")
+        loaded, plan = load([*sizes, *short_run(plan.world, points)])
+        wanted = list(
+            interruptions(
+                plan.world,
+                points,
+                f"SIG{request.signal}",
+                validates=validates,
+                seed=request.seed,
+            )
+        )
+        say(
+            f"{plan.world.ranks} ranks ({request.cluster}), {plan.world.total_steps} steps, "
+            f"{loaded.config.execution.num_workers} workers: {len(wanted)} interruptions"
+        )
+        verdict = drill(loaded, plan, request, wanted, say=say)
+        passed = passed and not verdict.lost
+        _tell(verdict, request.keep, say)
+    return passed
+
+
+def _world_sizes(request: Request, world: World) -> list[list[str]]:
+    """Overrides for each of the world sizes."""
+    if request.ranks is None:
+        return [[]]
+    sizes = []
+    for text in request.ranks.split(","):
+        if not text.strip().isdecimal() or int(text) < 1:
+            raise UserError(f"--ranks {request.ranks}: whole numbers with commas are expected")
+        ranks = int(text)
+        tasks = ranks if request.cluster == "local" else min(ranks, world.tasks_per_node)
+        if ranks % tasks:
+            raise UserError(
+                f"--ranks {ranks}: no multiple of the {tasks} tasks per node of the config"
+            )
+        sizes.append([f"resources.nodes={ranks // tasks}", f"resources.tasks_per_node={tasks}"])
+    return sizes
+
+
+def _tell(verdict: Verdict, keep: bool, say: Callable[[str], None]) -> None:
+    seconds = [each.seconds for each in verdict.interrupted]
+    if seconds:
+        say(
+            f"signal to durable checkpoint: median {median(seconds):.2f} s, maximum "
+            f"{max(seconds):.2f} s; the lead is {verdict.lead_s} s"
+        )
+    if not verdict.lost:
+        if not keep:
+            remove(verdict)
+        say("PASS")
+        return
+    for item in verdict.lost[:SHOWN]:
+        say(f"differs: {item}")
+    if len(verdict.lost) > SHOWN:
+        say(f"and {len(verdict.lost) - SHOWN} more")
+    say(f"runs: {verdict.runs[0].path} {verdict.runs[1].path}")
+    say(f"FAIL: {verdict.lost[0]}")
+
+
+def drill(
+    loaded: LoadedConfig,
+    plan: LaunchPlan,
+    request: Request,
+    wanted: Sequence[Interruption],
+    *,
+    say: Callable[[str], None],
+) -> Verdict:
+    """Run twice, once undisturbed, and compare.
+
+    Args:
+        loaded, plan: of the short run.
+        request: where, and how long each run may take.
+        wanted: the interruptions, in order.
+        say: takes a line for people.
+
+    Raises:
+        UserError: the undisturbed run fails, or one does not end in time; its directory stays.
+    """
+    cluster, runs_root, limit_s = request.cluster, request.runs_root, request.limit_s
+    quiet = replace(plan, rehearsal={"interruptions": []})
+    reference = submit(loaded, quiet, cluster, runs_root).run
+    status = _over(reference, limit_s)
+    if status.state != "finished":
+        raise UserError(
+            f"{reference.run_id} is {status.state}: {status.cause}; "
+            f"see: ptycho-launch logs {reference.path}"
+        )
+    say(f"undisturbed: finished after {plan.world.total_steps} steps")
+    noisy = replace(plan, rehearsal={"interruptions": [each.to_json() for each in wanted]})
+    run = submit(loaded, noisy, cluster, runs_root).run
+    done: list[Interrupted] = []
+    for interruption in wanted:
+        status = _over(run, limit_s)
+        if status.state != "stopped":
+            say(f"not interrupted ({interruption}): {status.state}; {status.cause}")
+            return Verdict(
+                (*compare(reference, run), f"the end of attempt {interruption.attempt}"),
+                tuple(done),
+                plan.signal_lead_s,
+                (reference, run),
+            )
+        done.append(_interrupted(run, interruption))
+        say(
+            f"{interruption}: all ranks stopped at step {done[-1].step}; "
+            f"{done[-1].seconds:.2f} s from the signal to the durable checkpoint"
+        )
+        resume(run, cluster, Changes())
+    status = _over(run, limit_s)
+    if status.state != "finished":
+        say(f"{run.run_id} is {status.state}: {status.cause}")
+    return Verdict(compare(reference, run), tuple(done), plan.signal_lead_s, (reference, run))
+
+
+def compare(reference: RunDirectory, run: RunDirectory) -> tuple[str, ...]:
+    """State in which an interrupted run differs from the uninterrupted one, causes first."""
+    attempts, ranks = len(read_attempts(run)), run.world().ranks
+    lost = [*lost_in_resume(run, attempts, ranks), *differences(reference, run, attempts, ranks)]
+    if not run.result_json.exists():
+        return (*lost, f"the end: attempt {attempts} did not finish")
+    if _best(reference) != _best(run):
+        lost.append(f"best metric ({_best(reference)} became {_best(run)})")
+    if _table(reference) != _table(run):
+        lost.append("rows of metrics.csv")
+    lost += [f"ledger: {fault}" for fault in verify(run).faults]
+    return tuple(lost)
+
+
+def remove(verdict: Verdict) -> None:
+    """Remove the two runs of a drill that was passed."""
+    for run in verdict.runs:
+        shutil.rmtree(run.path, ignore_errors=True)
+
+
+def _over(run: RunDirectory, limit_s: float) -> RunStatus:
+    scheduler = Scheduler(_POLL_SLURM_S)
+    deadline = time.monotonic() + limit_s
+    while not (status := status_of(run, scheduler)).over:
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"{run.run_id} is still {status.state} after {limit_s:.0f} s ({status.cause}); "
+                f"see: ptycho-launch logs {run.path}"
+            )
+        time.sleep(POLL_S)
+    return status
+
+
+def _interrupted(run: RunDirectory, interruption: Interruption) -> Interrupted:
+    number = interruption.attempt
+    events = read_ledger(run, number)
+    (step,) = {event["step"] for event in events if event["event"] == "stopped"}
+    commits = [event["time"] for event in events if event["event"] == "checkpoint_committed"]
+    signalled = [
+        event["time"]
+        for event in read_trace(run, number, interruption.rank)
+        if event["kind"] == SIGNAL
+    ]
+    if not commits or not signalled:
+        raise UserError(f"{run.run_id}: attempt {number} stopped, but not by {interruption}")
+    return Interrupted(interruption, step, max(0.0, max(commits) - signalled[0]))
+
+
+def _table(run: RunDirectory) -> list[dict[str, str]]:
+    return [without_clock(row) for row in read_metrics(run.metrics / "metrics.csv")]
+
+
+def _best(run: RunDirectory) -> Any:
+    return read_json(run.result_json)["best"]["value"]

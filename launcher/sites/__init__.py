@@ -1,0 +1,1 @@
+"""Profiles of computing centres, their rules, and the starter config."""

@@ -1,0 +1,124 @@
+"""What of a config its site would refuse, found before anything is submitted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from launcher.sites.profile import PartitionLimits, PlannedSite, QosLimits
+from ptycho_dist.config.faults import Fault
+from ptycho_dist.config.resources import ResourcesConfig, walltime_seconds
+from ptycho_dist.config.world import World
+
+_MEGABYTES = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
+
+
+def site_faults(resources: ResourcesConfig, world: World, site: PlannedSite) -> Iterator[Fault]:
+    """Each thing that the profile of the site speaks against (RC-104).
+
+    Args:
+        resources: what is asked for.
+        world: nodes and ranks that follow.
+        site: limits and rules; what it does not name is not judged. Limits of a QOS stand in place
+            of those of the partition.
+    """
+    yield from _rules(resources, site)
+    qos = site.qos.get(resources.qos or "", QosLimits())
+    partition = _partition(resources, site)
+    of_qos = f"QOS {resources.qos} of site {site.name}"
+    of_partition = f"partition {resources.partition} of site {site.name}"
+    where, most_time = (of_qos, qos.max_time)
+    if most_time is None:
+        where, most_time = of_partition, partition.max_time
+    if most_time and walltime_seconds(resources.time) > walltime_seconds(most_time):
+        yield Fault("resources.time", f"{resources.time}, but {where} ends at {most_time}")
+    elif qos.max_time is None and (step := _shorter_time(resources, world, partition)):
+        nodes, most_time = step
+        yield Fault(
+            "resources.time",
+            f"{resources.time}, but {where} gives {most_time} to jobs of up to {nodes} nodes",
+        )
+    where, most = (of_qos, qos.max_nodes) if qos.max_nodes else (of_partition, partition.max_nodes)
+    if most and world.nodes > most:
+        yield Fault("resources.nodes", f"{world.nodes}, but {where} gives at most {most}")
+    yield from _node_faults(resources, world, partition, of_partition)
+
+
+def _partition(resources: ResourcesConfig, site: PlannedSite) -> PartitionLimits:
+    """Limits of the partition asked for; of several, of which SLURM takes the first that fits, the
+    largest of each; none of a partition that the profile does not name."""
+    names = (resources.partition or "").split(",")
+    known = [site.partitions[name] for name in names if name in site.partitions]
+    return _widest(known) if len(known) == len(names) else PartitionLimits()
+
+
+def _rules(resources: ResourcesConfig, site: PlannedSite) -> Iterator[Fault]:
+    memory, rule = resources.mem_per_node, site.rules.mem_per_node
+    if memory is not None and rule == "forbidden":
+        yield Fault(
+            "resources.mem_per_node",
+            f"{memory}, but site {site.name} takes no --mem, and gives whole nodes; leave it out",
+        )
+    required = {*site.rules.required, *(["mem_per_node"] if rule == "required" else [])}
+    for name in sorted(required):
+        if getattr(resources, name) in (None, (), {}):
+            yield Fault(f"resources.{name}", f"missing, and site {site.name} requires it")
+
+
+def _node_faults(
+    resources: ResourcesConfig, world: World, limits: PartitionLimits, where: str
+) -> Iterator[Fault]:
+    gpus, cpus = resources.gpus_per_node, world.tasks_per_node * resources.cpus_per_task
+    if gpus is not None and limits.gpus_per_node is not None and gpus > limits.gpus_per_node:
+        has = limits.gpus_per_node or "none"
+        yield Fault("resources.gpus_per_node", f"{gpus}, but a node in {where} has {has}")
+    if limits.cpus_per_node is not None and cpus > limits.cpus_per_node:
+        yield Fault(
+            "resources.cpus_per_task",
+            f"{world.tasks_per_node} ranks × {resources.cpus_per_task} CPUs are {cpus} per node, "
+            f"but a node in {where} has {limits.cpus_per_node}",
+        )
+    memory = resources.mem_per_node
+    if memory and limits.mem_per_node and _megabytes(memory) > _megabytes(limits.mem_per_node):
+        yield Fault(
+            "resources.mem_per_node",
+            f"{memory}, but a node in {where} has {limits.mem_per_node}",
+        )
+
+
+def _shorter_time(
+    resources: ResourcesConfig, world: World, limits: PartitionLimits
+) -> tuple[int, str] | None:
+    """The step of the ladder of walltimes that a job stands on, if it asks for more than that."""
+    for nodes, most in sorted(limits.max_time_up_to_nodes.items()):
+        if world.nodes <= nodes:
+            too_long = walltime_seconds(resources.time) > walltime_seconds(most)
+            return (nodes, most) if too_long else None
+    return None
+
+
+def _widest(limits: list[PartitionLimits]) -> PartitionLimits:
+    """Of several partitions the largest of each limit; none where one of them has none."""
+
+    if len(limits) == 1:
+        return limits[0]
+
+    def largest(name: str, size: Any = lambda value: value) -> Any:
+        values = [getattr(each, name) for each in limits]
+        return None if None in values else max(values, key=size)
+
+    return PartitionLimits(
+        max_time=largest("max_time", walltime_seconds),
+        max_nodes=largest("max_nodes"),
+        cpus_per_node=largest("cpus_per_node"),
+        gpus_per_node=largest("gpus_per_node"),
+        mem_per_node=largest("mem_per_node", _megabytes),
+    )
+
+
+def _megabytes(memory: str) -> float:
+    """SLURM's memory in MB; without a letter it is that already (sbatch(1), --mem)."""
+    digits = memory.rstrip("KMGT")
+    if len(digits) > 15:
+        return float("inf")
+    return int(digits) * _MEGABYTES[memory[len(digits) :] or "M"]

@@ -1,0 +1,1 @@
+"""SLURM's commands: run, parsed, typed."""

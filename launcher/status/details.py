@@ -1,0 +1,73 @@
+"""All that `status` tells of one run: its state now, its attempts, and what is to come."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from launcher.status.history import PastAttempt, history_of
+from launcher.status.run_status import RunStatus, status_of
+from launcher.text.durations import clock
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir.checked_json import count
+from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.layout import RunDirectory
+
+
+@dataclass(frozen=True)
+class Report:
+    """One run, at one moment."""
+
+    status: RunStatus
+    history: list[PastAttempt]
+    warning: str
+    """What a person should know of what is to come; empty: nothing."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `status --json` (specs/status.schema.json)."""
+        history = [asdict(attempt) for attempt in self.history]
+        return {**self.status.to_json(), "history": history, "warning": self.warning}
+
+
+def report_of(run: RunDirectory, status: RunStatus | None = None) -> Report:
+    """The report of a run; its status, unless it was asked for just now.
+
+    Raises:
+        UserError: the run directory is damaged.
+    """
+    status = status or status_of(run)
+    history = history_of(run)
+    return Report(status, history, _of_walltime(run, status, history))
+
+
+def _of_walltime(run: RunDirectory, status: RunStatus, history: list[PastAttempt]) -> str:
+    if not status.beyond_walltime:
+        return ""
+    what = (
+        f"the walltime ends at {clock(status.walltime_ends_at)}, before the training will "
+        f"({clock(status.training_ends_at)}): it will stop there with a checkpoint"
+    )
+    limit = _restarts_at_walltime(run)
+    if limit == 0:
+        return f"{what}; `ptycho-launch resume` then goes on, requeue.on does not name timeout"
+    if limit is None:
+        return what
+    used = 0
+    for attempt in reversed(history):
+        if attempt.begun != "requeued by itself":
+            break
+        used += 1
+    if used >= limit:
+        return f"{what}; its {limit} restarts are used up, `ptycho-launch resume` then goes on"
+    return f"{what} and be requeued (restart {used + 1} of {limit})"
+
+
+def _restarts_at_walltime(run: RunDirectory) -> int | None:
+    """How often a walltime may be followed by another start; None: the plan does not say."""
+    try:
+        policy = read_json(run.plan_json)["requeue"]
+        on = policy["on"]
+        limit = count(policy, "max_restarts")
+    except (UserError, LookupError, TypeError, AttributeError):
+        return None
+    return limit if isinstance(on, list) and "timeout" in on else 0

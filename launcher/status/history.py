@@ -1,0 +1,112 @@
+"""The attempts of a run: when each began and ended, why, and from which checkpoint it went on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from launcher.status.attempts import AttemptEnd, attempt_numbers, read_attempt
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir.checked_json import count
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.ledger import rank_writer
+
+_READ_BYTES = 64 * 1024
+"""`resumed_from` is among the first events of a rank's ledger, which may grow to megabytes."""
+_BEGUN = {"submit": "submitted", "resume": "resumed by a person", "requeue": "requeued by itself"}
+_ENDED = {
+    "finished": "finished",
+    "cancelled": "cancelled",
+    "mistake": "a mistake in what was asked",
+    "timeout": "walltime",
+    "preempt": "preempted, or asked to stop",
+    "node_fail": "a node was lost",
+    "crash": "a rank failed",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastAttempt:
+    """One attempt."""
+
+    attempt: int
+    job_id: str | None
+    begun: str
+    """How it came to be, in words."""
+    started_at: float | None
+    ended_at: float | None
+    """None: it is at work, or nobody could record its end."""
+    resumed_from_step: int | None
+    """0: from the beginning; None: not said."""
+    resumed_from_attempt: int | None
+    """Which had committed that checkpoint."""
+    reached_step: int | None
+    """How far its ranks are known to have come, once it has ended."""
+    cause: str | None
+    """A word for its end: `timeout`, `crash` ..."""
+    ended: str
+    """Its end and what was to follow, in words; empty while it is at work."""
+
+
+def history_of(run: RunDirectory) -> list[PastAttempt]:
+    """All attempts, oldest first; one whose record is damaged says so."""
+    numbers = attempt_numbers(run)
+    return [_past(run, number, last=number == numbers[-1]) for number in numbers]
+
+
+def _past(run: RunDirectory, number: int, *, last: bool) -> PastAttempt:
+    step, of_attempt = _resumed_from(run, number)
+    try:
+        start = read_attempt(run, number)
+    except UserError as error:
+        return PastAttempt(
+            attempt=number, job_id=None, begun="", started_at=None, ended_at=None,
+            resumed_from_step=step, resumed_from_attempt=of_attempt, reached_step=None,
+            cause=None, ended=f"its record is damaged: {error}",
+        )  # fmt: skip
+    end = start.end
+    return PastAttempt(
+        attempt=number,
+        job_id=start.job_id,
+        begun=_BEGUN.get(start.cause, start.cause),
+        started_at=start.started_at,
+        ended_at=end.ended_at if end else None,
+        resumed_from_step=step,
+        resumed_from_attempt=of_attempt,
+        reached_step=end.step if end else None,
+        cause=(end.cause or end.outcome) if end else None,
+        ended=_words(end, last=last),
+    )
+
+
+def _words(end: AttemptEnd | None, *, last: bool) -> str:
+    if end is None:
+        return "" if last else "its end was not recorded"
+    what = _ENDED.get(end.cause, end.cause or end.outcome)
+    if end.outcome == "finished":
+        return what
+    code = f"exit code {end.exit_code}" if end.exit_code is not None else ""
+    reason = end.reason or code
+    return f"{what}: {reason}" if reason and reason != what else what
+
+
+def _resumed_from(run: RunDirectory, number: int) -> tuple[int | None, int | None]:
+    """Step and attempt of the checkpoint, as rank 0 told when it had read it."""
+    path = run.ledger / f"{number:03d}-{rank_writer(0)}.jsonl"
+    try:
+        with path.open("rb") as file:
+            lines = file.read(_READ_BYTES).split(b"\n")
+    except OSError:
+        return None, None
+    for line in lines[:-1]:
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(event, dict):
+            continue
+        if event.get("event") == "resumed_from":
+            return count(event, "step"), count(event, "of_attempt")
+        if event.get("event") == "training_started":
+            return count(event, "step"), None
+    return None, None

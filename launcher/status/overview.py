@@ -1,0 +1,104 @@
+"""All runs of a directory at once, and the newest of them: SLURM is asked once for all."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from launcher.slurm.jobs import Scheduler
+from launcher.status.attempts import Records, read_records
+from launcher.status.run_status import STATES, RunStatus, brief_status_of
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir.layout import RunDirectory, list_runs
+
+_DATED = re.compile(r"-(\d{8}-\d{6})-[0-9a-f]{4}(\.\d{3,6})?$")
+
+
+def overview(root: Path, states: Collection[str] = ()) -> list[RunStatus]:
+    """The runs under `root`, the newest last; one that is damaged has the state `damaged`.
+
+    Args:
+        root: where run directories are.
+        states: those that are wanted; empty: all.
+
+    Raises:
+        UserError: there is no such state.
+    """
+    for state in states:
+        if state not in STATES:
+            raise UserError(f"--state: {state!r} is none; there are: {', '.join(STATES)}")
+    statuses = statuses_of(sorted(list_runs(root), key=_born))
+    return [status for status in statuses if not states or status.state in states]
+
+
+def statuses_of(
+    runs: Collection[RunDirectory], scheduler: Scheduler | None = None
+) -> list[RunStatus]:
+    """Of each run, in this order; one that is damaged has the state `damaged`.
+
+    Args:
+        runs: their directories.
+        scheduler: whom to ask, once for all; None: SLURM, now.
+    """
+    scheduler = scheduler or Scheduler(every_s=60)
+    found: list[Records | RunStatus] = []
+    for run in runs:
+        try:
+            found.append(read_records(run, scheduler))
+        except UserError as error:
+            found.append(_damaged(run, error))
+    records = [each for each in found if isinstance(each, Records)]
+    scheduler.learn(each.job.job_id for each in records if each.job and each.asks_slurm)
+    return [_judged(each, scheduler) if isinstance(each, Records) else each for each in found]
+
+
+def overview_json(statuses: Collection[RunStatus]) -> list[dict[str, Any]]:
+    """Plain data for `list --json`: what `status --json` says, without ranks and history."""
+    entries = []
+    for status in statuses:
+        entry = status.to_json()
+        del entry["ranks"], entry["ranks_planned"]
+        entry["progress"].pop("patterns_per_s", None)  # of all ranks, and one was read
+        entries.append(entry)
+    return entries
+
+
+def newest_run(root: Path) -> RunDirectory:
+    """The run that was made last; of an array, one of its members.
+
+    Raises:
+        UserError: there is none.
+    """
+    runs = list_runs(root)
+    if not runs:
+        raise UserError(f"no runs in {root}; name one by its directory, or give --runs-dir")
+    return max(runs, key=_born)
+
+
+def _judged(records: Records, scheduler: Scheduler) -> RunStatus:
+    try:
+        return brief_status_of(records, scheduler)
+    except UserError as error:
+        return _damaged(records.run, error)
+
+
+def _damaged(run: RunDirectory, error: UserError) -> RunStatus:
+    return RunStatus(
+        run_id=run.run_id, path=str(run.path), array_id=run.array_id, state="damaged",
+        cause=str(error), said_by="run directory", cluster=None, job_id=None, attempts=0, ranks=[],
+    )  # fmt: skip
+
+
+def _born(run: RunDirectory) -> tuple[str, str]:
+    """When it was made: by its name, else by its files."""
+    match = _DATED.search(run.run_id)
+    if match:
+        return match[1], run.run_id
+    try:
+        made = time.localtime(run.run_json.stat().st_mtime)
+    except OSError:
+        return "", run.run_id
+    return time.strftime("%Y%m%d-%H%M%S", made), run.run_id

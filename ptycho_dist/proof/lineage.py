@@ -1,0 +1,129 @@
+"""Which attempts the committed weights come from: from the last checkpoint back to zero."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ptycho_dist.checkpoint.catalog import newest_whole
+from ptycho_dist.errors import UserError
+from ptycho_dist.proof.rank_records import AttemptRecord, Consumed
+from ptycho_dist.rundir.consumed import LARGEST
+from ptycho_dist.rundir.files import read_json
+from ptycho_dist.rundir.layout import RunDirectory
+
+
+@dataclass(frozen=True)
+class Part:
+    """One attempt of a lineage: what it did after `from_step` and up to `to_step` counts."""
+
+    attempt: int
+    from_step: int
+    to_step: int
+
+
+@dataclass(frozen=True)
+class End:
+    """The last commit of a lineage: its attempt and step."""
+
+    attempt: int
+    step: int
+    finished: bool = False
+    """Whether result.json stands for it."""
+
+
+def end_on_disk(run: RunDirectory) -> End | None:
+    """The end of the run: of its result, else of the checkpoint that a start would use.
+
+    To be asked before the ledger is read: a run at work writes the ledger first.
+
+    Returns:
+        None where no result and no whole checkpoint is there.
+
+    Raises:
+        UserError: result.json or a checkpoint's manifest does not name its attempt and step.
+    """
+    if run.result_json.exists():
+        result = read_json(run.result_json)
+        attempt, step = _named(result, "attempt"), _named(result, "steps")
+        if attempt is None or step is None:
+            raise UserError(f"{run.result_json}: names no attempt and steps; not a result")
+        return End(attempt, step, finished=True)
+    try:
+        checkpoint, _ = newest_whole(run)
+    except UserError:  # all are damaged, or gone: the ledger still knows
+        return None
+    if checkpoint is None:
+        return None
+    manifest = checkpoint.manifest()
+    attempt, step = _named(manifest, "attempt"), _named(manifest, "step")
+    if attempt is None or step != checkpoint.step:
+        raise UserError(f"{checkpoint.path}: its manifest names no attempt, or another step")
+    return End(attempt, step)
+
+
+def end_by_ledger(attempts: Mapping[int, AttemptRecord]) -> End | None:
+    """The newest commit that the ranks tell of; None: there is none."""
+    for number in sorted(attempts, reverse=True):
+        record = attempts[number]
+        if record.committed:
+            return End(number, record.committed[-1].step)
+        if record.resumed is not None:
+            return End(record.resumed.of_attempt, record.resumed.step)
+    return None
+
+
+def trace(attempts: Mapping[int, AttemptRecord], end: End) -> tuple[list[Part], list[str]]:
+    """The lineage that ends there, oldest first, and why it cannot be followed to its beginning."""
+    parts: list[Part] = []
+    attempt, step = end.attempt, end.step
+    while True:
+        if attempt not in attempts:
+            parts.append(Part(attempt, 0, step))
+            return parts[::-1], [
+                f"attempt {attempt}: no rank's ledger file is there, and the checkpoint of step "
+                f"{step} is of this attempt"
+            ]
+        resumed = attempts[attempt].resumed
+        if resumed is None:
+            parts.append(Part(attempt, 0, step))
+            return parts[::-1], []
+        parts.append(Part(attempt, resumed.step, step))
+        if resumed.of_attempt >= attempt or resumed.step > step:
+            return parts[::-1], [
+                f"attempt {attempt}: resumed from step {resumed.step} of attempt "
+                f"{resumed.of_attempt}, and committed step {step}: the order of them is impossible"
+            ]
+        attempt, step = resumed.of_attempt, resumed.step
+
+
+def given_up(attempts: Mapping[int, AttemptRecord], parts: list[Part]) -> int:
+    """Samples that were used and recorded and are not in the lineage: the work lost.
+
+    What a rank used after its last `consumed` is not recorded, and not counted.
+    """
+    counts_up_to = {part.attempt: part.to_step for part in parts}
+    lost = 0
+    for number, attempt in attempts.items():
+        limit = counts_up_to.get(number, -1)
+        committed = {commit.step for commit in attempt.committed}
+        for rank in attempt.ranks.values():
+            samples: dict[int, dict[int, int]] = {}  # step → epoch → samples; a retry repeats them
+            for event in rank.progress:
+                if isinstance(event, Consumed) and event.ranges:
+                    samples.setdefault(event.step, {})[event.epoch] = event.samples
+            last = max(samples, default=-1)
+            # A record holds again what those before it held whose commits had failed.
+            recorded = _sum(samples, {*committed, last})
+            kept = _sum(samples, {step for step in {*committed, limit} if step <= limit})
+            lost += max(0, recorded - kept)
+    return lost
+
+
+def _sum(samples: Mapping[int, Mapping[int, int]], steps: set[int]) -> int:
+    return sum(sum(samples[step].values()) for step in steps & samples.keys())
+
+
+def _named(data: object, name: str) -> int | None:
+    value = data.get(name) if isinstance(data, dict) else None
+    return value if type(value) is int and 0 <= value < LARGEST else None

@@ -1,0 +1,1 @@
+"""What every rank runs, from its first line to its exit code."""

@@ -1,0 +1,216 @@
+"""A rehearsal of interruptions: what `ptycho-launch drill` has the ranks do and note.
+
+Real signals at chosen places, and a trace of everything that an interruption must not change. The
+random generators are drawn from in each micro-batch, as a random layer would. Only a run whose
+plan.json asks for it is rehearsed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from ptycho_dist.rundir.drill_trace import FINAL, RESUMED, SIGNAL, STEP, STOPPED, trace_file
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.runtime.joined_rank import JoinedRank
+from ptycho_dist.runtime.rng import rng_parts
+from ptycho_dist.training.callback import StoppedOnRequest
+from ptycho_dist.training.datamodule import PtychoData
+from ptycho_dist.training.module import PtychoModule
+
+
+class Rehearsal(Callback):
+    """The first of the callbacks: it interrupts before the run looks whether it is to stop."""
+
+    def __init__(
+        self,
+        interruption: Mapping[str, Any] | None,
+        trace: Path,
+        rank: JoinedRank,
+        data: PtychoData,
+        of_run: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        """
+        Args:
+            interruption: what befalls this rank in this attempt; None: nothing.
+            trace: where to note what happens, one line of JSON each.
+            rank: this one.
+            data: of the run.
+            of_run: the state that the run's own callback keeps.
+        """
+        self._interruption = interruption
+        self._rank = rank
+        self._data = data
+        self._of_run = of_run
+        self._file = trace.open("a", encoding="utf-8")
+        self._validates = False
+        self._fresh = True  # nothing is done in this attempt yet
+
+    @classmethod
+    def of(
+        cls,
+        plan: Mapping[str, Any],
+        run: RunDirectory,
+        rank: JoinedRank,
+        data: PtychoData,
+        of_run: Callable[[], Mapping[str, Any]],
+    ) -> Rehearsal | None:
+        """The rehearsal that a plan asks for; None: it asks for none."""
+        wanted = plan.get("rehearsal")
+        if wanted is None:
+            return None
+        number = rank.joined.attempt.number
+        due = [
+            each
+            for each in wanted["interruptions"]
+            if (each["attempt"], each["rank"]) == (number, rank.rank)
+        ]
+        path = trace_file(run, number, rank.rank)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        return cls(due[0] if due else None, path, rank, data, of_run)
+
+    # --- hooks ---------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._note_resumed(trainer)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._note_resumed(trainer)
+        self._interrupt_at("training", batch_idx)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self._note(
+            STEP,
+            epoch=self._data.position.epoch,
+            batch=batch_idx,
+            order=batch["index_B"].tolist(),
+            loss=float(outputs["loss"]).hex(),
+            learning_rate=[float(g["lr"]).hex() for g in trainer.optimizers[0].param_groups],
+            random=self._draw(),
+        )
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validates = True
+        self._note_resumed(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validates = False
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._interrupt_at("validation", batch_idx)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._interrupt_at("epoch_end", 0)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        if isinstance(exception, StoppedOnRequest):
+            self._note(STOPPED, **self._state(trainer))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._note(FINAL, **self._state(trainer))
+
+    # --- parts ---------------------------------------------------------------------------------
+
+    def _draw(self) -> list[float]:
+        """As a random layer would; ranks draw different numbers of times, as with ragged shares."""
+        for _ in range(self._rank.rank + 1):
+            drawn = [random.random(), float(np.random.random()), float(torch.rand(()))]  # noqa: S311
+        return drawn
+
+    def _interrupt_at(self, place: str, batch: int) -> None:
+        wanted = self._interruption
+        if wanted is None:
+            return
+        here = (place, self._data.position.epoch, batch)
+        if here == (wanted["place"], wanted["epoch"], wanted["batch"]):
+            self._interruption = None
+            self._note(SIGNAL, place=place, signal=wanted["signal"])
+            os.kill(os.getpid(), signal.Signals[wanted["signal"]])
+
+    def _note_resumed(self, trainer: Trainer) -> None:
+        """Once, before this attempt has changed anything."""
+        if self._fresh:
+            self._note(RESUMED, **self._state(trainer))
+            self._fresh = False
+
+    def _note(self, kind: str, **fields: Any) -> None:
+        self._file.write(json.dumps({"kind": kind, "time": time.time(), **fields}) + "\n")
+        self._file.flush()
+
+    def _state(self, trainer: Trainer) -> dict[str, Any]:
+        """The live state, item by item; long ones as digests."""
+        module, optimizer = trainer.lightning_module, trainer.optimizers[0]
+        schedule = trainer.lr_scheduler_configs[0].scheduler
+        of_run = self._of_run()
+        return {
+            "validation that is to be done": self._validates,
+            "weights": _digest(module.state_dict()),
+            "optimizer": _digest(optimizer.state_dict()["state"]),
+            "learning rate": [
+                [float(group["lr"]).hex() for group in optimizer.param_groups],
+                schedule.last_epoch,
+            ],
+            "plateau of the schedule": cast(PtychoModule, module).plateau.state_dict(),
+            "optimizer step": trainer.global_step,
+            "gradient of an open accumulation window": self._open_window(trainer),
+            "position": self._data.state_dict(),
+            **{f"random generator of {name}": part for name, part in rng_parts().items()},
+            **of_run,
+        }
+
+    def _open_window(self, trainer: Trainer) -> str | None:
+        """It would be lost: a stop must come where there is none."""
+        batches = self._data.position.micro_batch
+        ends_epoch = self._data.position.sample == len(self._data.train)
+        if ends_epoch or batches % trainer.accumulate_grad_batches == 0 or self._fresh:
+            return None
+        return _digest([parameter.grad for parameter in trainer.lightning_module.parameters()])
+
+
+def _digest(state: Any) -> str:
+    digest = hashlib.sha256()
+    _feed(digest, state)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, state: Any) -> None:
+    if isinstance(state, torch.Tensor):
+        digest.update(state.detach().cpu().contiguous().numpy().tobytes())
+    elif isinstance(state, Mapping):
+        for key in sorted(state, key=str):
+            digest.update(str(key).encode())
+            _feed(digest, state[key])
+    elif isinstance(state, (list, tuple)):
+        for item in state:
+            _feed(digest, item)
+    else:
+        digest.update(repr(state).encode())
