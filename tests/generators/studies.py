@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.scaling.results import (
+from launcher.scaling.analysis.results import (
     PARTS,
     Attribution,
     Collected,
@@ -15,7 +15,7 @@ from launcher.scaling.results import (
     Size,
     StudyAnalysis,
 )
-from launcher.scaling.study import Point, Study
+from launcher.scaling.study.definition import Point, Study
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 STEPS = 20
