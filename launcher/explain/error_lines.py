@@ -33,7 +33,8 @@ def error_lines(run: RunDirectory, attempts: Sequence[int], rank: int | None) ->
         UserError: a record of the run is damaged, or the rank has no log in an attempt.
     """
     scheduler = Scheduler(ASK_SCHEDULER_S)
-    for number in attempts or [None]:
+    numbers: list[int | None] = [*attempts] or [None]
+    for number in numbers:
         evidence, explanation = examine(run, number, scheduler)
         if rank is not None and rank not in evidence.ranks_with_logs:
             raise UserError(
