@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from launcher.arrays.submit import prepare_array
 from launcher.scaling.collect import collect
-from launcher.scaling.plan import plan_study
-from launcher.scaling.request import parse_request
-from launcher.scaling.study_json import study_record
+from launcher.scaling.study.plan import plan_study
+from launcher.scaling.study.request import parse_request
+from launcher.scaling.study.study_json import study_record
 from launcher.timing.goodput import AttemptTimes, goodput
 from launcher.timing.start_up import Occupied, queue_s, start_up_s
 from ptycho_dist.errors import UserError

@@ -18,12 +18,12 @@ from launcher.control.after import dependency_options
 from launcher.control.clean import removals
 from launcher.control.resume import Changes
 from launcher.control.resume import resume as resume_run
-from launcher.scaling.plan import plan_study
-from launcher.scaling.preview import show_preview
-from launcher.scaling.request import parse_request
-from launcher.scaling.resume import resume_study
-from launcher.scaling.study_json import find_study, lanes_of, read_study, study_record
-from launcher.scaling.submit import submit_study
+from launcher.scaling.study.plan import plan_study
+from launcher.scaling.study.preview import show_preview
+from launcher.scaling.study.request import parse_request
+from launcher.scaling.study.resume import resume_study
+from launcher.scaling.study.study_json import find_study, lanes_of, read_study, study_record
+from launcher.scaling.study.submit import submit_study
 from launcher.status.array_status import array_status
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.attempts.processes import LocalProcess
@@ -198,7 +198,7 @@ def test_costs_of_steps_are_told_only_where_all_sizes_were_measured(planned, mon
     def measured(root, config):
         return known.get(config.resources.nodes)
 
-    monkeypatch.setattr("launcher.scaling.plan.measured_before", measured)
+    monkeypatch.setattr("launcher.scaling.study.plan.measured_before", measured)
     # 2 repeats × (1 node × 4 steps × 3.6 s + 2 nodes × 4 steps × 1.8 s) = 0.016 h
     assert "longest measured before: 0.016 node-hours, without start-up" in shown(planned())
     del known[2]

@@ -18,9 +18,9 @@ from launcher.arrays.plan import (
 )
 from launcher.planning.earlier_runs import measured_before
 from launcher.planning.plan import LaunchPlan
-from launcher.scaling.points import mode_text, points_of, size_name, variants_of
-from launcher.scaling.request import StudyRequest
-from launcher.scaling.study import Point, Study
+from launcher.scaling.study.definition import Point, Study
+from launcher.scaling.study.points import mode_text, points_of, size_name, variants_of
+from launcher.scaling.study.request import StudyRequest
 from launcher.sites.reader import SiteReader
 from ptycho_dist.config.faults import ConfigError, Fault
 from ptycho_dist.config.load import (

@@ -12,8 +12,8 @@ from launcher.arrays.submit import ArraySubmission, prepare_array
 from launcher.control.handover import Handover, UncertainSubmission
 from launcher.control.lanes import lane_options
 from launcher.control.submit import ctrl_c_waits, hand_over, require_cluster
-from launcher.scaling.plan import PlannedStudy
-from launcher.scaling.study_json import study_record
+from launcher.scaling.study.plan import PlannedStudy
+from launcher.scaling.study.study_json import study_record
 from launcher.slurm.jobs import Scheduler
 from launcher.status.submission_record import job_count
 from ptycho_dist.errors import UserError

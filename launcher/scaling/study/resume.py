@@ -6,8 +6,8 @@ from launcher.arrays.submit import ArraySubmission
 from launcher.control.code_state import OwnCode
 from launcher.control.resume import Changes, make_ready
 from launcher.control.submit import ctrl_c_waits, require_cluster
-from launcher.scaling.study_json import lanes_of, read_study
-from launcher.scaling.submit import hand_over_points
+from launcher.scaling.study.study_json import lanes_of, read_study
+from launcher.scaling.study.submit import hand_over_points
 from launcher.slurm.jobs import Scheduler
 from launcher.status.array_status import array_status
 from ptycho_dist.errors import UserError
