@@ -22,7 +22,8 @@ from launcher.control.handover import Handover, UncertainSubmission
 from launcher.control.submit import ctrl_c_waits, hand_over, require_cluster
 from launcher.planning.plan import LaunchPlan
 from launcher.planning.script import JobArray, render
-from launcher.slurm.jobs import Scheduler, max_array_size
+from launcher.slurm.jobs import Scheduler
+from launcher.slurm.scontrol import max_array_size
 from launcher.status.submission_record import job_count
 from ptycho_dist.data.fingerprint import data_fingerprint
 from ptycho_dist.errors import UserError

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from launcher.slurm.jobs import Scheduler, cancel_job
+from launcher.slurm.jobs import Scheduler
+from launcher.slurm.scancel import cancel_job
 from launcher.status.run_status import RunStatus, status_of
 from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.attempts.processes import LocalProcess

@@ -17,7 +17,8 @@ from launcher.control.code_state import OwnCode
 from launcher.control.handover import Handover, UncertainSubmission, submit_script
 from launcher.planning.plan import LaunchPlan
 from launcher.planning.script import render
-from launcher.slurm.jobs import cancel_job, require_slurm
+from launcher.slurm.scancel import cancel_job
+from launcher.slurm.scontrol import require_slurm
 from launcher.status.submission_record import drop_intent, record_intent, record_job, submitting
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.load import LoadedConfig
