@@ -8,6 +8,7 @@ from pathlib import Path
 from launcher.arrays.submit import ArraySubmission, hand_over_parts, parts_for
 from launcher.control.code_state import OwnCode
 from launcher.control.resume import Changes, Ready, make_ready
+from launcher.control.submission import settle
 from launcher.control.submit import choose_cluster, ctrl_c_waits, require_cluster
 from launcher.planning.script import render
 from launcher.slurm.jobs import Scheduler
@@ -36,7 +37,8 @@ def resume_array(array: ArrayDirectory, cluster: str | None, changes: Changes) -
         ConfigError: the changed config is no sound one.
     """
     scheduler = Scheduler(every_s=60)  # what is learned of all at once holds for this command
-    known_jobs = job_count(array, scheduler)
+    settle([array], scheduler)
+    known_jobs = job_count(array)
     found = array_status(array, scheduler)
     chosen = [each for each in found.members if _goes_on(each)]
     if not chosen:

@@ -19,6 +19,7 @@ from launcher.arrays.plan import ArrayPlan
 from launcher.control.after import dependency_options
 from launcher.control.code_state import OwnCode
 from launcher.control.handover import Handover, UncertainSubmission
+from launcher.control.submission import settle
 from launcher.control.submit import ctrl_c_waits, hand_over, require_cluster
 from launcher.planning.plan import LaunchPlan
 from launcher.planning.script import JobArray, render
@@ -117,7 +118,8 @@ def submit_array(
         except UncertainSubmission:
             raise
         except BaseException:
-            if job_count(array, Scheduler()) == 0:
+            settle([array], Scheduler())
+            if job_count(array) == 0:
                 shutil.rmtree(array.path, ignore_errors=True)
             raise
     return ArraySubmission(array, job_ids, cluster, len(plan.members), bool(pressed))

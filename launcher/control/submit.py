@@ -15,10 +15,10 @@ from typing import Any
 from launcher.control.after import dependency_options
 from launcher.control.code_state import OwnCode
 from launcher.control.handover import Handover, UncertainSubmission, submit_script
+from launcher.control.submission import drop_intent, record_intent, record_job, submitting
 from launcher.planning.plan import LaunchPlan
 from launcher.planning.script import render
 from launcher.slurm.jobs import cancel_job, require_slurm
-from launcher.status.submission_record import drop_intent, record_intent, record_job, submitting
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.data.planned import planned_fingerprints
@@ -139,7 +139,7 @@ def hand_over(
 
     Raises:
         UserError: it is refused, or another command was quicker; nothing was submitted.
-        UncertainSubmission: the answer was lost; the intent stays, and is settled by who asks next.
+        UncertainSubmission: the answer was lost; the intent stays, and the next command settles it.
     """
     with submitting(directory, known_jobs) as lock:
         job.write_script()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from launcher.arrays.submit import ArraySubmission
 from launcher.control.code_state import OwnCode
 from launcher.control.resume import Changes, make_ready
+from launcher.control.submission import settle
 from launcher.control.submit import ctrl_c_waits, require_cluster
 from launcher.scaling.study_json import lanes_of, read_study
 from launcher.scaling.submit import hand_over_points
@@ -31,7 +32,9 @@ def resume_study(array: ArrayDirectory, cluster: str | None, changes: Changes) -
     """
     study = read_study(array)
     cluster = cluster or study.cluster
-    found = array_status(array, Scheduler(every_s=60))
+    scheduler = Scheduler(every_s=60)
+    settle([array], scheduler)
+    found = array_status(array, scheduler)
     chosen = [
         each
         for each in found.members

@@ -11,6 +11,7 @@ from pathlib import Path
 from launcher.arrays.submit import ArraySubmission, prepare_array
 from launcher.control.handover import Handover, UncertainSubmission
 from launcher.control.lanes import lane_options
+from launcher.control.submission import settle
 from launcher.control.submit import ctrl_c_waits, hand_over, require_cluster
 from launcher.scaling.plan import PlannedStudy
 from launcher.scaling.study_json import study_record
@@ -51,10 +52,8 @@ def submit_study(planned: PlannedStudy, cluster: str, runs_root: Path) -> ArrayS
 
 
 def _anything_submitted(array: ArrayDirectory, members: Sequence[Member]) -> bool:
-    scheduler = Scheduler(every_s=60)
-    if job_count(array, scheduler):
-        return True
-    return any(job_count(member.run, scheduler) for member in members)
+    settle([array], Scheduler(every_s=60))
+    return job_count(array) > 0 or any(job_count(member.run) for member in members)
 
 
 def hand_over_points(
@@ -76,15 +75,14 @@ def hand_over_points(
     Raises:
         UserError: one is refused; those before it stay submitted, and the message says so.
     """
-    scheduler = Scheduler(every_s=60)
     if cluster == "local":
-        return [_hand_over_here(array, members, job_count(array, scheduler))]
+        return [_hand_over_here(array, members, job_count(array))]
     job_ids: list[str] = []
     for place, member in enumerate(members):
         if pressed:
             break
         job = Handover.of_run(member.run, lane_options(array, place % at_once))
-        known_jobs = job_count(member.run, scheduler)
+        known_jobs = job_count(member.run)
         try:
             job_ids.append(hand_over(member.run, job, cluster, known_jobs=known_jobs))
         except UncertainSubmission as error:
