@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from launcher.scaling.analysis.results import (
-    PARTS,
-    Attribution,
     Collected,
     Estimate,
     ForDeadline,
@@ -16,6 +14,7 @@ from launcher.scaling.analysis.results import (
     StudyAnalysis,
 )
 from launcher.scaling.study.definition import Point, Study
+from launcher.timing.attribution import PARTS, Attribution
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 STEPS = 20
