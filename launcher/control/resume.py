@@ -301,7 +301,7 @@ def _plan_anew(
     return replace(
         plan,
         python=python,
-        rehearsal=old_plan.get("rehearsal"),
+        drill=old_plan.get("drill"),
         measurement=MeasurementPlan.of(old_plan),
     )
 
