@@ -34,10 +34,9 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from launcher.arrays.resume import resume_array
-    from launcher.commands.following import follow
-    from launcher.commands.following_array import follow_array
+    from launcher.commands.following import follow, follow_array
     from launcher.control.resume import Changes, resume
-    from launcher.scaling.resume import resume_study
+    from launcher.scaling.study.resume import resume_study
     from ptycho_dist.rundir.array import ArrayDirectory, find_run_or_array
 
     changes = Changes(options.overrides, options.allow_resize, options.moved)

@@ -11,7 +11,7 @@ from launcher.commands.arguments import chooses_cluster, knows_runs, sets_fields
 from ptycho_dist.errors import UserError
 
 if TYPE_CHECKING:
-    from launcher.scaling.plan import PlannedStudy
+    from launcher.scaling.study.plan import PlannedStudy
 
 SUMMARY = "a scaling study: the same training at many sizes, measured"
 EXAMPLE = "ptycho-launch scale run.yaml --nodes 1,2,4,8 --mode strong,weak --repeats 5"
@@ -94,12 +94,12 @@ def _refuse_flags_of_a_new_study(options: argparse.Namespace) -> None:
 
 
 def _new_study(options: argparse.Namespace, config: Path) -> int:
-    from launcher.commands.following_array import follow_array
+    from launcher.commands.following import follow_array
     from launcher.control.submit import choose_cluster
-    from launcher.scaling.plan import plan_study
-    from launcher.scaling.preview import show_preview
-    from launcher.scaling.request import parse_request
-    from launcher.scaling.submit import submit_study
+    from launcher.scaling.study.plan import plan_study
+    from launcher.scaling.study.preview import show_preview
+    from launcher.scaling.study.request import parse_request
+    from launcher.scaling.study.submit import submit_study
     from launcher.text.console import console
 
     cluster = choose_cluster(options.cluster)
@@ -123,13 +123,6 @@ def _new_study(options: argparse.Namespace, config: Path) -> int:
         print("nothing was submitted", file=sys.stderr)
         return 0
     submission = submit_study(planned, cluster, options.runs_dir)
-    left = len(planned.members) - submission.members
-    if left:
-        print(
-            f"interrupted: {left} of {len(planned.members)} points are not submitted; "
-            f"`ptycho-launch resume {submission.array.array_id}` submits them",
-            file=sys.stderr,
-        )
     return follow_array(submission, wait=options.wait, as_json=options.json)
 
 

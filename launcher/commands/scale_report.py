@@ -16,10 +16,10 @@ def report(options: argparse.Namespace) -> int:
     from rich.markup import escape
 
     from launcher.control.submission import settle
-    from launcher.scaling.analysis import analyse
+    from launcher.scaling.analysis.analyse import analyse
     from launcher.scaling.collect import collect
     from launcher.scaling.report.write import write_report
-    from launcher.scaling.study_json import find_study
+    from launcher.scaling.study.study_json import find_study
     from launcher.slurm.jobs import Scheduler
     from launcher.text.console import console
     from launcher.text.plain_text import plain
@@ -42,11 +42,11 @@ def report(options: argparse.Namespace) -> int:
 
 def compare(options: argparse.Namespace) -> int:
     """Print two studies beside each other; nothing is written."""
+    from launcher.scaling.analysis.comparison import compare_sizes
     from launcher.scaling.collect import collect
-    from launcher.scaling.comparison import compare_sizes
     from launcher.scaling.report.files import finite
     from launcher.scaling.report.present_comparison import show_comparison
-    from launcher.scaling.study_json import find_study
+    from launcher.scaling.study.study_json import find_study
     from launcher.text.console import console
 
     if options.deadline is not None:

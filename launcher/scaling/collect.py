@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from launcher.scaling.results import Collected, Measurement, Missing
-from launcher.scaling.study import Point, Study
-from launcher.scaling.study_json import lanes_of, read_study
+from launcher.scaling.analysis.results import Collected, Measurement, Missing
+from launcher.scaling.study.definition import Point, Study
+from launcher.scaling.study.study_json import lanes_of, read_study
 from launcher.slurm.jobs import Scheduler
 from launcher.status.array_status import MemberStatus, array_status
 from launcher.status.attempts import AttemptStart, attempt_numbers, read_attempt

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.scaling.results import (
-    PARTS,
-    Attribution,
+from launcher.scaling.analysis.results import (
     Collected,
     Estimate,
     ForDeadline,
@@ -15,7 +13,8 @@ from launcher.scaling.results import (
     Size,
     StudyAnalysis,
 )
-from launcher.scaling.study import Point, Study
+from launcher.scaling.study.definition import Point, Study
+from launcher.timing.attribution import PARTS, Attribution
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 STEPS = 20

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from launcher.pages.drawing import GRID, MUTED, PAPER, new_figure, series_colour
+from launcher.scaling.analysis.results import Size
 from launcher.scaling.report.drawn import LEGEND, Drawn, finite
 from launcher.scaling.report.wording import (
     OVERSUBSCRIBED,
@@ -18,8 +19,7 @@ from launcher.scaling.report.wording import (
     several,
     size_name,
 )
-from launcher.scaling.results import Size
-from launcher.scaling.study import Mode
+from launcher.scaling.study.definition import Mode
 from launcher.timing.attribution import PARTS
 from ptycho_dist.rundir.step_times import START_UP
 

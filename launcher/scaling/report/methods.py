@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from launcher.scaling.analysis.results import Collected, StudyAnalysis
 from launcher.scaling.report.provenance import Provenance
 from launcher.scaling.report.wording import exact, number, percent, several
-from launcher.scaling.results import Collected, StudyAnalysis
-from launcher.scaling.study import Study
+from launcher.scaling.study.definition import Study
 
 _LR_RULES = {
     "sqrt": "the learning rate scaled with the square root of the global batch",

@@ -17,7 +17,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Any, Literal
 
-from launcher.scaling.results import Collected
+from launcher.scaling.analysis.results import Collected
 from launcher.slurm.ask_cluster import ask
 from launcher.status.attempts import attempt_numbers
 from launcher.text.redact import Redactor

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from launcher.pages.page import DataTable
+from launcher.scaling.analysis.results import Collected, Law, Missing, Series, Size
 from launcher.scaling.report.wording import (
     NONE,
     OVERSUBSCRIBED,
@@ -19,8 +20,7 @@ from launcher.scaling.report.wording import (
     several,
     size_name,
 )
-from launcher.scaling.results import Collected, Law, Missing, Series, Size
-from launcher.scaling.study import Mode
+from launcher.scaling.study.definition import Mode
 from launcher.text.durations import duration
 from launcher.timing.attribution import PARTS
 from ptycho_dist.rundir.step_times import START_UP

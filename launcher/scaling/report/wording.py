@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from launcher.scaling.results import Estimate, Series, Size
-from launcher.scaling.study import Mode
+from launcher.scaling.analysis.results import Estimate, Series, Size
+from launcher.scaling.study.definition import Mode
 
 NONE = "–"
 PART_NAMES = {

@@ -9,11 +9,14 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 
 import pytest
 
+from launcher.arrays.handover import submit_again
 from launcher.arrays.plan import plan_array
-from launcher.arrays.submit import hand_over_parts, parts_for, prepare_array
+from launcher.arrays.prepare import prepare_array
+from launcher.arrays.submit import jobs_of_array, parts_for
 from launcher.cli import main
 from launcher.control.resume import Changes, resume
 from launcher.control.submission import settle
@@ -161,14 +164,15 @@ def test_whatever_call_the_submission_of_an_array_was_killed_at(slurm, make_conf
     _, members = array.read()
     parts = parts_for("slurm", range(12), 12)
     assert [str(part.indices) for part in parts] == ["0-9", "10-11"]
+    jobs = partial(
+        jobs_of_array, parts=parts, plan=plan.shared, cluster="slurm", members=12, throttle=None
+    )
     number, outcomes = 0, set()
     while True:
         number += 1
         for path in (slurm, array.submission_json):
             path.unlink(missing_ok=True)
-        killed = killed_at_call(
-            number, lambda: hand_over_parts(array, parts, plan.shared, "slurm", 12, None)
-        )
+        killed = killed_at_call(number, lambda: submit_again(array, [], "slurm", jobs))
         queued = slurm.read_text().splitlines() if slurm.exists() else []
         runs = [members[index].run for index in (0, 11)]
         found = [status_of(run, Scheduler()).job_id for run in runs]

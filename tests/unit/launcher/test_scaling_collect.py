@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.arrays.submit import prepare_array
+from launcher.arrays.prepare import prepare_array
 from launcher.scaling.collect import collect
-from launcher.scaling.plan import plan_study
-from launcher.scaling.request import parse_request
-from launcher.scaling.study_json import study_record
+from launcher.scaling.study.plan import plan_study
+from launcher.scaling.study.request import parse_request
+from launcher.scaling.study.study_json import study_record
 from launcher.timing.goodput import AttemptTimes, goodput
 from launcher.timing.start_up import Occupied, queue_s, start_up_s
 from ptycho_dist.errors import UserError
@@ -73,7 +73,7 @@ class Writer:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """What tests/unit/launcher/test_arrays.py and test_code_state.py are about takes long."""
-    monkeypatch.setattr("launcher.arrays.submit._make_durable", lambda path: None)
+    monkeypatch.setattr("launcher.arrays.prepare._make_durable", lambda path: None)
     monkeypatch.setattr("launcher.control.code_state.OwnCode.record", lambda code, run: None)
 
 

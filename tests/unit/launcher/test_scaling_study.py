@@ -18,12 +18,12 @@ from launcher.control.after import dependency_options
 from launcher.control.clean import removals
 from launcher.control.resume import Changes
 from launcher.control.resume import resume as resume_run
-from launcher.scaling.plan import plan_study
-from launcher.scaling.preview import show_preview
-from launcher.scaling.request import parse_request
-from launcher.scaling.resume import resume_study
-from launcher.scaling.study_json import find_study, lanes_of, read_study, study_record
-from launcher.scaling.submit import submit_study
+from launcher.scaling.study.plan import plan_study
+from launcher.scaling.study.preview import show_preview
+from launcher.scaling.study.request import parse_request
+from launcher.scaling.study.resume import resume_study
+from launcher.scaling.study.study_json import find_study, lanes_of, read_study, study_record
+from launcher.scaling.study.submit import submit_study
 from launcher.status.array_status import array_status
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.attempts.processes import LocalProcess
@@ -63,7 +63,7 @@ COMMANDS = {"sbatch": SBATCH, "squeue": SQUEUE, "srun": "", "sacct": "exit 1",
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """What tests/unit/launcher/test_arrays.py and test_code_state.py are about takes long."""
-    monkeypatch.setattr("launcher.arrays.submit._make_durable", lambda path: None)
+    monkeypatch.setattr("launcher.arrays.prepare._make_durable", lambda path: None)
     monkeypatch.setattr("launcher.control.code_state.OwnCode.record", lambda code, run: None)
 
 
@@ -198,7 +198,7 @@ def test_costs_of_steps_are_told_only_where_all_sizes_were_measured(planned, mon
     def measured(root, config):
         return known.get(config.resources.nodes)
 
-    monkeypatch.setattr("launcher.scaling.plan.measured_before", measured)
+    monkeypatch.setattr("launcher.scaling.study.plan.measured_before", measured)
     # 2 repeats × (1 node × 4 steps × 3.6 s + 2 nodes × 4 steps × 1.8 s) = 0.016 h
     assert "longest measured before: 0.016 node-hours, without start-up" in shown(planned())
     del known[2]
@@ -276,7 +276,9 @@ def test_several_lanes(slurm, planned, tmp_path):
 def test_a_refusal_in_the_middle_of_the_chain(slurm, planned, tmp_path, monkeypatch):
     """SC-012, SC-014: those before it stay, `resume` submits the others alone."""
     monkeypatch.setenv("REFUSE", "3")
-    with pytest.raises(UserError, match=r"QOSMax.*points 0-1 of tiny.* are submitted.*resume tiny"):
+    with pytest.raises(
+        UserError, match=r"QOSMax.*members 0-1 of tiny.* are submitted.*resume .*/runs/tiny-"
+    ):
         submit_study(planned(), "slurm", tmp_path / "runs")
     array = find_study(tmp_path / "runs", "tiny")
     states = [each.status.state for each in array_status(array).members]
@@ -305,7 +307,7 @@ def test_ctrl_c_ends_the_submitting(slurm, make_config, tmp_path, monkeypatch, c
                "--runs-dir", str(tmp_path / "runs"), "--cluster", "slurm"]  # fmt: skip
     assert main(command) == 130
     said = capsys.readouterr()
-    assert "2 of 4 points are not submitted; `ptycho-launch resume tiny-" in said.err
+    assert f"2 of 4 runs are not submitted; `ptycho-launch resume {tmp_path}/runs/tiny-" in said.err
     assert len(queued(slurm)) == 2
 
 

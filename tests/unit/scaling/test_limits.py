@@ -3,8 +3,8 @@
 import pytest
 from simulated_study import measurement, simulated, study
 
-from launcher.scaling.analysis import analyse
-from launcher.scaling.laws import AMDAHL
+from launcher.scaling.analysis.analyse import analyse
+from launcher.scaling.analysis.laws import AMDAHL
 
 
 def said(runs, **options):

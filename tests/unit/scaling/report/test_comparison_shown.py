@@ -8,9 +8,9 @@ from rich.console import Console
 from studies import a_study
 
 import launcher.scaling.collect
-import launcher.scaling.study_json
+import launcher.scaling.study.study_json
 from launcher.commands import scale_report
-from launcher.scaling.comparison import compare_sizes
+from launcher.scaling.analysis.comparison import compare_sizes
 from launcher.scaling.report.present_comparison import show_comparison
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
@@ -50,7 +50,9 @@ def found(monkeypatch, tmp_path):
     study_dir = tmp_path / "siemens-20260101-000000-0001"
     (study_dir / "members").mkdir(parents=True)
     monkeypatch.setattr(
-        launcher.scaling.study_json, "find_study", lambda root, name: ArrayDirectory(study_dir)
+        launcher.scaling.study.study_json,
+        "find_study",
+        lambda root, name: ArrayDirectory(study_dir),
     )
     monkeypatch.setattr(launcher.scaling.collect, "collect", lambda study: collected)
     return study_dir

@@ -16,6 +16,7 @@ from studies import a_study
 
 from launcher.pages.drawing import PAPER
 from launcher.pages.html import render_page
+from launcher.scaling.analysis.results import Estimate, ForDeadline
 from launcher.scaling.report import wording
 from launcher.scaling.report.curves import FURTHEST
 from launcher.scaling.report.figures import study_figures
@@ -25,7 +26,6 @@ from launcher.scaling.report.provenance import provenance_of
 from launcher.scaling.report.study_page import study_page
 from launcher.scaling.report.tables import laws_table, parts_table, sizes_table
 from launcher.scaling.report.write import write_report
-from launcher.scaling.results import Estimate, ForDeadline
 from launcher.timing.attribution import PARTS
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import write_json_atomic

@@ -9,10 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
-from launcher.scaling.intervals import mean_interval, ratio_interval, scaled
-from launcher.scaling.results import Estimate, Measurement, Size
-from launcher.scaling.solution import plain_mean, time_to_solution
-from launcher.scaling.study import Mode
+from launcher.scaling.analysis.intervals import mean_interval, ratio_interval, scaled
+from launcher.scaling.analysis.results import Estimate, Measurement, Size
+from launcher.scaling.analysis.solution import plain_mean, time_to_solution
+from launcher.scaling.study.definition import Mode
 from launcher.text.plain_text import plain
 from launcher.timing.attribution import Attribution
 

@@ -6,20 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from launcher.scaling import fitting
-from launcher.scaling.caveats import FEW_REPEATS, caveats
-from launcher.scaling.choice import LEAST_SIZES, Choice, choose
-from launcher.scaling.deadline import for_deadline
-from launcher.scaling.drift import Drift, drift
-from launcher.scaling.intervals import CONFIDENCE, RESAMPLES
-from launcher.scaling.knee import LEAST as LEAST_MARGINAL
-from launcher.scaling.knee import knee
-from launcher.scaling.laws import FARTHEST, USL
-from launcher.scaling.limits import limits
-from launcher.scaling.results import Collected, Measurement, Series, StudyAnalysis
-from launcher.scaling.sizes import by_size, counted, in_order, sizes_of, throughputs, usable
-from launcher.scaling.solution import LEAST_RUNS
-from launcher.scaling.study import Mode
+from launcher.scaling.analysis import fitting
+from launcher.scaling.analysis.caveats import FEW_REPEATS, caveats
+from launcher.scaling.analysis.choice import LEAST_SIZES, Choice, choose
+from launcher.scaling.analysis.deadline import for_deadline
+from launcher.scaling.analysis.drift import Drift, drift
+from launcher.scaling.analysis.intervals import CONFIDENCE, RESAMPLES
+from launcher.scaling.analysis.knee import LEAST as LEAST_MARGINAL
+from launcher.scaling.analysis.knee import knee
+from launcher.scaling.analysis.laws import FARTHEST, USL
+from launcher.scaling.analysis.limits import limits
+from launcher.scaling.analysis.results import Collected, Measurement, Series, StudyAnalysis
+from launcher.scaling.analysis.sizes import (
+    by_size,
+    counted,
+    in_order,
+    sizes_of,
+    throughputs,
+    usable,
+)
+from launcher.scaling.analysis.solution import LEAST_RUNS
+from launcher.scaling.study.definition import Mode
 
 
 def analyse(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from launcher.scaling.intervals import (
+from launcher.scaling.analysis.intervals import (
     CONFIDENCE,
     RESAMPLES,
     difference,
@@ -16,8 +16,8 @@ from launcher.scaling.intervals import (
     ratio_interval,
     scaled,
 )
-from launcher.scaling.results import Collected, Estimate, Measurement
-from launcher.scaling.sizes import (
+from launcher.scaling.analysis.results import Collected, Estimate, Measurement
+from launcher.scaling.analysis.sizes import (
     by_size,
     in_order,
     named,
@@ -27,7 +27,7 @@ from launcher.scaling.sizes import (
     throughputs,
     usable,
 )
-from launcher.scaling.study import Mode
+from launcher.scaling.study.definition import Mode
 from launcher.timing.attribution import PARTS
 
 _NOTICEABLE = 0.01

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from launcher.scaling.plan import PlannedStudy, node_hours
-from launcher.scaling.points import mode_text
-from launcher.scaling.study import LrRule, Point
+from launcher.scaling.study.definition import LrRule, Point
+from launcher.scaling.study.plan import PlannedStudy, node_hours
+from launcher.scaling.study.points import mode_text
 from launcher.text.plain_text import plain
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 

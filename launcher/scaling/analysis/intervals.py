@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import stats
 
-from launcher.scaling.results import Estimate
+from launcher.scaling.analysis.results import Estimate
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000

@@ -26,9 +26,9 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq, lsq_linear, nnls
 
-from launcher.scaling.intervals import CONFIDENCE
-from launcher.scaling.laws import ScalingLaw
-from launcher.scaling.results import Estimate
+from launcher.scaling.analysis.intervals import CONFIDENCE
+from launcher.scaling.analysis.laws import ScalingLaw
+from launcher.scaling.analysis.results import Estimate
 
 LACK_OF_FIT = 0.05
 _LEAST_VARIANCE = 1e-16

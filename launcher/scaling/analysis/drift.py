@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from launcher.scaling.results import Measurement
+from launcher.scaling.analysis.results import Measurement
 
 ALARM = 0.05
 _LEAST_FREEDOM = 3

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from launcher.scaling.request import MOST_LANES, MOST_NODES, MOST_REPEATS, MOST_TASKS
-from launcher.scaling.study import FORMAT, LrRule, Mode, Point, Study
+from launcher.scaling.study.definition import FORMAT, LrRule, Mode, Point, Study
+from launcher.scaling.study.request import MOST_LANES, MOST_NODES, MOST_REPEATS, MOST_TASKS
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory, find_array
 from ptycho_dist.rundir.checked_json import (

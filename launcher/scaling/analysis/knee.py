@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from launcher.scaling.intervals import ratio_interval
-from launcher.scaling.results import Estimate
+from launcher.scaling.analysis.intervals import ratio_interval
+from launcher.scaling.analysis.results import Estimate
 
 LEAST = 0.5
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from launcher.scaling.study import LrRule, Mode, Point, Study
+from launcher.scaling.study.definition import LrRule, Mode, Point, Study
 from launcher.timing.attribution import Attribution
 
 

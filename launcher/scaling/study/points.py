@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.scaling.request import StudyRequest
-from launcher.scaling.study import LrRule, Mode, Point
+from launcher.scaling.study.definition import LrRule, Mode, Point
+from launcher.scaling.study.request import StudyRequest
 from ptycho_dist.config.faults import Fault
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World, optimizer_steps

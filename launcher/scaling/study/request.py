@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from launcher.scaling.study import LrRule, Mode
+from launcher.scaling.study.definition import LrRule, Mode
 from ptycho_dist.config.faults import Fault
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.measurement_plan import MOST, MeasurementPlan

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from launcher.scaling.drift import ALARM, Drift, drift_sentence
-from launcher.scaling.results import Collected, Measurement, Missing
-from launcher.scaling.sizes import counted, named, size_name, usable
-from launcher.scaling.solution import LEAST_RUNS, plain_mean
+from launcher.scaling.analysis.drift import ALARM, Drift, drift_sentence
+from launcher.scaling.analysis.results import Collected, Measurement, Missing
+from launcher.scaling.analysis.sizes import counted, named, size_name, usable
+from launcher.scaling.analysis.solution import LEAST_RUNS, plain_mean
 
 FEW_REPEATS = 3
 

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.scaling.laws import FARTHEST, throughput_by
-from launcher.scaling.results import ForDeadline, Law, Series, Size
-from launcher.scaling.sizes import counted
-from launcher.scaling.study import Mode
+from launcher.scaling.analysis.laws import FARTHEST, throughput_by
+from launcher.scaling.analysis.results import ForDeadline, Law, Series, Size
+from launcher.scaling.analysis.sizes import counted
+from launcher.scaling.study.definition import Mode
 from launcher.text.durations import duration
 from ptycho_dist.rundir.checked_json import count
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from launcher.scaling.results import Measurement, Size
-from launcher.scaling.sizes import counted, named, size_name
-from launcher.scaling.study import Mode
+from launcher.scaling.analysis.results import Measurement, Size
+from launcher.scaling.analysis.sizes import counted, named, size_name
+from launcher.scaling.study.definition import Mode
 
 NOTICEABLE = 0.02
 """The least part of the largest size's step that is worth a sentence."""

@@ -27,8 +27,8 @@ from typing import Literal
 
 import numpy as np
 
-from launcher.scaling.results import Law
-from launcher.scaling.study import Mode
+from launcher.scaling.analysis.results import Law
+from launcher.scaling.study.definition import Mode
 
 FARTHEST = 2.0
 """No law says anything beyond this multiple of the largest measured size."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from launcher.scaling.fitting import Fit, best_fit, fit
-from launcher.scaling.laws import USL, ScalingLaw, curve, laws_for, own_law
-from launcher.scaling.results import Law
-from launcher.scaling.sizes import counted
-from launcher.scaling.study import Mode
+from launcher.scaling.analysis.fitting import Fit, best_fit, fit
+from launcher.scaling.analysis.laws import USL, ScalingLaw, curve, laws_for, own_law
+from launcher.scaling.analysis.results import Law
+from launcher.scaling.analysis.sizes import counted
+from launcher.scaling.study.definition import Mode
 
 LEAST_SIZES = 4
 """With fewer, nothing is held out."""
