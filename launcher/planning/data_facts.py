@@ -51,9 +51,9 @@ def _facts(header: dict[str, Any]) -> DataFacts:
 
 def _read_header(path: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "ptycho_dist.data.header", str(path)]
-    told = run_command(command, TIMEOUT_S)
+    told = run_command(command, TIMEOUT_S, name="its reader")
     if told.code is None:
-        raise DataError(f"{path}: could not be read within {TIMEOUT_S} s")
+        raise DataError(f"{path}: could not be read: {told.trouble}")
     try:
         answer = json.loads(told.text)
     except ValueError:

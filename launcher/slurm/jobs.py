@@ -30,6 +30,7 @@ class Scheduler:
     def __init__(self, every_s: float = 0.0) -> None:
         self._every_s = every_s
         self._known: dict[str, tuple[float, JobState | str]] = {}
+        self._silent_until, self._silence = float("-inf"), ""
 
     def job_state(self, job_id: str) -> JobState:
         """The state of a job, from squeue, or else from sacct.
@@ -73,9 +74,14 @@ class Scheduler:
         Raises:
             ClusterUnreachable: squeue does not answer, so there may be such a job.
         """
+        if time.monotonic() < self._silent_until:
+            raise ClusterUnreachable(self._silence)
         pairs, silence = squeue.ask_comments()
         if silence:
-            raise ClusterUnreachable(f"SLURM does not say: {silence}")
+            self._silence = f"SLURM does not say: {silence}"
+            if self._every_s:  # a command that asks for many jobs waits for one time-out
+                self._silent_until = time.monotonic() + AFTER_SILENCE_S
+            raise ClusterUnreachable(self._silence)
         # Without accounting, or if it keeps no comments, squeue's word stands.
         return _with_comment(pairs, comment) or _with_comment(
             sacct.ask_comments(since - CLOCKS_APART_S), comment

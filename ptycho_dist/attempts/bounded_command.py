@@ -84,7 +84,7 @@ def run_command(
     if shutil.which(command[0]) is None:
         return Answer(trouble=f"{command[0]} is not on PATH")
     try:
-        with tempfile.TemporaryFile() as given:
+        with tempfile.TemporaryFile() if stdin else Path(os.devnull).open("r+b") as given:
             given.write(stdin.encode())
             given.seek(0)
             process = subprocess.Popen(
