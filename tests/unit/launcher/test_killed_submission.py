@@ -9,11 +9,14 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 
 import pytest
 
+from launcher.arrays.handover import submit_again
 from launcher.arrays.plan import plan_array
-from launcher.arrays.submit import hand_over_parts, parts_for, prepare_array
+from launcher.arrays.prepare import prepare_array
+from launcher.arrays.submit import jobs_of_array, parts_for
 from launcher.control.resume import Changes, resume
 from launcher.control.submit import submit
 from launcher.planning.data_facts import read_data_facts
@@ -139,14 +142,15 @@ def test_whatever_call_the_submission_of_an_array_was_killed_at(slurm, make_conf
     _, members = array.read()
     parts = parts_for("slurm", range(12), 12)
     assert [str(part.indices) for part in parts] == ["0-9", "10-11"]
+    jobs = partial(
+        jobs_of_array, parts=parts, plan=plan.shared, cluster="slurm", members=12, throttle=None
+    )
     number, outcomes = 0, set()
     while True:
         number += 1
         for path in (slurm, array.submission_json):
             path.unlink(missing_ok=True)
-        killed = killed_at_call(
-            number, lambda: hand_over_parts(array, parts, plan.shared, "slurm", 12, None)
-        )
+        killed = killed_at_call(number, lambda: submit_again(array, [], "slurm", jobs))
         queued = slurm.read_text().splitlines() if slurm.exists() else []
         found = [status_of(members[index].run, Scheduler()).job_id for index in (0, 11)]
         assert found == ["1_0" if queued else None, "2_1" if len(queued) == 2 else None]
