@@ -150,7 +150,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         command = commands.add_parser(name)
         command.add_argument(
             "--dir", type=Path, default=default,
-            help="directory of the cluster (default: $PTYCHO_DIST_CLUSTER_DIR, else the checkout's .cluster)",
+            help="its directory (default: $PTYCHO_DIST_CLUSTER_DIR, else the checkout's .cluster)",
         )  # fmt: skip
     start = commands.choices["up"]
     start.add_argument("--nodes", type=whole(1, ports.MAX_NODES), default=Options.nodes)
@@ -164,7 +164,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--limit-s",
         type=whole(1, 600),
         default=60,
-        help="seconds after which a start is given up (60)",
+        help="seconds until a start is given up (60)",
     )
     return parser.parse_args(arguments)
 

@@ -98,7 +98,7 @@ def _accounting_lines(layout: Layout, endpoints: Endpoints, options: Options) ->
 
 
 def gres_conf(layout: Layout, options: Options) -> str:
-    """gres.conf: each node has the same fake GPUs, which set CUDA_VISIBLE_DEVICES as real ones do."""
+    """gres.conf: each node has the same fake GPUs; they set CUDA_VISIBLE_DEVICES like real ones."""
     if not options.gpus_per_node:
         return ""
     files = f"{layout.devices}/nvidia[0-{options.gpus_per_node - 1}]"

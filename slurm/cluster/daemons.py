@@ -146,7 +146,7 @@ class Daemons:
         del self._started["mariadb-install"]
 
     def mariadbd(self) -> None:
-        """Start a private MariaDB on a socket, without network or protection against a host crash."""
+        """Start a private MariaDB on a socket; no network, no safety against a crash of the host."""
         layout = self.layout
         self._start(
             "mariadbd", "mariadbd", "--no-defaults", f"--user={self.user}",
@@ -170,7 +170,7 @@ class Daemons:
         self.wait("slurmctld", lambda: _tcp_answers(address, port), "slurmctld's port")
 
     def slurmd(self, node: str) -> None:
-        """Start one node; if the controller does not listen yet, the node waits 10 s to register."""
+        """Start one node; if the controller does not listen yet, registering takes 10 s longer."""
         conf = str(self.layout.slurm_conf)
         self._start(f"slurmd-{node}", "slurmd", "-D", "-N", node, "-f", conf)
 
