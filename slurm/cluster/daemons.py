@@ -146,7 +146,7 @@ class Daemons:
         del self._started["mariadb-install"]
 
     def mariadbd(self) -> None:
-        """Start a private MariaDB on a socket; no network, no safety against a crash of the host."""
+        """Start a private MariaDB on a socket, without network; a host crash may destroy it."""
         layout = self.layout
         self._start(
             "mariadbd", "mariadbd", "--no-defaults", f"--user={self.user}",
