@@ -6,11 +6,13 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fork_client
 import pytest
+from waiting import HANG_S
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -85,12 +87,15 @@ def simulate() -> Callable[..., Path]:
 
 @pytest.fixture
 def launch() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`launch("submit", config, ...)`: ptycho-launch as a person runs it, in its own process."""
+    """`launch("submit", config, ...)`: ptycho-launch as a person runs it, in its own process.
+
+    The process, and those that it starts, are forks of a preloaded Python (tests/preloaded).
+    """
 
     def run(
-        *arguments: object, env: dict[str, str] | None = None, timeout: float = 120
+        *arguments: object, env: dict[str, str] | None = None, timeout: float = HANG_S
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return fork_client.run(
             [sys.executable, "-m", "launcher", *map(str, arguments)],
             capture_output=True,
             text=True,
@@ -99,6 +104,13 @@ def launch() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fork_server() -> Iterator[None]:
+    """The preloaded Python of this session ends with it."""
+    yield
+    fork_client.close_server()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import fork_client
 import pytest
+from waiting import HANG_S
 
 from ptycho_dist.attempts.attempt import Attempt, begin_attempt
 from ptycho_dist.attempts.job_variables import ATTEMPT_VARIABLE
@@ -34,7 +36,7 @@ class Ranks:
     def start(self, rank: int, attempt: Attempt | None = None, **environment: str) -> None:
         """Start one rank; `attempt` and `environment` let it differ from the others."""
         self.processes.append(
-            subprocess.Popen(
+            fork_client.Popen(
                 [sys.executable, "-u", "-m", "ptycho_dist.rank", str(self.run.path)],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -50,7 +52,7 @@ class Ranks:
             )
         )
 
-    def finish(self, timeout: float = 90) -> list[tuple[int, str]]:
+    def finish(self, timeout: float = HANG_S) -> list[tuple[int, str]]:
         """Wait for all; exit code and standard error of each."""
         deadline = time.monotonic() + timeout
         results = []

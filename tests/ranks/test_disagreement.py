@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from waiting import HANG_S
 
 from ptycho_dist.config.load import config_digest, decode_run_config
 from ptycho_dist.rundir.heartbeat import read_heartbeats
@@ -225,7 +226,7 @@ def test_ranks_of_ptycho_infer_compare_their_legacy_values(
             "--accelerator", "cpu",
         ],
         env={**os.environ, "PYTHONPATH": with_path(tmp_path), "ODD_RANK": "1"},
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=HANG_S,
     )  # fmt: skip
     assert done.returncode != 0
     assert 'differ at the start: label: rank 0 has "as installed", rank 1 has "ano' in done.stderr

@@ -5,13 +5,13 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
-import time
 
+import fork_client
 import h5py
 import numpy as np
 import pytest
+from waiting import HANG_S, wait_for
 
 from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.rundir.heartbeat import read_heartbeats
@@ -59,11 +59,11 @@ def infer(run, scan_file, out, ranks):
             "--master-port", str(port), "-m", "ptycho_dist.cli.infer",
         ]  # fmt: skip
     options = ["--model_path", run.path, "--test_data", scan_file, "--output_dir", out]
-    done = subprocess.run(
+    done = fork_client.run(
         [*command, *options, "--accelerator", "cpu", "--inference-batch-size", "5"],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=HANG_S,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -108,12 +108,11 @@ def test_a_stop_while_reconstructing_is_resumed_without_training(make_config, la
     assert launch("submit", config, "--cluster", "local", "--runs-dir", root).returncode == 0
     (path,) = root.iterdir()
     run = RunDirectory(path)
-    pid = wait_for_reconstruction(run)
+    pid = wait_for(lambda: reconstructing(run), "reconstruction")
     os.kill(pid, signal.SIGUSR2)
-    deadline = time.monotonic() + 60
-    while not (ends := [a for a in read_attempts(run) if a["ended_at"] is not None]):
-        assert time.monotonic() < deadline, "the attempt did not end"
-        time.sleep(0.1)
+    ends = wait_for(
+        lambda: [a for a in read_attempts(run) if a["ended_at"] is not None], "end of the attempt"
+    )
     assert ends[0]["exit_code"] == 75
     assert not run.result_json.exists()
     steps = sorted(each.name for each in run.checkpoints.iterdir())
@@ -126,15 +125,10 @@ def test_a_stop_while_reconstructing_is_resumed_without_training(make_config, la
     assert "reconstruction" in json.loads(run.result_json.read_text())
 
 
-def wait_for_reconstruction(run, limit_s=120):
-    """The process of a rank that reconstructs."""
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        for beat in read_heartbeats(run).values():
-            if beat.state == "reconstructing":
-                return beat.pid
-        time.sleep(0.02)
-    raise AssertionError("no rank came to the reconstruction")
+def reconstructing(run):
+    """The process of a rank that reconstructs; None: there is no such rank yet."""
+    beats = read_heartbeats(run).values()
+    return next((beat.pid for beat in beats if beat.state == "reconstructing"), None)
 
 
 def test_an_object_that_cannot_be_written_fails_the_run_on_all_ranks(trained, launch):

@@ -3,10 +3,10 @@
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 from launcher.explain.explain import explain
 from launcher.status.run_status import status_of
@@ -26,15 +26,6 @@ requeue: {on: [preempt, timeout, node_fail, crash], backoff_s: 0, signal_lead_s:
 reconstruct: false
 resources: {tasks_per_node: 2}
 """
-PATIENCE_S = 90
-
-
-def wait_for(condition, what):
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"no {what} within {PATIENCE_S} s"
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture
