@@ -14,6 +14,8 @@ import fork_client
 import pytest
 from waiting import HANG_S
 
+pytest_plugins = ["distribution"]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -111,18 +113,6 @@ def _fork_server() -> Iterator[None]:
     """The preloaded Python of this session ends with it."""
     yield
     fork_client.close_server()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n 2`, tests that start ranks or jobs run one after the other in one process.
-
-    Each takes the whole machine for a while, and several bound how long something may take.
-    """
-    for item in items:
-        folder = item.path.relative_to(REPOSITORY / "tests").parts[0]
-        if folder in {"ranks", "slurm", "faults"}:
-            item.add_marker(pytest.mark.xdist_group("whole machine"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,8 +5,9 @@ imported them already can fork instead: the child is a real process with a numbe
 status and parent of its own, and only the imports are saved. `forked_popen` lets the children of
 such a process (the local cluster of a submission, and its ranks) be forks as well.
 
-What cannot be imitated is started anew: a program that is not ours, other code (frozen, or found
-by another PYTHONPATH), other settings of the interpreter, and any child of a process with threads.
+What cannot be imitated is started anew: a program that is not ours, other code (frozen, or on a
+PYTHONPATH in the place of what is installed), other settings of the interpreter, and any child of a
+process with threads.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import ctypes
 import fcntl
 import functools
 import gc
+import importlib.util
 import inspect
 import io
 import os
@@ -36,6 +38,8 @@ PROGRAM_SUFFIX = "_program.py"
 """How the files in tests/ are named that are programs of their own."""
 READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
 """Variables that Python or the loader reads before the program begins."""
+CUSTOMIZE = ("sitecustomize", "usercustomize")
+"""Modules that Python imports before the program begins."""
 
 _kept: list[Any] = []
 """What the child must not finalize: its buffers and descriptors belong to the parent."""
@@ -70,12 +74,31 @@ class Program:
 
 
 def same_interpreter(environment: Mapping[str, str], preloaded: Mapping[str, str]) -> bool:
-    """Whether a Python started with this environment would be set up as the preloaded one is."""
+    """Whether a Python started with this environment would be set up as the preloaded one is.
+
+    It may have further folders on its PYTHONPATH, if they hold only modules that are new.
+    """
 
     def settings(variables: Mapping[str, str]) -> dict[str, str]:
-        return {name: variables[name] for name in variables if name.startswith(READ_AT_START)}
+        named = {name: variables[name] for name in variables if name.startswith(READ_AT_START)}
+        return named | {"PYTHONPATH": ""}
 
-    return settings(environment) == settings(preloaded)
+    return settings(environment) == settings(preloaded) and not any(
+        entry.name.partition(".")[0] in CUSTOMIZE or _is_known(entry.name.partition(".")[0])
+        for folder in added_folders(environment, preloaded)
+        for entry in Path(folder).iterdir()
+    )
+
+
+def _is_known(module: str) -> bool:
+    return module.isidentifier() and importlib.util.find_spec(module) is not None
+
+
+def added_folders(environment: Mapping[str, str], preloaded: Mapping[str, str]) -> list[str]:
+    """What this PYTHONPATH has before that of the preloaded Python, in its order."""
+    folders = environment.get("PYTHONPATH", "").split(os.pathsep)
+    known = preloaded.get("PYTHONPATH", "").split(os.pathsep)
+    return [folder for folder in folders if folder not in known and Path(folder).is_dir()]
 
 
 @dataclass(frozen=True)
@@ -84,6 +107,8 @@ class Surroundings:
 
     environment: Mapping[str, str]
     directory: str
+    import_from: Sequence[str]
+    """Folders of its PYTHONPATH that the preloaded Python does not have."""
     streams: tuple[int, int, int]
     """Descriptors that become standard input, output and error."""
     new_session: bool = False
@@ -106,7 +131,7 @@ def fork_program(program: Program, surroundings: Surroundings) -> int:
         if pid == 0:
             try:
                 _become(program, surroundings, mask)
-                code = _run(program)
+                code = _run(program, surroundings.import_from)
             finally:  # whatever happens, the child must not go on as its parent
                 _leave(locals().get("code", 1))
     finally:
@@ -195,8 +220,9 @@ def _open_streams(unbuffered: bool) -> None:
     sys.stderr = sys.__stderr__ = opened(2, "w", old_error, line_buffering=True)
 
 
-def _run(program: Program) -> int:
+def _run(program: Program, import_from: Sequence[str]) -> int:
     """Run the program to its end; returns its exit code."""
+    sys.path[1:1] = import_from
     try:
         if program.module is None:
             script = program.arguments[0]
@@ -259,13 +285,14 @@ def forkable(asked: Mapping[str, Any], preloaded: Mapping[str, str]) -> Program 
     return Program.of(asked["args"]) if same_interpreter(environment, preloaded) else None
 
 
-def surroundings_of(asked: Mapping[str, Any]) -> Surroundings:
+def surroundings_of(asked: Mapping[str, Any], preloaded: Mapping[str, str]) -> Surroundings:
     """What Popen has been asked to give to its child; -1 stands for the stream of the parent."""
     streams = [asked["p2cread"], asked["c2pwrite"], asked["errwrite"]]
     environment = asked["env"] if asked["env"] is not None else os.environ
     return Surroundings(
         environment={os.fsdecode(k): os.fsdecode(v) for k, v in environment.items()},
         directory=os.fspath(Path.cwd() if asked["cwd"] is None else asked["cwd"]),
+        import_from=added_folders(environment, preloaded),
         streams=tuple(n if s == -1 else s for n, s in enumerate(streams)),  # type: ignore[arg-type]
         new_session=asked["start_new_session"],
         keep_inheritable=not asked["close_fds"],
@@ -297,7 +324,7 @@ def let_children_be_forks(preloaded: Mapping[str, str]) -> None:
         if program is None or threads_of_this_process() > 1:
             _execute_child(self, *arguments)
             return
-        self.pid = fork_program(program, surroundings_of(asked))
+        self.pid = fork_program(program, surroundings_of(asked, preloaded))
         self._child_created = True  # type: ignore[attr-defined]
         close_ends_of_child(self, asked)
 

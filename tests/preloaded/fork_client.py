@@ -42,6 +42,7 @@ class ForkServer:
             "command": program.command,
             "environment": dict(surroundings.environment),
             "directory": surroundings.directory,
+            "import_from": list(surroundings.import_from),
             "new_session": surroundings.new_session,
         }
         with self._lock, theirs:
@@ -83,7 +84,7 @@ class Popen(subprocess.Popen[Any]):
             return
         if Popen.server is None:
             Popen.server = ForkServer()
-        surroundings = fork_child.surroundings_of(asked)
+        surroundings = fork_child.surroundings_of(asked, ENVIRONMENT)
         self.pid, self._status = Popen.server.start(program, surroundings)
         self._child_created = True
         fork_child.close_ends_of_child(self, asked)

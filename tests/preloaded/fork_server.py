@@ -77,7 +77,11 @@ def start(answer: socket.socket, streams: list[int]) -> tuple[int, socket.socket
     pid = fork_child.fork_program(
         program,
         fork_child.Surroundings(
-            asked["environment"], asked["directory"], tuple(streams), asked["new_session"]
+            environment=asked["environment"],
+            directory=asked["directory"],
+            import_from=asked["import_from"],
+            streams=tuple(streams),
+            new_session=asked["new_session"],
         ),
     )
     for stream in streams:

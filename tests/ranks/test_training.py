@@ -188,10 +188,11 @@ def test_a_killed_rank_ends_the_run_and_is_not_a_success(make_config, launch, tm
 def test_the_walltime_of_the_local_cluster_stops_the_ranks_with_a_checkpoint(
     make_config, launch, tmp_path
 ):
+    """The lead is nearly the whole walltime: slow ranks are asked too early, but not killed."""
     root = tmp_path / "runs"
     text = TEXT.format(ranks=2, batch=4, epochs=5000, accum=1)
-    text = text.replace("{tasks_per_node", '{time: "0:20", tasks_per_node')
-    config = make_config(text.replace("on: []", "on: [], signal_lead_s: 10"))
+    text = text.replace("{tasks_per_node", '{time: "1:00:00", tasks_per_node')
+    config = make_config(text.replace("on: []", "on: [], signal_lead_s: 3590"))
     done = launch("submit", config, "--cluster", "local", "--runs-dir", root, "--wait")
     assert done.returncode == 1
     assert "stopped: all ranks stopped on request with a checkpoint" in done.stdout
