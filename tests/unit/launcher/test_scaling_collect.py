@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from read_html import ReadPage
 
-from launcher.arrays.submit import prepare_array
+from launcher.arrays.prepare import prepare_array
 from launcher.pages.html import render_page
 from launcher.run_report.facts import read_facts
 from launcher.run_report.page import page_of
@@ -83,7 +83,7 @@ class Writer:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """What tests/unit/launcher/test_arrays.py and test_code_state.py are about takes long."""
-    monkeypatch.setattr("launcher.arrays.submit._make_durable", lambda path: None)
+    monkeypatch.setattr("launcher.arrays.prepare._make_durable", lambda path: None)
     monkeypatch.setattr("launcher.control.code_state.OwnCode.record", lambda code, run: None)
 
 
