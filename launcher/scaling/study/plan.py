@@ -9,20 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from launcher.arrays.plan import (
-    ArrayPlan,
-    MemberFaults,
-    PlannedMember,
-    facts_or_problem,
-    plan_member,
-)
+from launcher.arrays.plan import ArrayPlan, MemberFaults, PlannedMember
 from launcher.planning.earlier_runs import measured_before
+from launcher.planning.load import FactsReader, facts_of, facts_or_error, plan_config
 from launcher.planning.plan import LaunchPlan
 from launcher.scaling.study.definition import Point, Study
 from launcher.scaling.study.points import mode_text, points_of, size_name, variants_of
 from launcher.scaling.study.request import StudyRequest
 from launcher.sites.reader import SiteReader
-from ptycho_dist.config.faults import ConfigError, Fault
+from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.config.load import (
     LoadedConfig,
     config_digest,
@@ -84,8 +79,8 @@ def plan_study(
         UserError: the file is no YAML.
         ConfigError: with the faults of the config, or else of all sizes, each with size and mode.
     """
-    facts, sites = cache(facts_or_problem), SiteReader()
-    loaded, base = _base(config, overrides, facts, sites)
+    read_facts, sites = cache(facts_or_error), SiteReader()
+    loaded, base = _base(config, overrides, read_facts, sites)
     learning_rate = loaded.config.execution.learning_rate
     variants, impossible = variants_of(base, learning_rate, request)
     points = points_of(variants, base, loaded.config, request)
@@ -107,7 +102,7 @@ def plan_study(
             measured = None
             if of_point.loaded is not None:
                 measured = measured_before(runs_root, of_point.loaded.config)
-            own, plan = plan_member(of_point, facts, sites.site, measured)
+            own, plan = plan_config(of_point, sites.site, measured, read_facts)
         except ConfigError as error:
             if first.repeat == 0:
                 name = size_name(first.nodes, first.tasks_per_node, first.modes)
@@ -136,19 +131,15 @@ def plan_study(
 
 
 def _base(
-    config: Path, overrides: Sequence[str], facts: Any, sites: SiteReader
+    config: Path, overrides: Sequence[str], read_facts: FactsReader, sites: SiteReader
 ) -> tuple[LoadedConfig, World]:
     """The config that the points change, with its world; what is wrong here is wrong with all."""
     read = read_run_config(config, overrides, sites)
-    faults = list(read.faults)
-    train, problem = None, None
-    if "train_data_file" in read.data_files:
-        train, problem = facts(read.data_files["train_data_file"])
-    if problem is not None:
-        faults.append(Fault("data.train_data_file", problem))
-    if faults or read.loaded is None or train is None:
+    facts, data_faults = facts_of(read.data_files, read_facts)
+    faults = [*read.faults, *data_faults]
+    if faults or read.loaded is None:
         raise ConfigError(read.source, faults)
-    return read.loaded, world_of(read.loaded.config, train.n_patterns)
+    return read.loaded, world_of(read.loaded.config, facts["train_data_file"].n_patterns)
 
 
 def _values(point: Point) -> dict[str, Any]:
