@@ -14,7 +14,6 @@ from launcher.commands import (
     drill,
     explain,
     init,
-    list as list_,
     logs,
     plan,
     report,
@@ -26,6 +25,9 @@ from launcher.commands import (
     submit,
     validate,
     verify,
+)
+from launcher.commands import (
+    list as list_,
 )
 from ptycho_dist.errors import one_line_errors
 
@@ -75,8 +77,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ptycho-launch",
         description="Train physics-informed ptychography networks, on this machine or on SLURM.",
-        epilog="Exit codes: 0 done, 1 the run failed, 2 your mistake, 3 the cluster cannot be reached, "
-        "130 interrupted.",
+        epilog="Exit codes: 0 done, 1 the run failed, 2 your mistake, 3 the cluster cannot be "
+        "reached, 130 interrupted.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():

@@ -19,6 +19,7 @@ from launcher.arrays.plan import ArrayPlan
 from launcher.arrays.prepare import prepare_array
 from launcher.control.handover import Handover, UncertainSubmission
 from launcher.control.resume import Ready
+from launcher.control.submission import settle
 from launcher.control.submit import ctrl_c_waits, hand_over
 from launcher.slurm.jobs import Scheduler
 from launcher.status.next_command import reference_to
@@ -177,8 +178,6 @@ def _hand_over(
 
 def _anything_submitted(array: ArrayDirectory) -> bool:
     """Whether the array or one of its members has a job."""
-    scheduler = Scheduler(every_s=60)
-    if job_count(array, scheduler):
-        return True
+    settle([array], Scheduler(every_s=60))
     _, members = array.read()
-    return any(job_count(member.run, scheduler) for member in members)
+    return job_count(array) > 0 or any(job_count(member.run) for member in members)

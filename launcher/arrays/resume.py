@@ -10,6 +10,7 @@ from launcher.arrays.handover import ArraySubmission, submit_again
 from launcher.arrays.submit import jobs_of_array, parts_for
 from launcher.control.code_state import OwnCode
 from launcher.control.resume import Changes, Ready, make_ready
+from launcher.control.submission import settle
 from launcher.control.submit import choose_cluster, require_cluster
 from launcher.planning.script import render
 from launcher.slurm.jobs import Scheduler
@@ -38,7 +39,8 @@ def resume_array(array: ArrayDirectory, cluster: str | None, changes: Changes) -
         ConfigError: the changed config is not valid.
     """
     scheduler = Scheduler(every_s=60)  # one answer for all members serves the whole command
-    known_jobs = job_count(array, scheduler)
+    settle([array], scheduler)
+    known_jobs = job_count(array)
     found = array_status(array, scheduler)
     chosen = [each for each in found.members if _resumes(each)]
     if not chosen:

@@ -19,7 +19,7 @@ _BASH_RUNS = f"""_ptycho_launch_runs() {{
 
 def arguments(command: argparse.ArgumentParser) -> None:
     """Take the name of a shell."""
-    command.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="shell that will source the script")
+    command.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="shell that sources it")
 
 
 def run(options: argparse.Namespace) -> int:

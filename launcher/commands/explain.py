@@ -23,10 +23,14 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from launcher.commands.which_run import one_run
+    from launcher.control.submission import settle
     from launcher.explain.explain import explain
     from launcher.explain.present import show_explanation
+    from launcher.slurm.jobs import Scheduler
 
-    explanation = explain(one_run(options.runs_dir, options.run), options.attempt)
+    found, scheduler = one_run(options.runs_dir, options.run), Scheduler(every_s=60)
+    settle([found], scheduler)
+    explanation = explain(found, options.attempt, scheduler)
     if options.json:
         print(json.dumps(explanation.to_json(), indent=2))
     else:

@@ -16,9 +16,11 @@ def report(options: argparse.Namespace) -> int:
     from rich.markup import escape
 
     from launcher.commands import which_run
+    from launcher.control.submission import settle
     from launcher.scaling.analysis.analyse import analyse
     from launcher.scaling.collect import collect
     from launcher.scaling.report.write import write_report
+    from launcher.slurm.jobs import Scheduler
     from launcher.text.console import console
     from launcher.text.plain_text import plain
 
@@ -27,7 +29,9 @@ def report(options: argparse.Namespace) -> int:
         raise UserError(f"scale report: at most one study is expected, found {' '.join(names)}")
     deadline_s = _deadline_s(options.deadline)
     study = which_run.study(options.runs_dir, names[0] if names else None)
-    collected = collect(study)
+    scheduler = Scheduler(every_s=60)
+    settle([study], scheduler)
+    collected = collect(study, scheduler)
     written = write_report(study.path, collected, analyse(collected, deadline_s=deadline_s))
     if options.json:
         print(json.dumps({"report": str(written.page), **written.data}, indent=2))

@@ -14,7 +14,7 @@ EXAMPLE = "ptycho-launch sites perlmutter"
 
 def arguments(command: argparse.ArgumentParser) -> None:
     """Take the name of a profile."""
-    command.add_argument("name", nargs="?", metavar="NAME", help="profile to show (default: list all)")
+    command.add_argument("name", nargs="?", metavar="NAME", help="profile to show (default: all)")
     speaks_json(command)
 
 

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
+from launcher.control.submission import settle
+from launcher.slurm.jobs import Scheduler
 from launcher.status.array_status import FoldedArray, fold
 from launcher.status.overview import born, overview
 from ptycho_dist.errors import UserError
@@ -79,7 +81,9 @@ def run_or_array_to(
         UserError: it is not there, or nothing was typed and several could be meant.
     """
     if reference is None:
-        rows = fold(overview(root, states))
+        runs, scheduler = list_runs(root), Scheduler(every_s=60)
+        settle(runs, scheduler)
+        rows = fold(overview(runs, states, scheduler))
         names = [row.array_id if isinstance(row, FoldedArray) else row.run_id for row in rows]
         if len(names) > 1:
             raise UserError(
@@ -149,10 +153,7 @@ def _members_called(root: Path, reference: str) -> list[Found]:
         found for found in _that_begin_with(root, beginning) if isinstance(found, ArrayDirectory)
     ]
     return [
-        member.run
-        for array in arrays
-        for member in array.read()[1]
-        if member.index == int(digits)
+        member.run for array in arrays for member in array.read()[1] if member.index == int(digits)
     ]
 
 

@@ -15,11 +15,11 @@ from typing import Any
 from launcher.control.after import dependency_options
 from launcher.control.code_state import OwnCode
 from launcher.control.handover import Handover, UncertainSubmission, submit_script
+from launcher.control.submission import drop_intent, record_intent, record_job, submitting
 from launcher.planning.plan import LaunchPlan
 from launcher.planning.script import render
 from launcher.slurm.jobs import cancel_job, require_slurm
 from launcher.status.next_command import reference_to
-from launcher.status.submission_record import drop_intent, record_intent, record_job, submitting
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.data.planned import planned_fingerprints
@@ -143,7 +143,7 @@ def hand_over(
     Raises:
         UserError: the job is refused, or another command submitted it meanwhile.
         UncertainSubmission: the answer was lost; the intent stays in the record, and the next
-            command that reads it asks SLURM for the job.
+            command that settles it asks SLURM for the job.
     """
     with submitting(directory, known_jobs) as lock:
         job.write_script()

@@ -7,6 +7,7 @@ from functools import partial
 from launcher.arrays.handover import ArraySubmission, submit_again
 from launcher.control.code_state import OwnCode
 from launcher.control.resume import Changes, make_ready
+from launcher.control.submission import settle
 from launcher.control.submit import require_cluster
 from launcher.scaling.study.study_json import lanes_of, read_study
 from launcher.scaling.study.submit import jobs_of_points
@@ -35,7 +36,9 @@ def resume_study(array: ArrayDirectory, cluster: str | None, changes: Changes) -
     """
     study = read_study(array)
     cluster = cluster or study.cluster
-    found = array_status(array, Scheduler(every_s=60))
+    scheduler = Scheduler(every_s=60)
+    settle([array], scheduler)
+    found = array_status(array, scheduler)
     chosen = [
         each
         for each in found.members

@@ -11,7 +11,6 @@ from launcher.control.lanes import lane_options
 from launcher.control.submit import require_cluster
 from launcher.scaling.study.plan import PlannedStudy
 from launcher.scaling.study.study_json import study_record
-from launcher.slurm.jobs import Scheduler
 from launcher.status.submission_record import job_count
 from ptycho_dist.rundir.array import ArrayDirectory, Indices, Member
 
@@ -52,15 +51,14 @@ def jobs_of_points(
         at_once: how many points may run at the same time.
         frozen: whether the points run the copy of the code that lies in the study's directory.
     """
-    scheduler = Scheduler(every_s=60)
     if cluster == "local":
         indices = Indices.of([member.index for member in members])
-        yield local_job(array, indices, job_count(array, scheduler), frozen=frozen)
+        yield local_job(array, indices, job_count(array), frozen=frozen)
         return
     for place, member in enumerate(members):
         yield MemberJob(
             directory=member.run,
             handover=Handover.of_run(member.run, lane_options(array, place % at_once)),
             indices=Indices.of([member.index]),
-            known_jobs=job_count(member.run, scheduler),
+            known_jobs=job_count(member.run),
         )

@@ -272,7 +272,7 @@ def test_slurm_is_asked_once_for_all_members(array, monkeypatch):
     shown = json.loads(json.dumps(status.to_json()))
     assert shown["counts"] == {"running": 1, "pending": 1, "failed": 1, "lost": 1}
     assert shown["members"][2]["values"] == {"training.seed": 2, "execution.learning_rate": 0.001}
-    (folded,) = fold(overview(array.path.parent))
+    (folded,) = fold(overview(list_runs(array.path.parent)))
     assert (folded.array_id, folded.summary[:2]) == (array.array_id, "4:")
     calls.clear()
     monkeypatch.setattr("launcher.slurm.jobs._call", lambda command, *_: calls.append(command[0]))
