@@ -12,7 +12,14 @@ from launcher.status.array_status import FoldedArray, fold
 from launcher.status.overview import born, overview
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory, as_array, list_arrays
-from ptycho_dist.rundir.layout import RunDirectory, absolute, is_run, list_runs, run_paths
+from ptycho_dist.rundir.layout import (
+    RunDirectory,
+    absolute,
+    is_run,
+    list_runs,
+    member_paths,
+    run_paths,
+)
 
 Found = RunDirectory | ArrayDirectory
 
@@ -101,9 +108,8 @@ def one_run(root: Path, reference: str | None) -> RunDirectory:
     found = run_or_array(root, reference)
     if isinstance(found, RunDirectory):
         return found
-    _, members = found.read()
-    name = found.array_id
-    first = members[0].run.run_id if members else f"{name}.000"
+    name, members = found.array_id, member_paths(found.path)
+    first = members[0].name if members else f"{name}.000"
     if found.study_json.is_file():
         raise UserError(
             f"{name} is a scaling study of {len(members)} runs: name one of them, {first} for "
@@ -136,7 +142,10 @@ def study(root: Path, reference: str | None) -> ArrayDirectory:
 
 def _at(path: Path) -> Found | None:
     """The run or array in this place."""
-    return RunDirectory(path) if is_run(path) else as_array(path)
+    try:
+        return RunDirectory(path) if is_run(path) else as_array(path)
+    except OSError:  # what was typed is too long for a file name, for example
+        return None
 
 
 def _that_begin_with(root: Path, beginning: str) -> list[Found]:
@@ -149,11 +158,12 @@ def _members_called(root: Path, reference: str) -> list[Found]:
     beginning, _, digits = reference.rpartition(".")
     if not beginning or not digits.isdecimal() or len(digits) > _MOST_DIGITS:
         return []
-    arrays = [
-        found for found in _that_begin_with(root, beginning) if isinstance(found, ArrayDirectory)
-    ]
     return [
-        member.run for array in arrays for member in array.read()[1] if member.index == int(digits)
+        RunDirectory(path)
+        for array in _that_begin_with(root, beginning)
+        if isinstance(array, ArrayDirectory)
+        for path in member_paths(array.path)
+        if int(path.name.rpartition(".")[2]) == int(digits)
     ]
 
 

@@ -293,7 +293,8 @@ def _is_array(path: Path) -> bool:
     return (path / "array.json").is_file()
 
 
-def _members(array: Path) -> list[Path]:
+def member_paths(array: Path) -> list[Path]:
+    """Directories of the members of an array, by index, absolute; array.json is not read."""
     folder = absolute(array) / "members"
     if not folder.is_dir():
         return []
@@ -309,7 +310,7 @@ def list_runs(root: Path) -> list[RunDirectory]:
         if is_run(path):
             runs.append(RunDirectory(path))
         elif _is_array(path):
-            runs += [RunDirectory(member) for member in _members(path) if is_run(member)]
+            runs += [RunDirectory(member) for member in member_paths(path) if is_run(member)]
     return runs
 
 
