@@ -7,7 +7,7 @@ import json
 
 from launcher.commands.arguments import speaks_json, takes_run
 
-SUMMARY = "end a run or an array within 30 s, with a checkpoint where it can write one in time"
+SUMMARY = "end a run or an array within 30 s, with a checkpoint if it can"
 EXAMPLE = "ptycho-launch cancel fly64-20260714-101500-3f9a"
 
 

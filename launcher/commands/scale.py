@@ -21,7 +21,7 @@ from ptycho_dist.errors import UserError
 if TYPE_CHECKING:
     from launcher.scaling.study.plan import PlannedStudy
 
-SUMMARY = "measure how a training scales: one study of runs at many sizes, and its report"
+SUMMARY = "run a scaling study: the same training at many sizes, measured"
 EXAMPLE = "ptycho-launch scale run.yaml --nodes 1,2,4,8 --mode strong,weak --repeats 5"
 _OF_A_NEW_STUDY = (
     "nodes",

@@ -49,7 +49,9 @@ def found(monkeypatch, tmp_path):
     study_dir = tmp_path / "siemens-20260101-000000-0001"
     (study_dir / "members").mkdir(parents=True)
     monkeypatch.setattr(which_run, "study", lambda root, name: ArrayDirectory(study_dir))
-    monkeypatch.setattr(launcher.scaling.collect, "collect", lambda study: collected)
+    monkeypatch.setattr(
+        launcher.scaling.collect, "collect", lambda study, scheduler=None: collected
+    )
     return study_dir
 
 
