@@ -219,8 +219,8 @@ def _too_many_jobs(
         "warning",
         "accounting",
         field,
-        f"{source} lets {counted(limit, 'job')} run at once (MaxJobs), and {len(own_jobs)} of yours "
-        "run: the run waits until one is over",
+        f"{source} lets {counted(limit, 'job')} run at once (MaxJobs), and {len(own_jobs)} of "
+        "yours run: the run will wait until one of them is over",
     )
 
 
