@@ -11,12 +11,12 @@ from launcher.scaling.study.definition import Point, Study
 from launcher.scaling.study.study_json import lanes_of, read_study
 from launcher.slurm.jobs import Scheduler
 from launcher.status.array_status import MemberStatus, array_status
-from launcher.status.attempts import AttemptStart, attempt_numbers, read_attempt
 from launcher.status.submission_record import recorded_jobs
 from launcher.text.plain_text import plain
 from launcher.timing.attribution import attribute
 from launcher.timing.goodput import AttemptTimes, goodput
 from launcher.timing.start_up import Occupied, queue_s, start_up_s
+from ptycho_dist.attempts.record import AttemptRecord, read_attempts
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.checked_json import moment, number, read_object
@@ -67,10 +67,10 @@ def collect(directory: ArrayDirectory, scheduler: Scheduler | None = None) -> Co
     return Collected(study, tuple(measured), tuple(missing))
 
 
-def _attempts(member: MemberStatus) -> list[AttemptStart]:
+def _attempts(member: MemberStatus) -> list[AttemptRecord]:
     run = member.member.run
     try:
-        return [read_attempt(run, number) for number in attempt_numbers(run)]
+        return read_attempts(run)
     except UserError:
         return []
 
@@ -79,7 +79,7 @@ def _measured(
     study: Study,
     point: Point,
     member: MemberStatus,
-    attempts: Sequence[AttemptStart],
+    attempts: Sequence[AttemptRecord],
     occupied: Sequence[Occupied],
     lanes: int,
 ) -> Measurement:
@@ -141,7 +141,7 @@ def _measured(
     )
 
 
-def _ended_at(attempt: AttemptStart, times: dict[int, RankTimes]) -> float:
+def _ended_at(attempt: AttemptRecord, times: dict[int, RankTimes]) -> float:
     """When an attempt ended; one whose batch script was killed: with its last step."""
     if attempt.end is not None:
         return attempt.end.ended_at

@@ -13,7 +13,7 @@ LATEST = 32_503_680_000.0
 """The year 3000: what is later is damage."""
 
 
-def read_object(path: str) -> Mapping[str, Any]:
+def read_object(path: str, most_bytes: int = -1) -> Mapping[str, Any]:
     """The JSON object in a file.
 
     Raises:
@@ -22,7 +22,10 @@ def read_object(path: str) -> Mapping[str, Any]:
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a thousand runs are listed
-            content = json.loads(file.read())
+            text = file.read(most_bytes + 1 if most_bytes > 0 else -1)
+        if 0 < most_bytes < len(text):
+            raise UserError(f"{path}: larger than {most_bytes} bytes; damaged")
+        content = json.loads(text)
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:

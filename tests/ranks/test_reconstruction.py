@@ -12,8 +12,8 @@ import time
 import h5py
 import numpy as np
 import pytest
+from attempt_files import attempt_files
 
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 
@@ -111,7 +111,7 @@ def test_a_stop_while_reconstructing_is_resumed_without_training(make_config, la
     pid = wait_for_reconstruction(run)
     os.kill(pid, signal.SIGUSR2)
     deadline = time.monotonic() + 60
-    while not (ends := [a for a in read_attempts(run) if a["ended_at"] is not None]):
+    while not (ends := [a for a in attempt_files(run) if a["ended_at"] is not None]):
         assert time.monotonic() < deadline, "the attempt did not end"
         time.sleep(0.1)
     assert ends[0]["exit_code"] == 75

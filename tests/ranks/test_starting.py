@@ -10,8 +10,8 @@ import sys
 import time
 
 import pytest
+from attempt_files import attempt_files
 
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.checkpoint.catalog import committed
 from ptycho_dist.config.load import config_digest, decode_run_config
 from ptycho_dist.rundir.heartbeat import read_heartbeats
@@ -39,7 +39,7 @@ def test_torchrun_starts_the_ranks_of_a_run(make_run, launch):
     joined = [event for event in read_ledger(run) if event["event"] == "joined"]
     assert {event["rank"] for event in joined} == {0, 1}
     assert {event["source"] for event in joined} == {"torchrun"}
-    (attempt,) = read_attempts(run)
+    (attempt,) = attempt_files(run)
     assert attempt["outcome"] == "finished"
     assert status(launch, run)["state"] == "finished"
 

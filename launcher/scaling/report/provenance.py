@@ -19,9 +19,9 @@ from typing import Any, Literal
 
 from launcher.scaling.analysis.results import Collected
 from launcher.slurm.ask_cluster import ask
-from launcher.status.attempts import attempt_numbers
 from launcher.text.redact import Redactor
 from ptycho_dist.attempts.job_variables import clean_environment
+from ptycho_dist.attempts.record import attempt_numbers
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.checked_json import read_object
