@@ -13,8 +13,8 @@ from launcher.scaling.analysis.intervals import mean_interval, ratio_interval, s
 from launcher.scaling.analysis.results import Estimate, Measurement, Size
 from launcher.scaling.analysis.solution import plain_mean, time_to_solution
 from launcher.scaling.study.definition import Mode
+from launcher.text.counted import counted
 from launcher.text.plain_text import plain
-from launcher.timing.attribution import Attribution
 
 ONE = Estimate(1.0, 1.0, 1.0)
 """A size beside itself."""
@@ -41,20 +41,14 @@ def usable(measurement: Measurement) -> bool:
     return (
         all(abs(figure) < _MOST for figure in figures)
         and attribution.steps > 0
-        and 0 < training_s(attribution) < _MOST
+        and 0 < attribution.training_s < _MOST
         and 1 / _MOST < attribution.samples_per_s < _MOST
     )
 
 
-def training_s(attribution: Attribution) -> float:
-    """Wall time without checkpoints and validation."""
-    parts = attribution.parts_s
-    return attribution.wall_s - parts.get("checkpoint", 0.0) - parts.get("validation", 0.0)
-
-
 def step_s(measurement: Measurement) -> float:
     """Of one optimizer step, without checkpoints and validation."""
-    return training_s(measurement.attribution) / measurement.attribution.steps
+    return measurement.attribution.training_s / measurement.attribution.steps
 
 
 def parts_of_step(measurement: Measurement) -> dict[str, float]:
@@ -152,11 +146,6 @@ def size_name(size: _Sized) -> str:
     """`4 ranks (2 nodes × 2)`."""
     ranks, nodes = counted(size.ranks, "rank"), counted(size.nodes, "node")
     return f"{ranks} ({nodes} × {size.tasks_per_node})"
-
-
-def counted(number: int, what: str) -> str:
-    """`1 rank`, `2 ranks`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def named(names: Sequence[str]) -> str:
