@@ -181,7 +181,7 @@ def drill(
         UserError: the undisturbed run fails, or one does not end in time; its directory stays.
     """
     cluster, runs_root, limit_s = request.cluster, request.runs_root, request.limit_s
-    quiet = replace(plan, rehearsal={"interruptions": []})
+    quiet = replace(plan, drill={"interruptions": []})
     reference = submit(loaded, quiet, cluster, runs_root).run
     status = _over(reference, limit_s)
     if status.state != "finished":
@@ -190,7 +190,7 @@ def drill(
             f"see: ptycho-launch logs {reference.path}"
         )
     say(f"undisturbed: finished after {plan.world.total_steps} steps")
-    noisy = replace(plan, rehearsal={"interruptions": [each.to_json() for each in wanted]})
+    noisy = replace(plan, drill={"interruptions": [each.to_json() for each in wanted]})
     run = submit(loaded, noisy, cluster, runs_root).run
     done: list[Interrupted] = []
     for interruption in wanted:

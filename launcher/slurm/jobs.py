@@ -101,6 +101,7 @@ class Scheduler:
     def __init__(self, every_s: float = 0.0) -> None:
         self._every_s = every_s
         self._known: dict[str, tuple[float, JobState | str]] = {}
+        self._silent_until, self._silence = float("-inf"), ""
 
     def job_state(self, job_id: str) -> JobState:
         """The state of a job, from squeue, else from sacct.
@@ -146,10 +147,15 @@ class Scheduler:
         Raises:
             ClusterUnreachable: squeue does not answer, so that there may be one.
         """
+        if time.monotonic() < self._silent_until:
+            raise ClusterUnreachable(self._silence)
         user = f"--user={os.getuid()}"
         answer, silence = _query(["squeue", user, "--noheader", "--states=all", "--format=%F|%k"])
         if answer is None:
-            raise ClusterUnreachable(f"SLURM does not say: {silence}")
+            self._silence = f"SLURM does not say: {silence}"
+            if self._every_s:  # a command that asks for many jobs waits for one time-out
+                self._silent_until = time.monotonic() + AFTER_SILENCE_S
+            raise ClusterUnreachable(self._silence)
         found = _with_comment(answer, comment)
         if found:
             return found

@@ -93,7 +93,7 @@ def test_an_edit_after_the_submission_does_not_reach_the_run(checkout, prepared,
         sys.executable,
         "-u",
         str(run.code),
-        "ptycho_dist.runtime",
+        "ptycho_dist.rank",
         str(run.path),
     ]
 
@@ -110,7 +110,7 @@ def test_a_rank_that_runs_other_code_ends_with_one_line(make_run, start_ranks):
     assert code == 1
     (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert f"this rank runs {PROJECT}/ptycho_dist, not the frozen code of the run" in line
-    assert f"start it by `python {run.code} ptycho_dist.runtime {run.path}`" in line
+    assert f"start it by `python {run.code} ptycho_dist.rank {run.path}`" in line
     assert "Traceback" not in errors
 
 
@@ -186,7 +186,7 @@ def test_what_is_frozen_on_resume(checkout, prepared, launch):
     assert digest() not in (None, first)
     assert damage_of_code(run, digest()) is None
     assert (run.code / "ptycho_dist/new.py").exists()
-    assert '"$python" -u "$run_dir/code" ptycho_dist.runtime' in run.script.read_text()
+    assert '"$python" -u "$run_dir/code" ptycho_dist.rank' in run.script.read_text()
     states = read_json(run.code_json)["states"]
     assert [state["sha256"] == first for state in states] == [True, False, False, False]
     assert len(read_attempts(run)) == 4

@@ -15,7 +15,7 @@ from ptycho_dist.attempts.processes import start_time
 from ptycho_dist.rundir.frozen import code_digest, code_files
 from ptycho_dist.rundir.layout import RunDirectory
 
-PROJECT = Path(code_state.__file__).parents[1]
+PROJECT = Path(code_state.__file__).parents[2]
 
 
 def git(folder, *arguments):

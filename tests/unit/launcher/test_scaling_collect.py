@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.arrays.submit import prepare_array
+from launcher.arrays.prepare import prepare_array
 from launcher.scaling.collect import collect
 from launcher.scaling.study.plan import plan_study
 from launcher.scaling.study.request import parse_request
@@ -73,7 +73,7 @@ class Writer:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """What tests/unit/launcher/test_arrays.py and test_code_state.py are about takes long."""
-    monkeypatch.setattr("launcher.arrays.submit._make_durable", lambda path: None)
+    monkeypatch.setattr("launcher.arrays.prepare._make_durable", lambda path: None)
     monkeypatch.setattr("launcher.control.code_state.OwnCode.record", lambda code, run: None)
 
 

@@ -9,6 +9,7 @@ from launcher.slurm.jobs import Scheduler
 from launcher.status.overview import overview
 from launcher.status.run_status import status_of
 from ptycho_dist.attempts.processes import start_time
+from ptycho_dist.rundir.layout import list_runs
 
 GONE = 'echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1'
 NO_ACCOUNTING = 'echo "Slurm accounting storage is disabled" >&2; exit 1'
@@ -109,7 +110,7 @@ def test_many_runs_ask_once(pretend, commands, tmp_path):
         run = pretend(f"tiny-20260101-00000{9 - number}-000{number}")
         run.submitted(str(number))
     run.attempt(job_id="5", ended=("failed", "crash", "it broke"))
-    found = {status.job_id: status.state for status in overview(tmp_path / "runs")}
+    found = {status.job_id: status.state for status in overview(list_runs(tmp_path / "runs"))}
     assert list(found) == ["5", "4", "3", "2", "1"]  # by the time in their names
     assert found == {"1": "running", "2": "failed", "3": "pending", "4": "lost", "5": "failed"}
     asked = calls.read_text().splitlines()
