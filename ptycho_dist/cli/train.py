@@ -33,6 +33,7 @@ from ptycho_dist.data.header import DataHeader, read_header
 from ptycho_dist.data.planned import planned_fingerprints
 from ptycho_dist.errors import UserError, one_line_errors
 from ptycho_dist.rundir.layout import RunDirectory, prepare_run
+from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.stop import StopRequest
 
@@ -227,16 +228,13 @@ def _prepare(run: RunDirectory, loaded: LoadedConfig, world: World) -> None:
         )
     data = loaded.config.data
     validate_paths(data.train_data_file, data.test_data_file, run.path.parent)
-    plan: dict[str, Any] = {
-        "world": world.to_json(),
-        "data": planned_fingerprints(loaded.config),
-        "python": sys.executable,
-        "modules": [],
-        "variables": {},
-        "setup": [],
-        "walltime_s": None,
-        "signal_lead_s": None,
-    }
+    plan = RunPlan(
+        name=loaded.config.name,
+        world=world,
+        accelerator=loaded.config.execution.accelerator,
+        data=planned_fingerprints(loaded.config),
+        python=sys.executable,
+    )
     prepare_run(run.path, loaded, plan, None)
 
 

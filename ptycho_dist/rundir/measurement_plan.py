@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 Until = Literal["steps", "seconds", "target_loss"]
 MOST = 10**9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(defer_build=True))
 class MeasurementPlan:
     """How long each run of a study measures."""
 

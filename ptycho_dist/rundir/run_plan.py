@@ -8,29 +8,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ptycho_dist.config.lead import Measured
 from ptycho_dist.config.world import World
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.checked_json import short
-from ptycho_dist.rundir.files import read_bytes
+from ptycho_dist.rundir.files import not_a_run, read_bytes
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
-FORMAT = 1
-Seconds = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_CONFIG = ConfigDict(defer_build=True)
+Seconds = Annotated[int, Field(ge=0)]
 _ForReports = Annotated[
     Mapping[str, Any], BeforeValidator(lambda value: value if isinstance(value, dict) else {})
 ]
 """An object that only reports read: damage to it must not make the plan unreadable."""
-_ABSENT_BY_DEFAULT = ("data", "code", "measurement", "rehearsal", "resized")
+_ABSENT_BY_DEFAULT = ("data", "code", "measurement", "drill", "resized")
 """Entries that plan.json has only where they say something."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class FrozenCode:
     """The copy of the code that the ranks run (RD-256)."""
 
@@ -38,10 +38,12 @@ class FrozenCode:
     """Digest over the names and contents of its files."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class RunPlan:
     """The content of plan.json; `RunDirectory.plan` reads it."""
 
+    format: Literal[1] = 1
+    """Version of the file's layout."""
     name: str = ""
     """The run's name in the config."""
     world: World
@@ -78,19 +80,17 @@ class RunPlan:
     """The frozen code; None: the ranks run the installed code."""
     measurement: MeasurementPlan | None = None
     """What a run of a scaling study measures (SC-008); None: an ordinary run."""
-    rehearsal: Mapping[str, Any] | None = None
+    drill: Mapping[str, Any] | None = None
     """The interruptions of a drill; None: an ordinary run."""
     resized: bool = False
     """Whether a resume has changed the number of ranks or threads."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for `plan --json`: plan.json without its format number."""
-        data: dict[str, Any] = _adapter().dump_python(self, mode="json")
-        return {k: v for k, v in data.items() if v or k not in _ABSENT_BY_DEFAULT}
-
-    def record(self) -> dict[str, Any]:
         """Plain data for plan.json; `read_plan` reads it back."""
-        return {"format": FORMAT, **self.to_json()}
+        data: dict[str, Any] = _adapter().dump_python(self, mode="json")
+        return {
+            name: value for name, value in data.items() if value or name not in _ABSENT_BY_DEFAULT
+        }
 
 
 def read_plan(path: Path) -> RunPlan:
@@ -101,6 +101,8 @@ def read_plan(path: Path) -> RunPlan:
     """
     try:
         return _adapter().validate_json(read_bytes(path), strict=True)
+    except FileNotFoundError:
+        raise not_a_run(path) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         entry = ".".join(str(part) for part in first["loc"])
