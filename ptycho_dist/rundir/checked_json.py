@@ -39,6 +39,12 @@ def number(record: Mapping[str, Any], name: str) -> float | None:
     return float(value) if abs(value) < LARGEST else None
 
 
+def amount(record: Mapping[str, Any], name: str) -> float | None:
+    """`number` that is not negative; None: there is none."""
+    value = number(record, name)
+    return value if value is not None and value >= 0 else None
+
+
 def moment(record: Mapping[str, Any], name: str) -> float | None:
     """Seconds since the epoch; None: there is no such time."""
     value = number(record, name)
