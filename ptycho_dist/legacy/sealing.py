@@ -43,6 +43,7 @@ class LegacyValues(dict[str, Any]):
     _computed: frozenset[str] | None
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> LegacyValues:
+        """Create an unsealed dict, also when it is unpickled or copied without `__init__`."""
         values = super().__new__(cls)
         unseal(values)
         return values

@@ -179,7 +179,7 @@ SHAPES = [
     ({"probeGuess": np.ones((32, 32), complex)}, r"probeGuess has shape \(32, 32\)"),
     ({"probeGuess": np.ones((0, 64, 64), complex)}, "probeGuess has shape"),
     ({"probeGuess": np.ones((1, 1, 64, 64), complex)}, "probeGuess has shape"),
-    ({"probeGuess": np.ones((64, 64))}, "the probe is complex"),
+    ({"probeGuess": np.ones((64, 64))}, "the probe must be complex"),
     ({"probeGuess": np.zeros((64, 64), complex)}, "probeGuess is zero everywhere"),
     ({"probeGuess": np.full((64, 64), np.nan + 0j)}, "not finite"),
     ({"probeGuess": np.full((64, 64), 1e300 + 0j)}, "not finite"),

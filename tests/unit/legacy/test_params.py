@@ -58,7 +58,7 @@ def test_get_of_a_key_that_is_not_there():
         ("N", 0, "N: 0, allowed is a whole number of at least 1"),
         ("N", 64.0, "N: 64.0"),
         ("gridsize", True, "gridsize: True"),
-        ("offset", -1, "from 0 on"),
+        ("offset", -1, "at least 0"),
         ("nphotons", 0, "above 0"),
         ("nll_weight", 1.5, "from 0 to 1"),
         ("model_type", "magic", "'pinn' or 'supervised'"),
