@@ -71,8 +71,8 @@ def summarise(scan: ScanData) -> ScanSummary:
         f"patterns of {scan.N} px cannot be used for training: N must be 64, 128 or 256": (
             scan.N not in _TRAINABLE_N
         ),
-        f"{dark} patterns have no counts at all: remove them": dark > 0,
-        f"{repeated} positions coincide with another position": repeated > 0,
+        f"patterns without any counts: {dark}; remove them": dark > 0,
+        f"positions that coincide with another position: {repeated}": repeated > 0,
         f"the overlap is {overlap or 0:.0%}, below {_LEAST_OVERLAP:.0%}: neighbours share little": (
             overlap is not None and overlap < _LEAST_OVERLAP
         ),

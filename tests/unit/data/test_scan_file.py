@@ -171,7 +171,7 @@ SHAPES = [
     ({"xcoords": np.array(["a"] * 40)}, "xcoords has shape"),
     ({"ycoords": np.full(40, np.nan)}, "ycoords has 40 values that are not finite"),
     ({"xcoords": np.zeros(0), "ycoords": np.zeros(0)}, "xcoords is empty"),
-    ({"diff3d": np.zeros((39, 64, 64))}, r"diff3d has shape \(39, 64, 64\), and 40 positions"),
+    ({"diff3d": np.zeros((39, 64, 64))}, r"diff3d has shape \(39, 64, 64\), but 40 positions"),
     ({"diff3d": np.zeros((40, 64, 32))}, "diff3d has shape"),
     ({"diff3d": np.zeros((40, 64))}, "diff3d has shape"),
     ({"diff3d": np.zeros((40, 63, 63))}, "N must be even"),

@@ -146,7 +146,7 @@ def test_a_small_disk_is_refused_before_anything_is_written(stage, scan, tmp_pat
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("only root can mount; a write that fails is tested in its place")
     try:
-        with pytest.raises(RunError, match=r"small has 0\.2. MiB free, and train_data_file need"):
+        with pytest.raises(RunError, match=r"small has 0\.2. MiB free, but train_data_file need"):
             stage(place / "copies")
         assert list(place.iterdir()) == []
     finally:
@@ -180,7 +180,7 @@ def test_a_folder_that_others_may_have_laid_out_is_refused(stage, tmp_path, kind
     else:
         folder.mkdir()
         folder.chmod(0o755)
-    with pytest.raises(RunError, match="no directory of yours alone"):
+    with pytest.raises(RunError, match="not a private directory of yours"):
         stage()
     assert folder.exists()
     assert list(trap.iterdir()) == []
