@@ -13,9 +13,9 @@ import sys
 
 import numpy as np
 
-from launcher.scaling.fitting import fit
-from launcher.scaling.intervals import mean_interval, ratio_interval
-from launcher.scaling.laws import AMDAHL, GUSTAFSON, USL, ScalingLaw
+from launcher.scaling.analysis.fitting import fit
+from launcher.scaling.analysis.intervals import mean_interval, ratio_interval
+from launcher.scaling.analysis.laws import AMDAHL, GUSTAFSON, USL, ScalingLaw
 
 X1 = 500.0
 SIX = (1, 2, 4, 8, 16, 32)

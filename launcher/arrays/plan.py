@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from launcher.arrays.grid import grid, parse_axes
-from launcher.planning.data_facts import read_data_facts
-from launcher.planning.plan import LaunchPlan, make_plan
+from launcher.planning.load import facts_or_error, plan_config
+from launcher.planning.plan import LaunchPlan
 from launcher.planning.script import render
 from launcher.sites.reader import SiteReader
-from ptycho_dist.config.contradictions import DataFacts
 from ptycho_dist.config.faults import ConfigError, Fault
-from ptycho_dist.config.lead import Measured
-from ptycho_dist.config.load import LoadedConfig, ReadConfig, read_run_configs
-from ptycho_dist.errors import DataError, UserError
+from ptycho_dist.config.load import LoadedConfig, read_run_configs
+from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import index_width
-
-if TYPE_CHECKING:
-    from launcher.sites.profile import PlannedSite
 
 _SHOWN = 40
 """Faults that are told one by one."""
@@ -79,14 +74,14 @@ def plan_array(
         )
     axes = parse_axes(axes_texts, overrides)
     all_values = list(grid(axes))
-    facts, sites = cache(facts_or_problem), SiteReader()
+    read_facts, sites = cache(facts_or_error), SiteReader()
     faults, width = MemberFaults(len(all_values), "every member"), index_width(len(all_values))
     members = []
     for index, (values, read) in enumerate(
         zip(all_values, read_run_configs(config, overrides, all_values, sites), strict=True)
     ):
         try:
-            loaded, plan = plan_member(read, facts, sites.site)
+            loaded, plan = plan_config(read, sites.site, read_facts=read_facts)
         except ConfigError as error:
             name = f"member {index:0{width}d} ({values_text(values)})"
             faults.add(name, error.faults)
@@ -95,41 +90,6 @@ def plan_array(
     faults.raise_any(str(config))
     _require_one_script(str(config), members)
     return ArrayPlan(axes, members, throttle)
-
-
-def plan_member(
-    read: ReadConfig,
-    facts: Callable[[Path], tuple[DataFacts | None, str | None]],
-    site: PlannedSite | None,
-    measured: Measured | None = None,
-) -> tuple[LoadedConfig, LaunchPlan]:
-    """One config with its plan.
-
-    Args:
-        read: what the config says.
-        facts: `facts_or_problem`, which may remember.
-        site: limits and rules of its site.
-        measured: times of an earlier run like it.
-
-    Raises:
-        ConfigError: with every fault of the config and its files.
-    """
-    found, known = list(read.faults), {}
-    for field, path in read.data_files.items():
-        known[field], problem = facts(path)
-        found += [] if problem is None else [Fault(f"data.{field}", problem)]
-    if read.loaded is None:
-        raise ConfigError(read.source, found)
-    train, test = known.get("train_data_file"), known.get("test_data_file")
-    return read.loaded, make_plan(read.loaded, train, test, found, measured, site)
-
-
-def facts_or_problem(path: Path) -> tuple[DataFacts | None, str | None]:
-    """What the header of a data file says, or why it cannot be read."""
-    try:
-        return read_data_facts(path), None
-    except DataError as error:
-        return None, str(error)
 
 
 class MemberFaults:

@@ -13,9 +13,10 @@ from typing import Any
 
 from launcher.control.code_state import OwnCode
 from launcher.control.lanes import options_of_member
+from launcher.control.submission import settle
 from launcher.control.submit import Submission, choose_cluster, require_cluster, submit_prepared
-from launcher.planning.data_facts import read_data_facts
-from launcher.planning.plan import LaunchPlan, make_plan
+from launcher.planning.load import plan_config
+from launcher.planning.plan import LaunchPlan
 from launcher.planning.script import render
 from launcher.sites.profile import PlannedSite, decode_planned_site, planned_site
 from launcher.sites.profiles import read_site
@@ -26,6 +27,7 @@ from ptycho_dist.checkpoint.catalog import newest_whole
 from ptycho_dist.config.faults import ConfigError, Fault
 from ptycho_dist.config.load import (
     LoadedConfig,
+    ReadConfig,
     config_digest,
     config_values,
     decode_run_config,
@@ -152,7 +154,8 @@ def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submissi
         ConfigError: the changed config is no sound one.
     """
     scheduler = Scheduler()
-    known_jobs = job_count(run, scheduler)
+    settle([run], scheduler)
+    known_jobs = job_count(run)
     status = status_of(run, scheduler)
     ready = make_ready(run, status, changes, OwnCode())
     cluster = cluster or status.cluster or choose_cluster(None)
@@ -292,18 +295,15 @@ def _site_from_here(
 def _plan_anew(
     run: RunDirectory, loaded: LoadedConfig, old_plan: dict[str, Any], changes: Changes
 ) -> LaunchPlan:
-    data = loaded.config.data
-    train = read_data_facts(data.train_data_file)
-    test = None if data.test_data_file is None else read_data_facts(data.test_data_file)
     site = _site_from_here(run, loaded.config, old_plan, changes.overrides)
-    plan = make_plan(loaded, train, test, measured=measured_times(run), site=site)
+    _, plan = plan_config(ReadConfig.of(loaded), site, measured_times(run))
     python = plan.python
     if not changes.moved and loaded.config.environment.venv is None and "python" in old_plan:
         python = Path(old_plan["python"])
     return replace(
         plan,
         python=python,
-        rehearsal=old_plan.get("rehearsal"),
+        drill=old_plan.get("drill"),
         measurement=MeasurementPlan.of(old_plan),
     )
 

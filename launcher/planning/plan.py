@@ -58,7 +58,7 @@ class LaunchPlan:
     """Where each value of the config came from."""
     site: PlannedSite | None = None
     """The limits and rules that it was planned by."""
-    rehearsal: Mapping[str, Any] | None = None
+    drill: Mapping[str, Any] | None = None
     """Of a drill: what shall befall the ranks."""
     measurement: MeasurementPlan | None = None
     """Of a scaling study: how long it measures; None: an ordinary run."""
@@ -81,7 +81,7 @@ class LaunchPlan:
             "snapshot": self.snapshot,
             "origins": dict(self.origins),
             "site": None if self.site is None else self.site.to_json(),
-            **({} if self.rehearsal is None else {"rehearsal": dict(self.rehearsal)}),
+            **({} if self.drill is None else {"drill": dict(self.drill)}),
             **({} if self.measurement is None else {"measurement": self.measurement.to_json()}),
         }
 

@@ -1,5 +1,6 @@
 """Which measurement is read, and how its patterns are grouped into samples."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -73,3 +74,8 @@ class DataConfig:
         ),
         AfterValidator(lambda value: value if value is None else _place_on_a_node(value)),
     ] = None
+
+    def files(self) -> dict[str, Path]:
+        """The data files that are named, by field."""
+        named = {"train_data_file": self.train_data_file, "test_data_file": self.test_data_file}
+        return {field: path for field, path in named.items() if path is not None}

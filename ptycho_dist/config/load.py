@@ -66,6 +66,11 @@ class ReadConfig:
     """Field of `data` → the file that it names, for those that exist."""
     faults: tuple[Fault, ...]
 
+    @classmethod
+    def of(cls, loaded: LoadedConfig) -> ReadConfig:
+        """A config that was checked before, to be planned again."""
+        return cls(loaded.source, loaded, loaded.config.data.files(), ())
+
     def sound(self) -> LoadedConfig:
         """The config, or a ConfigError with every fault."""
         if self.loaded is None or self.faults:

@@ -22,9 +22,7 @@ def planned_fingerprints(config: RunConfig) -> dict[str, str]:
     Raises:
         DataError: a file is no NPZ container.
     """
-    data = config.data
-    files = {"train_data_file": data.train_data_file, "test_data_file": data.test_data_file}
-    return {field: data_fingerprint(path) for field, path in files.items() if path is not None}
+    return {field: data_fingerprint(path) for field, path in config.data.files().items()}
 
 
 def require_planned_data(run: RunDirectory, config: RunConfig) -> dict[str, str]:

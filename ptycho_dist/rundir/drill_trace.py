@@ -1,4 +1,4 @@
-"""What a rehearsed run has noted, and how it differs from the one that nothing interrupted."""
+"""What the ranks of a drill have noted, and how it differs from an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def without_clock(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def trace_file(run: RunDirectory, attempt: int, rank: int) -> Path:
     """Where a rank notes what happens in an attempt."""
-    return run.path / "rehearsal" / f"{attempt:03d}-rank-{rank:05d}.jsonl"
+    return run.path / "drill" / f"{attempt:03d}-rank-{rank:05d}.jsonl"
 
 
 def read_trace(run: RunDirectory, attempt: int, rank: int) -> Trace:

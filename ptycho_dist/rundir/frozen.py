@@ -167,7 +167,7 @@ def require_frozen_code(run: RunDirectory) -> None:
     if running != (run.code / "ptycho_dist").resolve():
         raise RunError(
             f"environment.snapshot: this rank runs {running}, not the frozen code of the run; "
-            f"start it by `python {run.code} ptycho_dist.runtime {run.path}`, as "
+            f"start it by `python {run.code} ptycho_dist.rank {run.path}`, as "
             f"{run.script.name} does"
         )
     damage = damage_of_code(run, digest)

@@ -99,7 +99,7 @@ class RunCallback(Callback):
         self._patience.load_state_dict(state_dict["patience"])
 
     def kept(self) -> dict[str, Any]:
-        """The same by name, without clock times, for a rehearsal to compare."""
+        """The same by name, without clock times, for a drill to compare."""
         return {**self._figures.kept(), "early stopping": self._patience.state_dict()}
 
     def on_save_checkpoint(

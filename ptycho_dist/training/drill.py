@@ -1,8 +1,8 @@
-"""A rehearsal of interruptions: what `ptycho-launch drill` has the ranks do and note.
+"""What the ranks do and note in a drill (`ptycho-launch drill`).
 
-Real signals at chosen places, and a trace of everything that an interruption must not change. The
-random generators are drawn from in each micro-batch, as a random layer would. Only a run whose
-plan.json asks for it is rehearsed.
+A rank sends itself real signals at chosen places, and writes a trace of everything that an
+interruption must not change. It draws from the random generators in each micro-batch, as a random
+layer would. Only a run whose plan.json has a `drill` does any of this.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.module import PtychoModule
 
 
-class Rehearsal(Callback):
-    """The first of the callbacks: it interrupts before the run looks whether it is to stop."""
+class DrillCallback(Callback):
+    """Interrupts this rank, and notes its state before and after.
+
+    It is the first of the callbacks: it must interrupt before the run asks whether to stop.
+    """
 
     def __init__(
         self,
@@ -65,9 +68,9 @@ class Rehearsal(Callback):
         rank: JoinedRank,
         data: PtychoData,
         of_run: Callable[[], Mapping[str, Any]],
-    ) -> Rehearsal | None:
-        """The rehearsal that a plan asks for; None: it asks for none."""
-        wanted = plan.get("rehearsal")
+    ) -> DrillCallback | None:
+        """Return the callback for the drill in a plan; None: the plan has no drill."""
+        wanted = plan.get("drill")
         if wanted is None:
             return None
         number = rank.joined.attempt.number

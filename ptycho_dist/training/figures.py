@@ -42,7 +42,7 @@ class EpochFigures:
         self._seconds = float(state["epoch_seconds"])
 
     def kept(self) -> dict[str, Any]:
-        """The state by name, without clock times, for a rehearsal to compare."""
+        """The state by name, without clock times, for a drill to compare."""
         return {
             "rows of finished epochs": [without_clock(row) for row in self.rows],
             "sums of the unfinished epoch": self._sums,

@@ -26,7 +26,7 @@ from ptycho_dist.runtime.staging import staged_data
 from ptycho_dist.training.callback import RunCallback, StoppedOnRequest
 from ptycho_dist.training.commit import Committer
 from ptycho_dist.training.datamodule import PtychoData
-from ptycho_dist.training.drill import Rehearsal
+from ptycho_dist.training.drill import DrillCallback
 from ptycho_dist.training.epoch_pictures import ReconstructionLog
 from ptycho_dist.training.final_reconstruction import reconstruct_at_end
 from ptycho_dist.training.measuring import MeasurementHad, Measuring
@@ -96,7 +96,7 @@ def _train(
         measuring,
         may_resize=bool(plan.get("resized")),
     )
-    rehearsal = Rehearsal.of(plan, run, rank, data, callback.kept)
+    drill = DrillCallback.of(plan, run, rank, data, callback.kept)
     trainer = build_trainer(
         config,
         world,
@@ -110,7 +110,7 @@ def _train(
             mode=execution.checkpoint_mode,
             keep_every_n_epochs=execution.checkpoint_keep_every_n_epochs,
         ),
-        [callback] if rehearsal is None else [rehearsal, callback],
+        [callback] if drill is None else [drill, callback],
         run,
         clock,
         reload_loaders=bool(plan.get("resized")),

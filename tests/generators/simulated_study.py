@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from launcher.scaling.results import Collected, Measurement
-from launcher.scaling.study import Point, Study
+from launcher.scaling.analysis.results import Collected, Measurement
+from launcher.scaling.study.definition import Point, Study
 from launcher.timing.attribution import Attribution
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 

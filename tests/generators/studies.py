@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.scaling.results import (
-    PARTS,
-    Attribution,
+from launcher.scaling.analysis.results import (
     Collected,
     Estimate,
     ForDeadline,
@@ -15,7 +13,8 @@ from launcher.scaling.results import (
     Size,
     StudyAnalysis,
 )
-from launcher.scaling.study import Point, Study
+from launcher.scaling.study.definition import Point, Study
+from launcher.timing.attribution import PARTS, Attribution
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 STEPS = 20
@@ -197,6 +196,6 @@ def _series(mode, tasks, nodes, repeats, cores, device, laws):
         (
             *(["The cores of the machine: too few."] if sizes[-1].oversubscribed else []),
             "A step takes more than with perfect scaling.",
-            "Communication loses 7.1 ms a step: 3.2 ms with 1 rank, 10.3 ms with 4 ranks.",
+            "Exposed communication loses 7.1 ms a step: 3.2 ms with 1 rank, 10.3 ms with 4 ranks.",
         ),
     )  # fmt: skip

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S
 
 import ptycho_dist
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt, read_attempts
@@ -56,7 +57,7 @@ def break_the(checkout):
 def local_cluster(run, *start):
     return subprocess.run(
         [sys.executable, *start, "ptycho_dist.runtime.local_cluster", str(run.path)],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=HANG_S,
     )  # fmt: skip
 
 
@@ -85,7 +86,7 @@ def test_an_edit_after_the_submission_does_not_reach_the_run(checkout, prepared,
     path = f"{srun.parent}:{os.environ['PATH']}"
     script = subprocess.run(
         ["bash", run.script], capture_output=True, text=True, env={**os.environ, "PATH": path},
-        timeout=60,
+        timeout=HANG_S,
     )  # fmt: skip
     assert [record["outcome"] for record in read_attempts(run)] == ["finished", "failed"], script
     started = (tmp_path / "started").read_text().splitlines()
@@ -93,7 +94,7 @@ def test_an_edit_after_the_submission_does_not_reach_the_run(checkout, prepared,
         sys.executable,
         "-u",
         str(run.code),
-        "ptycho_dist.runtime",
+        "ptycho_dist.rank",
         str(run.path),
     ]
 
@@ -110,7 +111,7 @@ def test_a_rank_that_runs_other_code_ends_with_one_line(make_run, start_ranks):
     assert code == 1
     (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert f"this rank runs {PROJECT}/ptycho_dist, not the frozen code of the run" in line
-    assert f"start it by `python {run.code} ptycho_dist.runtime {run.path}`" in line
+    assert f"start it by `python {run.code} ptycho_dist.rank {run.path}`" in line
     assert "Traceback" not in errors
 
 
@@ -186,7 +187,7 @@ def test_what_is_frozen_on_resume(checkout, prepared, launch):
     assert digest() not in (None, first)
     assert damage_of_code(run, digest()) is None
     assert (run.code / "ptycho_dist/new.py").exists()
-    assert '"$python" -u "$run_dir/code" ptycho_dist.runtime' in run.script.read_text()
+    assert '"$python" -u "$run_dir/code" ptycho_dist.rank' in run.script.read_text()
     states = read_json(run.code_json)["states"]
     assert [state["sha256"] == first for state in states] == [True, False, False, False]
     assert len(read_attempts(run)) == 4

@@ -114,7 +114,7 @@ def test_two_nodes_train_as_four_local_ranks_do(cluster, config, launch, tmp_pat
     assert {event["node"] for event in staged} == set(nodes.values())
     assert len(staged) == 2
     assert list(disk.iterdir()) == []
-    assert '"$python" -u "$run_dir/code" ptycho_dist.runtime' in run.script.read_text()
+    assert '"$python" -u "$run_dir/code" ptycho_dist.rank' in run.script.read_text()
     np.testing.assert_allclose(losses(run), losses(reference), rtol=1e-5)
     assert len(losses(run)) == 3
     for heartbeat in read_heartbeats(run).values():

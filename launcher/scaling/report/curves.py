@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from launcher.pages.drawing import GRID, INK, MUTED, PAPER, new_figure, series_colour, series_style
+from launcher.scaling.analysis.results import Estimate, Law, Series, Size
 from launcher.scaling.report.drawn import LEGEND, Drawn, finite
 from launcher.scaling.report.wording import (
     OVERSUBSCRIBED,
@@ -19,7 +20,6 @@ from launcher.scaling.report.wording import (
     series_name,
     several,
 )
-from launcher.scaling.results import Estimate, Law, Series, Size
 
 FURTHEST = 2.0
 """No curve is drawn past so many times the largest size that was measured."""

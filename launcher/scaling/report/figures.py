@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from launcher.scaling.analysis.results import StudyAnalysis
 from launcher.scaling.report.bars import has_start_up, parts, start_up
 from launcher.scaling.report.curves import efficiency, throughput
 from launcher.scaling.report.drawn import Drawn
 from launcher.scaling.report.wording import by_mode
-from launcher.scaling.results import StudyAnalysis
 
 
 def study_figures(analysis: StudyAnalysis) -> list[Drawn]:

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from launcher.scaling.analysis.results import Collected, StudyAnalysis
 from launcher.scaling.report.provenance import Provenance
-from launcher.scaling.report.tables import STAGES
-from launcher.scaling.results import Collected, StudyAnalysis
 from launcher.timing.attribution import PARTS
+from launcher.timing.start_up import STAGES
 from ptycho_dist.rundir.files import json_bytes
 
 FORMAT = 1

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from launcher.scaling.comparison import ComparedSize, Comparison
+from launcher.scaling.analysis.comparison import ComparedSize, Comparison
 from launcher.scaling.report.wording import estimate, several
 from launcher.text.plain_text import plain
 

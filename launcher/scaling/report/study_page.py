@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from launcher.pages.drawing import svg_of
 from launcher.pages.page import Block, Code, DataTable, Figure, Page, Section, Text, Warning
+from launcher.scaling.analysis.results import Collected, ForDeadline, Series, Size, StudyAnalysis
 from launcher.scaling.report.drawn import Drawn
 from launcher.scaling.report.methods import methods_text
 from launcher.scaling.report.provenance import CodeState, Provenance
@@ -32,7 +33,6 @@ from launcher.scaling.report.wording import (
     several,
     size_name,
 )
-from launcher.scaling.results import Collected, ForDeadline, Series, Size, StudyAnalysis
 from launcher.text.durations import duration
 
 _NOTHING = "No run of this study has measured anything that counts."

@@ -8,11 +8,11 @@ from typing import Any
 
 from launcher.pages.drawing import png_of, standalone_svg
 from launcher.pages.html import render_page
+from launcher.scaling.analysis.results import Collected, StudyAnalysis
 from launcher.scaling.report.figures import study_figures
 from launcher.scaling.report.files import report_data, report_json, runs_csv, sizes_csv
 from launcher.scaling.report.provenance import provenance_of
 from launcher.scaling.report.study_page import finding, study_page
-from launcher.scaling.results import Collected, StudyAnalysis
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import write_bytes_atomic
 

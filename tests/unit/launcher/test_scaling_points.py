@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.scaling.points import epochs_for, points_of, scaled_rate, variants_of
-from launcher.scaling.request import StudyRequest, parse_request
+from launcher.scaling.study.points import epochs_for, points_of, scaled_rate, variants_of
+from launcher.scaling.study.request import StudyRequest, parse_request
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import World
 from ptycho_dist.errors import UserError

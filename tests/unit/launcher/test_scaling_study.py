@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from launcher.cli import main
+from launcher.commands import which_run
 from launcher.control.after import dependency_options
 from launcher.control.clean import removals
 from launcher.control.resume import Changes
 from launcher.control.resume import resume as resume_run
-from launcher.scaling.plan import plan_study
-from launcher.scaling.preview import show_preview
-from launcher.scaling.request import parse_request
-from launcher.scaling.resume import resume_study
-from launcher.scaling.study_json import find_study, lanes_of, read_study, study_record
-from launcher.scaling.submit import submit_study
+from launcher.scaling.study.plan import plan_study
+from launcher.scaling.study.preview import show_preview
+from launcher.scaling.study.request import parse_request
+from launcher.scaling.study.resume import resume_study
+from launcher.scaling.study.study_json import lanes_of, read_study, study_record
+from launcher.scaling.study.submit import submit_study
 from launcher.status.array_status import array_status
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.attempts.processes import LocalProcess
@@ -63,7 +64,7 @@ COMMANDS = {"sbatch": SBATCH, "squeue": SQUEUE, "srun": "", "sacct": "exit 1",
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """What tests/unit/launcher/test_arrays.py and test_code_state.py are about takes long."""
-    monkeypatch.setattr("launcher.arrays.submit._make_durable", lambda path: None)
+    monkeypatch.setattr("launcher.arrays.prepare._make_durable", lambda path: None)
     monkeypatch.setattr("launcher.control.code_state.OwnCode.record", lambda code, run: None)
 
 
@@ -198,7 +199,7 @@ def test_costs_of_steps_are_told_only_where_all_sizes_were_measured(planned, mon
     def measured(root, config):
         return known.get(config.resources.nodes)
 
-    monkeypatch.setattr("launcher.scaling.plan.measured_before", measured)
+    monkeypatch.setattr("launcher.scaling.study.plan.measured_before", measured)
     # 2 repeats × (1 node × 4 steps × 3.6 s + 2 nodes × 4 steps × 1.8 s) = 0.016 h
     assert "longest measured before: 0.016 node-hours, without start-up" in shown(planned())
     del known[2]
@@ -229,7 +230,7 @@ def test_it_asks_once(slurm, make_config, tmp_path, monkeypatch, capsys, typed, 
     said = capsys.readouterr()
     assert len(queued(slurm)) == jobs
     assert (tmp_path / "runs").exists() == bool(jobs)
-    assert ("no terminal; add --yes" in said.err) == (typed is None)
+    assert ("not a terminal; add --yes" in said.err) == (typed is None)
     assert ("Submit 4 runs, at most 3 node-hours" in said.err) == (typed is not None)
 
 
@@ -276,9 +277,11 @@ def test_several_lanes(slurm, planned, tmp_path):
 def test_a_refusal_in_the_middle_of_the_chain(slurm, planned, tmp_path, monkeypatch):
     """SC-012, SC-014: those before it stay, `resume` submits the others alone."""
     monkeypatch.setenv("REFUSE", "3")
-    with pytest.raises(UserError, match=r"QOSMax.*points 0-1 of tiny.* are submitted.*resume tiny"):
+    with pytest.raises(
+        UserError, match=r"QOSMax.*members 0-1 of tiny.* are submitted.*resume .*/runs/tiny-"
+    ):
         submit_study(planned(), "slurm", tmp_path / "runs")
-    array = find_study(tmp_path / "runs", "tiny")
+    array = which_run.study(tmp_path / "runs", "tiny")
     states = [each.status.state for each in array_status(array).members]
     assert states == ["pending", "pending", "prepared", "prepared"]
     monkeypatch.setenv("REFUSE", "")
@@ -305,7 +308,7 @@ def test_ctrl_c_ends_the_submitting(slurm, make_config, tmp_path, monkeypatch, c
                "--runs-dir", str(tmp_path / "runs"), "--cluster", "slurm"]  # fmt: skip
     assert main(command) == 130
     said = capsys.readouterr()
-    assert "2 of 4 points are not submitted; `ptycho-launch resume tiny-" in said.err
+    assert f"2 of 4 runs are not submitted; `ptycho-launch resume {tmp_path}/runs/tiny-" in said.err
     assert len(queued(slurm)) == 2
 
 
@@ -320,7 +323,7 @@ def test_a_kill_between_a_job_and_its_record(slurm, planned, tmp_path, monkeypat
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     monkeypatch.setenv("KILL", "")
-    array = find_study(tmp_path / "runs", "tiny")
+    array = which_run.study(tmp_path / "runs", "tiny")
     states = [each.status.state for each in array_status(array).members]
     assert states == ["pending", "pending", "prepared", "prepared"]
     resume_study(array, None, Changes())
@@ -399,12 +402,18 @@ def test_what_is_no_study_is_not_taken_for_one(tmp_path, slurm, planned):
     """SC-015"""
     root = tmp_path / "runs"
     array = submit_study(planned(), "slurm", root).array
-    assert find_study(root, "tiny") == find_study(root, str(array.path)) == array
-    with pytest.raises(UserError, match="no such study"):
-        find_study(root, "other")
+    for reference in ("tiny", str(array.path), None):
+        assert which_run.study(root, reference) == array
+    with pytest.raises(UserError, match="no such run"):
+        which_run.study(root, "other")
+    member = array.read()[1][0].run.run_id
+    with pytest.raises(UserError, match=f"{member} is a run, not a scaling study"):
+        which_run.study(root, member)
     array.study_json.unlink()
     with pytest.raises(UserError, match="an array of runs, not a scaling study"):
-        find_study(root, "tiny")
+        which_run.study(root, "tiny")
+    with pytest.raises(UserError, match="no scaling studies in"):
+        which_run.study(root, None)
     with pytest.raises(UserError, match="not a scaling study"):
         read_study(array)
 
@@ -478,7 +487,7 @@ def test_what_is_no_object_is_told_in_one_line(tmp_path, text):
                                    ["report", "x", "--set", "a=b"]])  # fmt: skip
 def test_flags_of_a_new_study_are_refused_elsewhere(words, capsys):
     assert main(["scale", *words]) == 2
-    assert f"{words[-2 if words[-1] != '--yes' else -1]}: belongs to `scale CONFIG`" in (
+    assert f"{words[-2 if words[-1] != '--yes' else -1]} belongs to `scale CONFIG`" in (
         capsys.readouterr().err
     )
 

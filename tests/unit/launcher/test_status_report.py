@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from launcher.cli import main
-from launcher.status.details import report_of
-from launcher.status.overview import newest_run
+from launcher.status.details import details_of
+from launcher.status.run_status import status_of
 from launcher.watching.watch import watch
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "specs" / "status.schema.json").read_text())
@@ -59,7 +59,7 @@ def at_work(pretend, commands):
 
 def test_a_run_at_work(at_work, capsys):
     """RD-204 to RD-206, RD-208, RD-211"""
-    document = valid(report_of(at_work.run).to_json())
+    document = valid(details_of(at_work.run, status_of(at_work.run)).to_json())
     assert document["progress"]["patterns_per_s"] == 8.0
     assert [bool(rank["straggler"]) for rank in document["ranks"]] == [False, True]
     assert document["training_ends_at"] == pytest.approx(time.time() + 62 * 5, abs=5)
@@ -86,7 +86,7 @@ def test_what_follows_the_walltime_is_told_from_the_policy(at_work):
         ("nonsense", "it will stop there with a checkpoint"),
     ):
         at_work.run.plan_json.write_text(json.dumps({**plan, "requeue": policy}))
-        assert words in report_of(at_work.run).warning
+        assert words in details_of(at_work.run, status_of(at_work.run)).warning
 
 
 def test_a_rank_that_has_not_been_seen_is_named(at_work, capsys):
@@ -100,7 +100,7 @@ def test_a_job_that_waits_says_why_and_until_when(pretend, commands, capsys):
     commands(squeue='echo "7|PENDING|2026-01-01T12:00:00|PartitionTimeLimit"')
     run = pretend()
     run.submitted()
-    document = valid(report_of(run.run).to_json())
+    document = valid(details_of(run.run, status_of(run.run)).to_json())
     assert document["waiting"]["code"] == "PartitionTimeLimit"
     noon = time.mktime(time.strptime("2026-01-01T12:00", "%Y-%m-%dT%H:%M"))
     assert document["starts_at"] == noon
@@ -145,9 +145,10 @@ def test_status_without_a_run_is_that_of_the_newest(pretend, capsys, tmp_path):
     pretend("zz-20260101-000000-0001")
     newest = pretend("aa-20260301-000000-0001")
     pretend("mm-20260201-000000-0001")
-    assert newest_run(tmp_path / "runs") == newest.run
     assert main(["status", "--runs-dir", str(tmp_path / "runs"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["run_id"] == newest.run.run_id
+    said = capsys.readouterr()
+    assert json.loads(said.out)["run_id"] == newest.run.run_id
+    assert said.err == f"no RUN named: taking the newest, {newest.run.run_id}\n"
     assert main(["status", "--runs-dir", str(tmp_path / "none")]) == 2
     assert "no runs in" in capsys.readouterr().err
 
@@ -286,5 +287,5 @@ def test_ctrl_c_ends_the_watching_alone(at_work, capsys, monkeypatch):
     assert main(["status", str(at_work.run.path), "--watch"]) == 130
     out, err = capsys.readouterr()
     assert out.splitlines()[0].startswith("epoch 1/9  step 28/")
-    assert "the run goes on" in out
+    assert "stopped watching; the run continues" in out
     assert err == ""

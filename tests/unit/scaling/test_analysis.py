@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_study import measurement, simulated, study
 
-from launcher.scaling.analysis import analyse
-from launcher.scaling.laws import AMDAHL, GUSTAFSON, USL
-from launcher.scaling.results import Collected
+from launcher.scaling.analysis.analyse import analyse
+from launcher.scaling.analysis.laws import AMDAHL, GUSTAFSON, USL
+from launcher.scaling.analysis.results import Collected
 from launcher.timing.attribution import Attribution
 
 

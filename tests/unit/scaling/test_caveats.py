@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from simulated_study import measurement, simulated, study
 
-from launcher.scaling.analysis import analyse
-from launcher.scaling.drift import drift
-from launcher.scaling.laws import AMDAHL
-from launcher.scaling.results import Missing
-from launcher.scaling.solution import time_to_solution
+from launcher.scaling.analysis.analyse import analyse
+from launcher.scaling.analysis.drift import drift
+from launcher.scaling.analysis.laws import AMDAHL
+from launcher.scaling.analysis.results import Missing
+from launcher.scaling.analysis.solution import time_to_solution
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from simulated_study import measurement, simulated, study
 
-from launcher.scaling.comparison import compare_sizes
-from launcher.scaling.laws import AMDAHL
+from launcher.scaling.analysis.comparison import compare_sizes
+from launcher.scaling.analysis.laws import AMDAHL
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 

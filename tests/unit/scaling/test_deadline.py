@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from simulated_study import measurement, simulated, study
 
-from launcher.scaling.analysis import analyse
-from launcher.scaling.laws import AMDAHL, GUSTAFSON, USL
-from launcher.scaling.results import ForDeadline
+from launcher.scaling.analysis.analyse import analyse
+from launcher.scaling.analysis.laws import AMDAHL, GUSTAFSON, USL
+from launcher.scaling.analysis.results import ForDeadline
 
 WORK = 36_000
 START_UP = 10.0

@@ -6,9 +6,9 @@
 import numpy as np
 import pytest
 
-from launcher.scaling.fitting import fit
-from launcher.scaling.intervals import mean_interval, ratio_interval
-from launcher.scaling.laws import AMDAHL, GUSTAFSON, USL
+from launcher.scaling.analysis.fitting import fit
+from launcher.scaling.analysis.intervals import mean_interval, ratio_interval
+from launcher.scaling.analysis.laws import AMDAHL, GUSTAFSON, USL
 
 STUDIES = 100
 X1 = 500.0

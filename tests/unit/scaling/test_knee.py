@@ -2,9 +2,9 @@
 
 import pytest
 
-from launcher.scaling.intervals import RESAMPLES
-from launcher.scaling.knee import knee, marginal_efficiency
-from launcher.scaling.results import Estimate
+from launcher.scaling.analysis.intervals import RESAMPLES
+from launcher.scaling.analysis.knee import knee, marginal_efficiency
+from launcher.scaling.analysis.results import Estimate
 
 
 def found(values):

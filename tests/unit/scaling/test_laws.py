@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher.scaling.choice import choose
-from launcher.scaling.fitting import fit
-from launcher.scaling.laws import AMDAHL, GUSTAFSON, USL, throughput_by
+from launcher.scaling.analysis.choice import choose
+from launcher.scaling.analysis.fitting import fit
+from launcher.scaling.analysis.laws import AMDAHL, GUSTAFSON, USL, throughput_by
 
 RANKS = (1, 2, 4, 8, 16)
 

@@ -76,7 +76,7 @@ def fit(
             loaded = load_run_config(path)
             plan: dict[str, Any] = {"world": world_of(loaded.config, 37).to_json()}
             if interruptions is not None:
-                plan["rehearsal"] = {"interruptions": interruptions}
+                plan["drill"] = {"interruptions": interruptions}
             if measurement is not None:
                 plan["measurement"] = measurement
             place = tmp_path / "runs" / f"run-{secrets.token_hex(4)}"

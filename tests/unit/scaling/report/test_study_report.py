@@ -16,6 +16,7 @@ from studies import a_study
 
 from launcher.pages.drawing import PAPER
 from launcher.pages.html import render_page
+from launcher.scaling.analysis.results import Estimate, ForDeadline
 from launcher.scaling.report import wording
 from launcher.scaling.report.curves import FURTHEST
 from launcher.scaling.report.figures import study_figures
@@ -25,7 +26,6 @@ from launcher.scaling.report.provenance import provenance_of
 from launcher.scaling.report.study_page import study_page
 from launcher.scaling.report.tables import laws_table, parts_table, sizes_table
 from launcher.scaling.report.write import write_report
-from launcher.scaling.results import Estimate, ForDeadline
 from launcher.timing.attribution import PARTS
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import write_json_atomic
@@ -99,7 +99,7 @@ def test_the_page_says_first_what_was_found_then_what_to_beware_of(study_dir):
     first = text[: text.index("2 sizes had more threads")]
     assert "The knee is at 4 ranks." in first
     assert "Knee, weak scaling, 1 task per node: One more doubling would bring less" in text
-    assert "Communication loses 7.1 ms a step" in first
+    assert "Exposed communication loses 7.1 ms a step" in first
     assert "This size was not measured" in text
 
 
@@ -112,7 +112,7 @@ def test_the_page_is_whole_and_loads_nothing(study_dir):
     assert len(page.ids) == len(set(page.ids))
     figures = [label for label in page.labels if "ranks" in label and "samples" in label.lower()]
     assert figures  # words stand for each figure
-    assert any("forward and backward 25.6 ms" in label for label in page.labels)
+    assert any("forward and backward pass 25.6 ms" in label for label in page.labels)
 
 
 def test_hostile_names_stay_names(study_dir):

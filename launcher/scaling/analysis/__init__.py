@@ -1,0 +1,1 @@
+"""From the measurements of a study to what follows from them; reads and writes nothing."""

@@ -1,0 +1,175 @@
+"""The cheapest size that does the work of the config in time.
+
+    hours(p) = start-up + (samples per epoch × epochs / X(p)) × wall / training
+
+Start-up: from the job's start to the first batch, the queue left out. wall / training: what
+checkpoints and validation added to the measured steps. A measured size is taken if one is in time;
+the law is asked only if none is, for node counts up to twice the largest measured one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.scaling.analysis.laws import FARTHEST, throughput_by
+from launcher.scaling.analysis.results import ForDeadline, Law, Series, Size
+from launcher.scaling.study.definition import Mode
+from launcher.text.counted import counted
+from launcher.text.durations import duration
+from ptycho_dist.rundir.checked_json import count
+
+_HOUR_S = 3600.0
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    nodes: int
+    tasks_per_node: int
+    seconds: float
+    at_worst_s: float
+    """With the throughput at the low end of its interval."""
+    law: str | None
+    """Which foretells it; None: it was measured."""
+    extrapolated: bool
+
+    @property
+    def node_seconds(self) -> float:
+        return self.nodes * self.seconds
+
+    @property
+    def name(self) -> str:
+        return f"{counted(self.nodes, 'node')} × {self.tasks_per_node}"
+
+
+def for_deadline(
+    deadline_s: float, series: Sequence[Series], base: Mapping[str, Any]
+) -> ForDeadline:
+    """The cheapest size in node-hours, over all series of one mode.
+
+    Args:
+        deadline_s: for one job from its start, without the queue; positive.
+        series: of the study; strong mode is asked, weak mode only if nothing else was measured.
+        base: of the study's config: samples and epochs are the work; ranks × batch_size is what
+            strong mode shares between the ranks.
+    """
+    mode: Mode = "strong" if any(each.mode == "strong" for each in series) else "weak"
+    asked = [each for each in series if each.mode == mode and each.sizes]
+    samples, epochs = count(base, "samples"), count(base, "epochs")
+    if not samples or not epochs or not asked:
+        missing = (
+            "Nothing was measured" if not asked else "The study does not say samples and epochs"
+        )
+        return _none(deadline_s, mode, f"{missing}: there is no work to divide by a throughput.")
+    work = samples * epochs
+    measured = [_measured(size, work) for each in asked for size in each.sizes]
+    in_time = [each for each in measured if each.seconds <= deadline_s]
+    if not in_time:
+        split = _micro_batch(base) if mode == "strong" else None
+        foretold = [
+            candidate for each in asked for candidate in _foretold(each, work, samples, split)
+        ]
+        in_time = [each for each in foretold if each.seconds <= deadline_s]
+        if not in_time:
+            return _none(deadline_s, mode, _too_slow(deadline_s, [*measured, *foretold]))
+    best = min(in_time, key=lambda each: (each.node_seconds, each.nodes))
+    return ForDeadline(
+        deadline_s=deadline_s,
+        mode=mode,
+        nodes=best.nodes,
+        tasks_per_node=best.tasks_per_node,
+        hours=best.seconds / _HOUR_S,
+        node_hours=best.node_seconds / _HOUR_S,
+        extrapolated=best.extrapolated,
+        why=_why(best, deadline_s, work, mode),
+    )
+
+
+def _measured(size: Size, work: float) -> _Candidate:
+    return _Candidate(
+        size.nodes,
+        size.tasks_per_node,
+        _seconds(size, work, size.throughput.value),
+        _seconds(size, work, size.throughput.low),
+        law=None,
+        extrapolated=False,
+    )
+
+
+def _micro_batch(base: Mapping[str, Any]) -> int | None:
+    """Samples that the ranks of the config share in one micro-batch; strong mode keeps it."""
+    ranks, batch_size = count(base, "ranks"), count(base, "batch_size")
+    return ranks * batch_size if ranks and batch_size else None
+
+
+def _foretold(series: Series, work: float, samples: int, split: int | None) -> list[_Candidate]:
+    """Node counts that were not measured, by the chosen law; start-up and checkpoints are those of
+    the next smaller size that was. `split`: what the ranks must be able to share equally."""
+    law = next((each for each in series.laws if each.name == series.chosen), None)
+    if law is None:
+        return []
+    tasks, sizes = series.tasks_per_node, series.sizes
+    known = {size.nodes for size in sizes}
+    found = []
+    most_nodes = min(int(FARTHEST * sizes[-1].nodes), (split or samples) // tasks)
+    for nodes in range(sizes[0].nodes + 1, most_nodes + 1):
+        if nodes in known or (split and split % (nodes * tasks)):
+            continue
+        below = max((size for size in sizes if size.nodes < nodes), key=lambda size: size.nodes)
+        found.append(_by_law(law, nodes, below, work, extrapolated=nodes > sizes[-1].nodes))
+    return found
+
+
+def _by_law(law: Law, nodes: int, below: Size, work: float, *, extrapolated: bool) -> _Candidate:
+    throughput = throughput_by(law, nodes * below.tasks_per_node)
+    seconds = _seconds(below, work, throughput)
+    return _Candidate(nodes, below.tasks_per_node, seconds, seconds, law.name, extrapolated)
+
+
+def _seconds(size: Size, work: float, throughput: float) -> float:
+    start_up = sum(seconds for name, seconds in size.start_up_s.items() if name != "queue")
+    wall = sum(size.parts_s.values())
+    training = wall - size.parts_s.get("checkpoint", 0.0) - size.parts_s.get("validation", 0.0)
+    stretch = wall / training if training > 0 else 1.0
+    return start_up + work / throughput * stretch
+
+
+def _why(best: _Candidate, deadline_s: float, work: float, mode: Mode) -> str:
+    how = "was measured"
+    if best.law is not None:
+        how = f"was not measured: {best.law} foretells it"
+        how += ", beyond the largest measured size" if best.extrapolated else ""
+    text = (
+        f"{best.name} does {work:.4g} samples in {duration(best.seconds)}, "
+        f"{best.node_seconds / _HOUR_S:.3g} node-hours, the fewest of all that make "
+        f"{duration(deadline_s)}; it {how}. The queue is not included."
+    )
+    if best.at_worst_s > deadline_s:
+        text += (
+            f" It is close: at the low end of the interval of its throughput it takes "
+            f"{duration(best.at_worst_s)}."
+        )
+    return text + _of_mode(mode)
+
+
+def _too_slow(deadline_s: float, candidates: Sequence[_Candidate]) -> str:
+    fastest = min(candidates, key=lambda each: each.seconds)
+    how = "measured" if fastest.law is None else f"by {fastest.law}"
+    return (
+        f"None does it in {duration(deadline_s)}: the fastest, {fastest.name} ({how}), takes "
+        f"{duration(fastest.seconds)}. Nothing is said beyond twice the largest measured size."
+    )
+
+
+def _none(deadline_s: float, mode: Mode, why: str) -> ForDeadline:
+    return ForDeadline(deadline_s, mode, None, None, None, None, False, why + _of_mode(mode))
+
+
+def _of_mode(mode: Mode) -> str:
+    if mode == "strong":
+        return ""
+    return (
+        " Only weak scaling was measured: its global batch grows with the size, so the epochs hold "
+        "fewer, larger optimizer steps, and the loss they reach may differ."
+    )

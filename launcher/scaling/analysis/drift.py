@@ -1,0 +1,77 @@
+"""Whether the machine got faster or slower while the study ran.
+
+The sizes of each repeat run in random order, so that a drift widens the intervals instead of posing
+as scaling; here it is looked for. In log X = (its size) + b·t + noise, least squares over all runs,
+b is tested against 0 with Student's t: each size keeps a mean of its own, so what the sizes differ
+by is not taken for drift.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from launcher.scaling.analysis.results import Measurement
+
+ALARM = 0.05
+_LEAST_FREEDOM = 3
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A trend of throughput over the time of the study."""
+
+    per_hour: float
+    """Relative change of throughput in an hour."""
+    over_study: float
+    """The same from the first run's start to the last one's."""
+    hours: float
+    """That this took."""
+    p: float
+    """How often runs without a drift show one as strong."""
+
+
+def drift(measured: Iterable[Measurement]) -> Drift | None:
+    """The drift of a study; None: too few repeats, or none with a time of its own."""
+    groups: dict[tuple[int, ...], list[tuple[float, float]]] = defaultdict(list)
+    for each in measured:
+        point = each.point
+        key = (point.nodes, point.tasks_per_node, point.batch_size, point.global_batch)
+        groups[key].append((each.started_at, float(np.log(each.attribution.samples_per_s))))
+    repeated = [np.array(sorted(values)) for values in groups.values() if len(values) > 1]
+    if not repeated:
+        return None
+    inside = np.concatenate([values - values.mean(axis=0) for values in repeated])
+    hours, logs = inside[:, 0] / 3600, inside[:, 1]
+    freedom = len(inside) - len(repeated) - 1
+    spread = float(hours @ hours)
+    if freedom < _LEAST_FREEDOM or spread == 0:
+        return None
+    slope = float(hours @ logs) / spread
+    left = float(((logs - slope * hours) ** 2).sum())
+    starts = np.concatenate([values[:, 0] for values in repeated])
+    study_hours = float(np.ptp(starts)) / 3600
+    error = np.sqrt(left / freedom / spread)
+    # Repeats that agree to the last bit leave nothing but rounding to divide by.
+    p = float(2 * stats.t.sf(abs(slope) / error, freedom)) if left > 1e-24 else float(slope == 0)
+    return Drift(_relative(slope), _relative(slope * study_hours), study_hours, p)
+
+
+def _relative(log_change: float) -> float:
+    return float(np.expm1(np.clip(log_change, -50, 50)))
+
+
+def drift_sentence(found: Drift) -> str:
+    """For a warning."""
+    rises = "rises" if found.over_study > 0 else "falls"
+    rate = f"{found.per_hour:+.1%} an hour; " if found.hours >= 1 else ""
+    return (
+        f"Throughput {rises} by {abs(found.over_study):.1%} from the first run to the last "
+        f"({rate}p = {found.p:.2g}): something else than the size changed "
+        "while the study ran. The random order keeps it from posing as scaling; it widens the "
+        "intervals."
+    )

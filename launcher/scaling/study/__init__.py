@@ -1,0 +1,1 @@
+"""A study before it has measured: request, points, plan, study.json, submitting, resuming."""
