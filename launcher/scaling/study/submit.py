@@ -12,7 +12,7 @@ from launcher.control.submit import require_cluster
 from launcher.scaling.study.plan import PlannedStudy
 from launcher.scaling.study.study_json import study_record
 from launcher.status.submission_record import job_count
-from ptycho_dist.rundir.array import ArrayDirectory, Indices, ArrayMember
+from ptycho_dist.rundir.array import ArrayDirectory, ArrayMember, Indices
 
 
 def submit_study(planned: PlannedStudy, cluster: str, runs_root: Path) -> ArraySubmission:
