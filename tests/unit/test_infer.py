@@ -211,7 +211,7 @@ def test_a_probe_that_was_not_learned_cannot_be_used(make_run, scan_file, tmp_pa
     """REC-023"""
     run, _ = make_run()
     assert infer(run, scan_file, tmp_path / "out", **words(probe="learned")) == 2
-    assert "the run has learned no probe" in one_error(capsys)
+    assert "the run did not learn a probe" in one_error(capsys)
     assert not (tmp_path / "out").exists()
 
 
@@ -269,7 +269,7 @@ def test_a_truth_of_another_scan_is_refused_where_it_is_asked_for(
     ("change", "said"),
     [
         (lambda amplitude: np.fft.fftshift(amplitude, axes=(-2, -1)), "in the corners (FFT order)"),
-        (lambda amplitude: np.rint(amplitude**2), "holds counts, and amplitude is needed"),
+        (lambda amplitude: np.rint(amplitude**2), "holds counts, but amplitude is needed"),
     ],
 )
 def test_patterns_in_fft_order_and_counts_are_refused(
@@ -457,7 +457,7 @@ def test_a_network_that_was_not_expected_is_refused(make_run, scan_file, tmp_pat
         if words_of_it is None:
             reconstruct(*arguments)
         else:
-            with pytest.raises(UserError, match=f"{words_of_it}, and 2.0 was expected"):
+            with pytest.raises(UserError, match=f"{words_of_it}, but 2.0 was expected"):
                 reconstruct(*arguments)
 
 
