@@ -24,9 +24,6 @@ from ptycho_dist.rundir.checked_json import (
 from ptycho_dist.rundir.files import json_bytes, write_bytes_atomic
 from ptycho_dist.rundir.layout import RunDirectory
 
-MOST_BYTES = 4 * 2**20
-"""Size of the largest record that is read; the names of ten thousand nodes take a tenth of it."""
-
 
 @dataclass(frozen=True)
 class Ending:
@@ -192,7 +189,7 @@ def read_attempt(run: RunDirectory, number: int) -> AttemptRecord:
     """
     where = f"{run.path}/attempts/{number:03d}.json"
     try:
-        record = read_object(where, MOST_BYTES)
+        record = read_object(where)
     except FileNotFoundError:
         raise UserError(f"{where}: no such file") from None
     told, nodes, ends_at = record.get("number", number), record.get("nodes"), record.get("ends_at")

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt, take_back_restart
 from ptycho_dist.attempts.record import (
-    MOST_BYTES,
     AttemptEnd,
     AttemptRecord,
     Decision,
@@ -21,6 +20,7 @@ from ptycho_dist.attempts.record import (
     write_attempt,
 )
 from ptycho_dist.errors import UserError
+from ptycho_dist.rundir import files
 
 MOMENTS = st.floats(0, 32_503_000_000)
 COUNTS = st.integers(0, 10**9)
@@ -105,13 +105,13 @@ def test_damage_names_file_and_field(run, field, value):
     assert field in ("ending", "next") or f"`{field}`" in str(error.value)
 
 
-def test_a_record_is_read_up_to_a_bound(run):
+def test_a_record_is_read_up_to_a_bound(run, monkeypatch):
     begin_attempt(run, job_id="7", cluster="slurm", nodes=["n1"])
-    text = record_path(run, 1).read_text()
-    record_path(run, 1).write_text(text + " " * (MOST_BYTES - len(text)))
+    monkeypatch.setattr(files, "MOST_BYTES", record_path(run, 1).stat().st_size)
     assert read_attempt(run, 1).job_id == "7"
-    record_path(run, 1).write_text(text + " " * (MOST_BYTES - len(text) + 1))
-    with pytest.raises(UserError, match=rf"001\.json: larger than {MOST_BYTES} bytes; damaged"):
+    with record_path(run, 1).open("a") as file:
+        file.write(" ")
+    with pytest.raises(UserError, match=r"001\.json: larger than"):
         read_attempt(run, 1)
 
 
