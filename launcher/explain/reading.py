@@ -18,7 +18,7 @@ _LABEL = re.compile(r"^(?:\s*\d+: |\[rank\d+\]:\s?)")  # of `srun --label`, and 
 _HARMLESS = re.compile(
     r"^\S+ \S+ rank \d+ (?:DEBUG|INFO|WARNING) |Warning: |^\[W|NCCL INFO |^\s{2,}"
 )
-"""Lines that prove nothing (RD-233). Healthy runs print them too: our own lines below ERROR, and the
+"""Lines that prove nothing (RD-233). Healthy runs print them too: our own lines below ERROR, and
 warnings of Python and torch. The source lines of a traceback may quote any message."""
 _TIME = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) rank ")
 

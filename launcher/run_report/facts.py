@@ -17,16 +17,16 @@ from launcher.run_report.pictures import RunPicture, read_pictures
 from launcher.run_report.provenance import Provenance, read_provenance
 from launcher.run_report.throughput import Throughput, throughput_of
 from launcher.slurm.jobs import Scheduler
-from launcher.status.attempts import attempt_numbers
 from launcher.status.run_status import RunStatus, status_of
 from launcher.status.submission_record import recorded_jobs
 from launcher.text.plain_text import plain
 from launcher.timing.attribution import Attribution, attribute
 from launcher.timing.goodput import AttemptTimes, Goodput, credible_lineage, goodput
+from ptycho_dist.attempts.record import attempt_numbers
 from ptycho_dist.errors import UserError
 from ptycho_dist.proof.lineage import Part
 from ptycho_dist.proof.verify import Proof, verify
-from ptycho_dist.rundir.checked_json import count, number, read_object
+from ptycho_dist.rundir.checked_json import number, read_object
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.step_times import RankTimes, read_step_times
@@ -226,10 +226,9 @@ def _explanation(
 
 def _world(run: RunDirectory) -> dict[str, int]:
     try:
-        world = run.world().to_json()
+        return run.world().to_json()
     except UserError:  # what is wrong with plan.json is said once
         return {}
-    return {name: value for name in world if (value := count(world, name)) is not None}
 
 
 def _scores(run: RunDirectory, left_out: LeftOut) -> tuple[tuple[Score, ...], str]:

@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from launcher.scaling.analysis.results import Collected
 from launcher.slurm.ask_cluster import slurm_version
-from launcher.status.attempts import attempt_numbers
 from launcher.text.redact import Redactor
+from ptycho_dist.attempts.record import attempt_numbers
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.checked_json import read_object
@@ -177,10 +177,8 @@ def _own_versions() -> dict[str, str]:
 
 def _planned_partition(runs: Sequence[RunDirectory]) -> str:
     for run in runs:
-        with suppress(UserError, FileNotFoundError):
-            resources = read_object(str(run.plan_json)).get("resources")
-            if isinstance(resources, dict):
-                return _text(resources, "partition")
+        with suppress(UserError):
+            return _text(run.plan().resources, "partition")
     return ""
 
 
