@@ -356,5 +356,5 @@ def test_throttle_and_plan_are_shown(make_config, launch):
     assert "#SBATCH --array=0-2%2\n" in shown["script"]
     with pytest.raises(UserError, match="at least one member"):
         plan_array(config, [], ["training.seed=1,2"], 0)
-    with pytest.raises(UserError, match="there is none"):
+    with pytest.raises(UserError, match="there is no --array"):
         plan_array(config, [], [], 3)
