@@ -177,10 +177,8 @@ def _own_versions() -> dict[str, str]:
 
 def _planned_partition(runs: Sequence[RunDirectory]) -> str:
     for run in runs:
-        with suppress(UserError, FileNotFoundError):
-            resources = read_object(str(run.plan_json)).get("resources")
-            if isinstance(resources, dict):
-                return _text(resources, "partition")
+        with suppress(UserError):
+            return _text(run.plan().resources, "partition")
     return ""
 
 
