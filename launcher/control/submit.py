@@ -18,7 +18,8 @@ from launcher.control.handover import Handover, UncertainSubmission, submit_scri
 from launcher.control.submission import drop_intent, record_intent, record_job, submitting
 from launcher.planning.plan import LaunchPlan
 from launcher.planning.script import render
-from launcher.slurm.jobs import cancel_job, require_slurm
+from launcher.slurm.scancel import cancel_job
+from launcher.slurm.scontrol import require_slurm
 from launcher.status.next_command import reference_to
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.load import LoadedConfig

@@ -15,7 +15,7 @@ from launcher.control.after import dependency_options
 from launcher.control.code_state import OwnCode
 from launcher.control.handover import Handover
 from launcher.control.resume import Changes, make_ready
-from launcher.slurm.jobs import JobState
+from launcher.slurm.job_state import JobState
 from launcher.status.array_status import array_status
 from launcher.status.run_status import status_of
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
@@ -227,19 +227,14 @@ def test_a_run_waits_for_the_job_arrays_of_an_array(make_array, slurm_says):
         dependency_options([array], "local")
 
 
-def test_members_are_asked_of_as_their_array(make_array, monkeypatch):
+def test_members_are_asked_of_as_their_array(make_array, commands):
     """LP-236: the command line stays short."""
     array = make_array(12)
     submitted(array, ("7", "0-11"))
-    asked = []
-
-    def answer(command, *_):
-        asked.append(command[-1])
-        return "".join(f"7_{task}|PENDING|N/A|Priority\n" for task in range(12)), None
-
-    monkeypatch.setattr("launcher.slurm.jobs._query", answer)
+    calls = commands(squeue='for task in {0..11}; do echo "7_$task|PENDING|N/A|Priority"; done')
     assert array_status(array).summary == "12: 12 pending"
-    assert asked == ["--jobs=7"]
+    (asked,) = calls.read_text().splitlines()
+    assert asked.endswith(" --jobs=7")
 
 
 def test_each_job_array_waits(make_config, tmp_path, monkeypatch):

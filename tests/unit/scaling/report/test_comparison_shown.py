@@ -54,7 +54,9 @@ def found(monkeypatch, tmp_path):
         "find_study",
         lambda root, name: ArrayDirectory(study_dir),
     )
-    monkeypatch.setattr(launcher.scaling.collect, "collect", lambda study, scheduler=None: collected)
+    monkeypatch.setattr(
+        launcher.scaling.collect, "collect", lambda study, scheduler=None: collected
+    )
     return study_dir
 
 
