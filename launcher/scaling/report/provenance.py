@@ -100,7 +100,7 @@ def provenance_of(study_dir: Path, collected: Collected) -> StudyProvenance:
         partitions=_different(
             [variables.get("SLURM_JOB_PARTITION", "") or _planned_partition(runs)]
         ),
-        slurm_version=(slurm_version()[:_LONGEST] or None) if study.cluster == "slurm" else None,
+        slurm_version=(slurm_version()[:LONGEST] or None) if study.cluster == "slurm" else None,
         variables={k: v for k, v in variables.items() if not k.startswith("SLURM_")},
         command=Redactor(os.environ).text(shlex.join(study.command)),
     )
