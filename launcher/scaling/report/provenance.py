@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from launcher.provenance.code_states import CodeState, code_states
 from launcher.provenance.joined import joined_of
-from launcher.provenance.texts import text_of
+from launcher.provenance.texts import LONGEST, text_of
 from launcher.scaling.analysis.results import Collected
 from launcher.slurm.ask_cluster import slurm_version
 from launcher.status.attempts import attempt_numbers
