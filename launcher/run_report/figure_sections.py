@@ -14,7 +14,7 @@ from launcher.run_report.figures import (
     draw_throughput,
     draw_timeline,
 )
-from launcher.text.counted import count
+from launcher.text.counted import counted
 from launcher.text.durations import duration
 from launcher.timing.attribution import PARTS, STEP_PARTS
 from launcher.timing.start_up import STAGE_NAMES, STAGES
@@ -37,13 +37,13 @@ def loss_section(facts: RunFacts) -> Section:
         caption += " Dashed verticals: where an attempt took up the training."
     if lost:
         caption += (
-            f" Dotted, with crosses: {count(len(lost), 'epoch')} that ended behind the "
+            f" Dotted, with crosses: {counted(len(lost), 'epoch')} that ended behind the "
             "checkpoint from which the next attempt went on; the weights hold nothing of them."
         )
         if _all_came_again(facts):
             caption += " Done again, they gave the same losses, bit for bit."
     if open_ones:
-        caption += f" Of {count(len(open_ones), 'epoch')} no checkpoint is committed yet."
+        caption += f" Of {counted(len(open_ones), 'epoch')} no checkpoint is committed yet."
     if facts.proof is None:
         caption += " Which epochs are in the weights is not proven."
     known = [epoch for epoch in facts.epochs if epoch.standing != "given_up"]
@@ -178,7 +178,7 @@ def parts_section(facts: RunFacts) -> Section:
         if (spent := attribution.parts_s.get(part, 0.0)) > 0
     ]
     largest = max(attribution.parts_s, key=lambda part: attribution.parts_s[part])
-    caption = f"Attempt {last}: {attribution.steps} steps of {count(attribution.ranks, 'rank')}"
+    caption = f"Attempt {last}: {attribution.steps} steps of {counted(attribution.ranks, 'rank')}"
     blocks: list[Block] = [
         Figure(
             drawn,

@@ -13,7 +13,7 @@ from launcher.provenance.joined import Joined, joined_of
 from launcher.provenance.texts import MOST
 from launcher.run_report.events import Event, Events
 from launcher.run_report.left_out import LeftOut
-from launcher.text.counted import count as counted
+from launcher.text.counted import counted
 from launcher.text.plain_text import plain
 from launcher.text.redact import REMOVED, names_a_secret
 from ptycho_dist.config.load import config_values

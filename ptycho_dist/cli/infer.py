@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ptycho_dist.cli.flags import Flag, add_flags
 from ptycho_dist.cli.shared import (
     INFERENCE_FLAGS,
+    OUTPUT_DIR_HELP,
     add_common_flags,
     execution_config_of,
     warnings_in_one_line,
@@ -152,13 +153,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--test_data", required=True, type=Path, metavar="NPZ", help="scan file")
     parser.add_argument(
-        "--output_dir", required=True, type=Path, metavar="DIR", help="receives the object"
+        "--output_dir", required=True, type=Path, metavar="DIR", help=OUTPUT_DIR_HELP
     )
     add_flags(parser, CANONICAL_FLAGS)
     execution = parser.add_argument_group("execution")
     add_flags(execution, INFERENCE_FLAGS)
     add_common_flags(execution, "inference")
-    parser.add_argument("--json", action="store_true", help="machine-readable output")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     return parser
 
 

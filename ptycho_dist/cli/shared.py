@@ -55,6 +55,8 @@ INFERENCE_FLAGS = (
 )
 """Flags of `ptycho-infer` that stand for a field of the execution config."""
 
+OUTPUT_DIR_HELP = "directory that receives everything; of a training it becomes the run directory"
+
 MODES = {"training": TRAINING_FLAGS, "inference": INFERENCE_FLAGS}
 
 

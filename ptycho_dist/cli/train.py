@@ -16,6 +16,7 @@ from typing import Any
 
 from ptycho_dist.cli.flags import Flag, add_flags, given_flags
 from ptycho_dist.cli.shared import (
+    OUTPUT_DIR_HELP,
     TRAINING_FLAGS,
     add_common_flags,
     execution_config_of,
@@ -264,7 +265,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     files.add_argument("--test_data_file", type=Path, metavar="NPZ", help="for validation")
     files.add_argument(
-        "--output_dir", required=True, type=Path, metavar="DIR", help="becomes the run directory"
+        "--output_dir", required=True, type=Path, metavar="DIR", help=OUTPUT_DIR_HELP
     )
     files.add_argument(
         "--resume", action="store_true", help="go on with the stopped run in --output_dir"
@@ -292,7 +293,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         dest="overrides",
         metavar="SECTION.FIELD=VALUE",
-        help="any other field of run.yaml, above all flags (repeatable)",
+        help="set one field of the config, whatever the file or another flag says (repeatable)",
     )
     return parser
 

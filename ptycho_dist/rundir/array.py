@@ -12,8 +12,6 @@ from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.layout import (
     RunDirectory,
-    absolute,
-    find_run,
     is_code_diff,
     run_paths,
 )
@@ -207,22 +205,3 @@ def as_array(path: Path) -> ArrayDirectory | None:
     """The array in this place, if there is one."""
     array = ArrayDirectory(path)
     return array if array.array_json.is_file() else None
-
-
-def find_array(root: Path, reference: str) -> ArrayDirectory | None:
-    """The array that a person means by its path, its id or the beginning of one; None: none, or
-    something that is not an array as well."""
-    for direct in (Path(reference), root / reference):
-        if as_array(direct) is not None:
-            return ArrayDirectory(absolute(direct))
-    begin_so = [path for path in run_paths(root) if path.name.startswith(reference)]
-    return as_array(begin_so[0]) if len(begin_so) == 1 else None
-
-
-def find_run_or_array(root: Path, reference: str) -> RunDirectory | ArrayDirectory:
-    """What a person means.
-
-    Raises:
-        UserError: nothing is called so, or several are.
-    """
-    return find_array(root, reference) or find_run(root, reference)

@@ -284,48 +284,8 @@ def fill_run(
         write(run.script, script.encode())
 
 
-def find_run(root: Path, reference: str) -> RunDirectory:
-    """The run that a person means: a path, a run id, or the unique beginning of one; a member of
-    an array by its whole id, or that of the array shortened: `fly64-2026.003`.
-
-    Raises:
-        UserError: none, or several, or an array.
-    """
-    for direct in (Path(reference), root / reference):
-        if (direct / "run.json").is_file():
-            return RunDirectory(absolute(direct))
-        if (direct / "array.json").is_file():
-            raise _is_an_array(direct)
-    paths = [path for path in run_paths(root) if _is_run(path) or _is_array(path)]
-    matches = [path for path in paths if path.name.startswith(reference)]
-    head, dot, digits = reference.rpartition(".")
-    if not matches and dot and digits.isdecimal():
-        arrays = [path for path in paths if _is_array(path) and path.name.startswith(head)]
-        matches = [
-            member
-            for array in arrays
-            for member in _members(array)
-            if int(member.name.rpartition(".")[2]) == int(digits)
-        ]
-    if len(matches) == 1:
-        if _is_array(matches[0]):
-            raise _is_an_array(matches[0])
-        return RunDirectory(matches[0])
-    if matches:
-        names = ", ".join(path.name for path in matches[:5])
-        raise UserError(f"{reference}: {len(matches)} runs begin so: {names}; say more of it")
-    raise UserError(f"{reference}: no such run in {root}; `ptycho-launch list` shows the runs")
-
-
-def _is_an_array(path: Path) -> UserError:
-    members = _members(path)
-    first = members[0].name if members else f"{path.name}.000"
-    return UserError(
-        f"{path.name} is an array of {len(members)} runs; name one of them, {first} for one"
-    )
-
-
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
+    """Whether a run lies in this place."""
     return (path / "run.json").is_file()
 
 
@@ -333,7 +293,8 @@ def _is_array(path: Path) -> bool:
     return (path / "array.json").is_file()
 
 
-def _members(array: Path) -> list[Path]:
+def member_paths(array: Path) -> list[Path]:
+    """Directories of the members of an array, by index, absolute; array.json is not read."""
     folder = absolute(array) / "members"
     if not folder.is_dir():
         return []
@@ -346,10 +307,10 @@ def list_runs(root: Path) -> list[RunDirectory]:
     directory."""
     runs = []
     for path in run_paths(root):
-        if _is_run(path):
+        if is_run(path):
             runs.append(RunDirectory(path))
         elif _is_array(path):
-            runs += [RunDirectory(member) for member in _members(path) if _is_run(member)]
+            runs += [RunDirectory(member) for member in member_paths(path) if is_run(member)]
     return runs
 
 

@@ -26,7 +26,7 @@ from launcher.scaling.analysis.sizes import (
 )
 from launcher.scaling.analysis.solution import LEAST_RUNS
 from launcher.scaling.study.definition import Mode
-from launcher.text.counted import count
+from launcher.text.counted import counted
 
 
 def analyse(
@@ -93,7 +93,7 @@ def _series(
 
 
 def _tasks(tasks_per_node: int) -> str:
-    return f"{count(tasks_per_node, 'task')} per node"
+    return f"{counted(tasks_per_node, 'task')} per node"
 
 
 def _methods(seed: int, resamples: int, drifted: Drift | None) -> dict[str, Any]:

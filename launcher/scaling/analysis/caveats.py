@@ -9,7 +9,7 @@ from launcher.scaling.analysis.drift import ALARM, Drift, drift_sentence
 from launcher.scaling.analysis.results import Collected, Measurement, Missing
 from launcher.scaling.analysis.sizes import named, size_name, usable
 from launcher.scaling.analysis.solution import LEAST_RUNS, plain_mean
-from launcher.text.counted import count
+from launcher.text.counted import counted
 
 FEW_REPEATS = 3
 
@@ -78,7 +78,7 @@ def _missing(missing: Sequence[Missing]) -> list[str]:
         sizes[size_name(each.point)].append(f"{each.run_id}: {each.state}, {each.why}")
     texts = [f"{size}, {named(runs)}" for size, runs in sizes.items()]
     return [
-        f"{count(len(missing), 'run')} of the study measured nothing: {'; '.join(texts)}. If the "
+        f"{counted(len(missing), 'run')} of the study measured nothing: {'; '.join(texts)}. If the "
         "slow or unlucky ones are those that fail, the others flatter."
     ]
 
@@ -133,12 +133,12 @@ def _solutions(measured: Sequence[Measurement]) -> list[str]:
         mean = plain_mean(times)
         if failed:
             said.append(
-                f"{size}: {len(failed)} of {count(len(runs), 'run')} did not reach the target "
+                f"{size}: {len(failed)} of {counted(len(runs), 'run')} did not reach the target "
                 f"loss: {named(failed)}. The time to solution is that of the others."
             )
         if mean is not None and len(times) < LEAST_RUNS:
             said.append(
-                f"{size}: {count(len(times), 'run')} reached the target; MLPerf HPC's rule needs "
+                f"{size}: {counted(len(times), 'run')} reached the target; MLPerf HPC's rule needs "
                 f"{LEAST_RUNS}, so there is no figure by it. Their plain mean is {mean:.4g} s."
             )
     return said

@@ -12,7 +12,7 @@ from launcher.scaling.analysis.fitting import Fit, best_fit, fit
 from launcher.scaling.analysis.laws import USL, ScalingLaw, curve, laws_for, own_law
 from launcher.scaling.analysis.results import Law
 from launcher.scaling.study.definition import Mode
-from launcher.text.counted import count
+from launcher.text.counted import counted
 
 LEAST_SIZES = 4
 """With fewer, nothing is held out."""
@@ -91,8 +91,8 @@ def _uneven(throughputs: Mapping[int, Sequence[float]]) -> tuple[str, ...]:
         return ()
     quiet, loud = min(noise, key=noise.__getitem__), max(noise, key=noise.__getitem__)
     return (
-        f"Repeats spread by {noise[quiet]:.1%} at {count(quiet, 'rank')} and by "
-        f"{noise[loud]:.1%} at {count(loud, 'rank')} (p = {p:.2g} for the same spread at all "
+        f"Repeats spread by {noise[quiet]:.1%} at {counted(quiet, 'rank')} and by "
+        f"{noise[loud]:.1%} at {counted(loud, 'rank')} (p = {p:.2g} for the same spread at all "
         "sizes). The fits take it for the same: the intervals of the laws' parameters may be too "
         "narrow.",
     )

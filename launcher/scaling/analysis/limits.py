@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from launcher.scaling.analysis.results import Measurement, Size
 from launcher.scaling.analysis.sizes import named, size_name
 from launcher.scaling.study.definition import Mode
-from launcher.text.counted import count
+from launcher.text.counted import counted
 from launcher.timing.attribution import STEP_PARTS
 
 NOTICEABLE = 0.02
@@ -103,8 +103,8 @@ def _sentence(
     name = STEP_PARTS[part].name if part in STEP_PARTS else part
     text = (
         f"{name[0].upper()}{name[1:]} loses {_ms(lost)} a step: {_ms(before)} "
-        f"({shares[0]:.0%} of a step) with {count(first.ranks, 'rank')}, {_ms(after)} "
-        f"({shares[1]:.0%}) with {count(last.ranks, 'rank')}."
+        f"({shares[0]:.0%} of a step) with {counted(first.ranks, 'rank')}, {_ms(after)} "
+        f"({shares[1]:.0%}) with {counted(last.ranks, 'rank')}."
     )
     if part == "straggler":
         return f"{text} {_who_is_slow(largest)}"

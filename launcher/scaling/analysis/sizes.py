@@ -13,7 +13,7 @@ from launcher.scaling.analysis.intervals import mean_interval, ratio_interval, s
 from launcher.scaling.analysis.results import Estimate, Measurement, Size
 from launcher.scaling.analysis.solution import plain_mean, time_to_solution
 from launcher.scaling.study.definition import Mode
-from launcher.text.counted import count
+from launcher.text.counted import counted
 from launcher.text.plain_text import plain
 
 ONE = Estimate(1.0, 1.0, 1.0)
@@ -141,7 +141,7 @@ class _Sized(Protocol):
 
 def size_name(size: _Sized) -> str:
     """`4 ranks on 2 nodes`."""
-    return f"{count(size.ranks, 'rank')} on {count(size.nodes, 'node')}"
+    return f"{counted(size.ranks, 'rank')} on {counted(size.nodes, 'node')}"
 
 
 def named(names: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from launcher.scaling.analysis.sizes import size_name
 from launcher.scaling.report.drawn import LEGEND, Drawn, drawable
 from launcher.scaling.report.wording import OVERSUBSCRIBED
 from launcher.scaling.study.definition import Mode
-from launcher.text.counted import count
+from launcher.text.counted import counted
 from launcher.timing.attribution import PARTS, STEP_PARTS
 from launcher.timing.start_up import STAGE_NAMES, STAGES
 
@@ -102,7 +102,7 @@ def _stack(
         )
     axes.set_yticks(
         range(len(sizes)),
-        [f"{count(s.ranks, 'rank')}, {count(s.nodes, 'node')}" for s in sizes],
+        [f"{counted(s.ranks, 'rank')}, {counted(s.nodes, 'node')}" for s in sizes],
     )
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)

@@ -15,7 +15,7 @@ from launcher.pages.words import percent, rounded
 from launcher.scaling.analysis.results import Estimate, Law, Series, Size
 from launcher.scaling.report.drawn import LEGEND, Drawn, drawable
 from launcher.scaling.report.wording import OVERSUBSCRIBED, series_name
-from launcher.text.counted import count
+from launcher.text.counted import counted
 
 FURTHEST = 2.0
 """No curve is drawn past so many times the largest size that was measured."""
@@ -174,7 +174,7 @@ def _legend_of_series(figure: Figure, tasks: Sequence[int], measured: Sequence[S
     handles: list[Line2D] = []
     for place, per_node in enumerate(tasks):
         style = series_style(place)
-        label = f"{count(per_node, 'task')} per node"
+        label = f"{counted(per_node, 'task')} per node"
         handles.append(
             Line2D([], [], color=style["color"], marker=style["marker"], markersize=7, label=label)
         )

@@ -26,7 +26,7 @@ from launcher.scaling.report.tables import (
     time_to_solution_table,
 )
 from launcher.scaling.report.wording import by_mode, estimate, sentence, series_name
-from launcher.text.counted import count
+from launcher.text.counted import counted
 from launcher.text.durations import duration
 
 _NOTHING = "No run of this study has measured anything that counts."
@@ -64,7 +64,7 @@ def study_page(
     began = time.strftime("%Y-%m-%d", time.localtime(study.created_at))
     subtitle = (
         f"Scaling study of {began} on {origin.cluster}: {' and '.join(study.modes)} scaling, "
-        f"{len(collected.measured)} of {count(len(study.points), 'run')} measured"
+        f"{len(collected.measured)} of {counted(len(study.points), 'run')} measured"
     )
     return Page(
         f"Scaling study: {study.name}",
@@ -111,9 +111,9 @@ def _finding(series: Series) -> str:
         said += "; no larger size was faster"
     said += "."
     if series.knee_ranks is not None:
-        said += f" The knee is at {count(series.knee_ranks, 'rank')}."
+        said += f" The knee is at {counted(series.knee_ranks, 'rank')}."
     elif len(series.sizes) > 1:
-        said += f" There is no knee up to {count(series.sizes[-1].ranks, 'rank')}."
+        said += f" There is no knee up to {counted(series.sizes[-1].ranks, 'rank')}."
     return said
 
 
@@ -149,7 +149,7 @@ def _parts(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Bloc
         for series in measured:
             if series.mode == mode:
                 limits = " ".join(map(sentence, series.limits))
-                yield Text(f"{count(series.tasks_per_node, 'task')} per node. {limits}")
+                yield Text(f"{counted(series.tasks_per_node, 'task')} per node. {limits}")
 
 
 def _laws(measured: Sequence[Series]) -> Iterator[Block]:
@@ -167,9 +167,9 @@ def _deadline(found: ForDeadline | None) -> Iterator[Block]:
     if found.nodes is None:
         yield Text(f"For {duration(found.deadline_s)}, {found.mode} scaling: {sentence(found.why)}")
         return
-    tasks = f" with {count(found.tasks_per_node, 'task')} each" if found.tasks_per_node else ""
+    tasks = f" with {counted(found.tasks_per_node, 'task')} each" if found.tasks_per_node else ""
     yield Text(
-        f"Within {duration(found.deadline_s)} the cheapest is {count(found.nodes, 'node')}"
+        f"Within {duration(found.deadline_s)} the cheapest is {counted(found.nodes, 'node')}"
         f"{tasks}, {found.mode} scaling: {rounded(found.hours)} h, {rounded(found.node_hours)} "
         f"node-hours. {sentence(found.why)}".strip()
     )

@@ -11,7 +11,7 @@ from launcher.scaling.analysis.results import Collected, Law, Missing, Series, S
 from launcher.scaling.analysis.sizes import size_name
 from launcher.scaling.report.wording import OVERSUBSCRIBED, estimate, series_name
 from launcher.scaling.study.definition import Mode
-from launcher.text.counted import count
+from launcher.text.counted import counted
 from launcher.text.durations import duration
 from launcher.timing.attribution import PARTS, STEP_PARTS
 from launcher.timing.start_up import STAGE_NAMES, STAGES
@@ -28,7 +28,7 @@ def findings_table(measured: Sequence[Series]) -> DataTable:
                 size_name(best),
                 estimate(best.throughput),
                 percent(best.efficiency.value),
-                "none" if series.knee_ranks is None else count(series.knee_ranks, "rank"),
+                "none" if series.knee_ranks is None else counted(series.knee_ranks, "rank"),
             ]
         )
     return DataTable(("series", "fastest", "samples/s", "efficiency there", "knee"), rows)

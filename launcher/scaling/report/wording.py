@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from launcher.pages.words import NONE, places_of, rounded, to_places
 from launcher.scaling.analysis.results import Estimate, Series, Size
 from launcher.scaling.study.definition import Mode
-from launcher.text.counted import count
+from launcher.text.counted import counted
 
 OVERSUBSCRIBED = "more threads than cores"
 
@@ -37,7 +37,7 @@ def exact(value: object) -> str:
 
 def series_name(series: Series) -> str:
     """`strong scaling, 2 tasks per node`."""
-    return f"{series.mode} scaling, {count(series.tasks_per_node, 'task')} per node"
+    return f"{series.mode} scaling, {counted(series.tasks_per_node, 'task')} per node"
 
 
 def by_mode(measured: Sequence[Series]) -> dict[Mode, list[Size]]:

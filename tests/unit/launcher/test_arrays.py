@@ -17,6 +17,7 @@ from launcher.arrays.grid import grid, parse_axes, split
 from launcher.arrays.plan import plan_array
 from launcher.arrays.prepare import prepare_array
 from launcher.arrays.submit import script_of
+from launcher.commands.which_run import named, one_run
 from launcher.control.resume import Changes
 from launcher.status.array_status import array_status, fold, summary
 from launcher.status.overview import overview
@@ -26,9 +27,9 @@ from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.attempts.slurm_job import own_job_id
 from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.array import MAX_MEMBERS, ArrayDirectory, Indices, find_array, index_width
+from ptycho_dist.rundir.array import MAX_MEMBERS, ArrayDirectory, Indices, index_width
 from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.layout import SUBDIRECTORIES, find_run, list_runs
+from ptycho_dist.rundir.layout import SUBDIRECTORIES, list_runs
 from ptycho_dist.rundir.ledger import LedgerWriter
 from ptycho_dist.runtime.local_array import LocalArray
 
@@ -198,16 +199,15 @@ def test_runs_and_arrays_are_found_by_what_a_person_says(array, tmp_path):
     """LP-234"""
     root = tmp_path / "runs"
     _, members = array.read()
-    assert find_run(root, members[3].run.run_id) == members[3].run
-    assert find_run(root, "tiny.3") == find_run(root, "tiny.003") == members[3].run
-    assert find_run(root, str(members[3].run.path)) == members[3].run
-    assert find_array(root, "tiny") == find_array(root, str(array.path)) == array
-    assert find_array(root, "tiny.003") is None
+    assert named(root, members[3].run.run_id) == members[3].run
+    assert named(root, "tiny.3") == named(root, "tiny.003") == members[3].run
+    assert named(root, str(members[3].run.path)) == members[3].run
+    assert named(root, "tiny") == named(root, str(array.path)) == array
     for reference in ("tiny", array.array_id, str(array.path)):
         with pytest.raises(UserError, match=r"an array of 4 runs; name one of them, .*\.000"):
-            find_run(root, reference)
+            one_run(root, reference)
     with pytest.raises(UserError, match="no such run"):
-        find_run(root, "tiny.004")
+        named(root, "tiny.004")
 
 
 def test_a_script_takes_its_member_by_the_number_of_its_task(array, make_config, tmp_path):

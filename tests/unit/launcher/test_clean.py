@@ -47,7 +47,7 @@ def test_nothing_goes_that_was_not_asked_for_twice(root, capsys):
     assert clean(root) == 0
     assert "nothing was removed; add --delete" in capsys.readouterr().out
     assert clean(root, "--delete") == 2
-    assert "this is no terminal; add --yes" in capsys.readouterr().err
+    assert "not a terminal; add --yes" in capsys.readouterr().err
     assert left(root) == ["one", "three", "two"]
     assert clean(root, "--delete", "--yes") == 0
     assert left(root) == ["three", "two"]
