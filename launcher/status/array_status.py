@@ -12,7 +12,7 @@ from launcher.slurm.jobs import Scheduler
 from launcher.status.cut_short import array_jobs
 from launcher.status.overview import statuses_of
 from launcher.status.run_status import RunStatus
-from ptycho_dist.rundir.array import ArrayDirectory, Member
+from ptycho_dist.rundir.array import ArrayDirectory, ArrayMember
 from ptycho_dist.rundir.checked_json import count, number
 
 POLL_S = 1.0
@@ -24,7 +24,7 @@ _ORDER = ("running", "pending", "finished", "failed")
 class MemberStatus:
     """One member, at one moment."""
 
-    member: Member
+    member: ArrayMember
     status: RunStatus
 
     def to_json(self) -> dict[str, Any]:

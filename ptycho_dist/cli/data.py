@@ -1,4 +1,4 @@
-"""`ptycho-data`: make a simulated scan, convert a measured one, look at a scan file."""
+"""The command `ptycho-data`: simulate a scan, convert a measured one, or inspect a scan file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ptycho_dist.errors import UserError, one_line_errors
 
 _UNIT_WORDS = {
     "tagged": "amplitude, as the file's metadata says",
-    "counts": "amplitude, as the squares are whole numbers of counts",
-    "unverified": "taken for amplitude, unverified",
+    "counts": "amplitude, because the squares are whole numbers of counts",
+    "unverified": "assumed to be amplitude (unverified)",
 }
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command: 0 done, 2 the user's mistake (one line on stderr)."""
+    """Run the command; returns 0 if it is done, 2 for the user's mistake (one line on stderr)."""
     arguments = build_parser().parse_args(argv)
     return one_line_errors(arguments.debug, lambda: _run(arguments))
 
@@ -64,7 +64,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
     write_scan(out, scan, {"simulation": asdict(spec)})
     rows, columns = truth.object_YX.shape
     print(f"{out}: {spec.n_patterns} patterns of {spec.N} × {spec.N} px")
-    print(f"{truth_out}: the object behind them, {rows} × {columns} px")
+    print(f"{truth_out}: the true object, {rows} × {columns} px")
 
 
 def _convert(arguments: argparse.Namespace) -> None:
@@ -72,24 +72,24 @@ def _convert(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
     _require_free(out, arguments.force)
     if out.exists() and source.exists() and out.samefile(source):
-        raise UserError(f"{out} is the file to convert: give another name")
+        raise UserError(f"{out} is the file to convert: choose another output name")
     done = convert_scan(source, out, bin_factor=arguments.bin, split_modes=arguments.split_modes)
     modes = "1 probe mode" if done.probe_modes == 1 else f"{done.probe_modes} probe modes"
     print(f"{out}: {done.n_patterns} patterns of {done.N} × {done.N} px, {modes}")
     if arguments.bin > 1:
-        print(f"the probe was cropped, with {done.probe_energy_kept:.1%} of its energy inside")
+        print(f"the cropped probe keeps {done.probe_energy_kept:.1%} of its energy")
     for sentence in done.warnings:
         print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _require_free(out: Path, force: bool) -> None:
-    """Refuse a place that no scan file can have, or that is taken and not to be replaced."""
+    """Refuse a path that cannot be a scan file, or that exists and must not be replaced."""
     if out.suffix != ".npz":
-        raise UserError(f"{out}: a scan file ends in .npz")
+        raise UserError(f"{out}: the name of a scan file must end in .npz")
     if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder: make it first")
+        raise UserError(f"{out.parent}: no such folder: create it first")
     if out.exists() and not force:
-        raise UserError(f"{out} exists: give another name, or --force to replace it")
+        raise UserError(f"{out} exists: choose another name, or use --force to replace it")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -120,6 +120,7 @@ def _text(path: Path, summary: ScanSummary) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the three subcommands."""
     parser = argparse.ArgumentParser(
         prog="ptycho-data",
         description="Make a simulated scan, convert a measured one, or look at a scan file.",

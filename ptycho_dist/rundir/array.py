@@ -72,7 +72,7 @@ class Indices:
 
 
 @dataclass(frozen=True)
-class Member:
+class ArrayMember:
     """One run of an array."""
 
     index: int
@@ -138,7 +138,7 @@ class ArrayDirectory:
         prefix = f"{base:0{width}d}"[: width - digits]
         return f"{self.path}/members/{self.array_id}.{prefix}"
 
-    def read(self) -> tuple[dict[str, list[Any]], list[Member]]:
+    def read(self) -> tuple[dict[str, list[Any]], list[ArrayMember]]:
         """Axes and members of array.json.
 
         Raises:
@@ -150,7 +150,7 @@ class ArrayDirectory:
                 raise ValueError(f"format {FORMAT} is expected")
             axes = {str(field): list(values) for field, values in record["axes"].items()}
             members = [
-                Member(int(each["index"]), self._run(each["run_id"]), dict(each["values"]))
+                ArrayMember(int(each["index"]), self._run(each["run_id"]), dict(each["values"]))
                 for each in record["members"]
             ]
             if [member.index for member in members] != list(range(len(members))):

@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,14 @@ from ptycho_dist.config.load import run_config_to_json as config_to_json
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.files import fsync_directory, json_bytes, read_json, write_bytes_atomic
+from ptycho_dist.rundir.files import (
+    fsync_directory,
+    json_bytes,
+    read_json,
+    write_bytes_atomic,
+    write_json_atomic,
+)
+from ptycho_dist.rundir.run_plan import RunPlan, read_plan
 
 FORMAT = 1
 SUBDIRECTORIES = (
@@ -174,17 +181,21 @@ class RunDirectory:
             raise UserError(f"{self.run_json}: was changed after the run was made (digest differs)")
         return decode_run_config(stored, str(self.run_json))
 
-    def world(self) -> World:
-        """The world-size contract of plan.json.
+    def plan(self) -> RunPlan:
+        """The content of plan.json.
 
         Raises:
-            UserError: the file is missing or not a plan.
+            UserError: the file is missing or damaged.
         """
-        record = read_json(self.plan_json)
-        try:
-            return World(**record["world"])
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{self.plan_json}: not a plan: {error}") from None
+        return read_plan(self.plan_json)
+
+    def write_plan(self, plan: RunPlan) -> None:
+        """Replace plan.json, as a whole."""
+        write_json_atomic(self.plan_json, plan.to_json())
+
+    def world(self) -> World:
+        """The world-size contract of plan.json; raises as `plan`."""
+        return self.plan().world
 
 
 def new_run_path(root: Path, name: str) -> Path:
@@ -195,7 +206,7 @@ def new_run_path(root: Path, name: str) -> Path:
 def prepare_run(
     path: Path,
     loaded: LoadedConfig,
-    plan: Mapping[str, Any],
+    plan: RunPlan,
     script: str | None,
     add: Callable[[RunDirectory], None] = lambda run: None,
 ) -> RunDirectory:
@@ -206,7 +217,7 @@ def prepare_run(
     Args:
         path: where it shall be, absolute; nothing may be there.
         loaded: the checked config with its text and origins.
-        plan: plain data for plan.json; `plan["world"]` is the world-size contract.
+        plan: for plan.json.
         script: the batch script, where there is one.
         add: writes what else belongs into it, before it appears under its name.
 
@@ -249,7 +260,7 @@ def fill_run(
     directory: Path,
     run_id: str,
     loaded: LoadedConfig,
-    plan: Mapping[str, Any],
+    plan: RunPlan,
     script: str | None,
     write: Callable[[Path, bytes], object],
     encode: Callable[[Any], bytes] | None = None,
@@ -279,7 +290,7 @@ def fill_run(
     }
     write(directory / "run.yaml", loaded.text.encode())
     write(run.run_json, encode(record))
-    write(run.plan_json, encode({"format": FORMAT, **plan}))
+    write(run.plan_json, encode(plan.to_json()))
     if script is not None:
         write(run.script, script.encode())
 

@@ -141,10 +141,8 @@ def _own_versions() -> dict[str, str]:
 
 def _planned_partition(runs: Sequence[RunDirectory]) -> str:
     for run in runs:
-        with suppress(UserError, FileNotFoundError):
-            resources = read_object(str(run.plan_json)).get("resources")
-            if isinstance(resources, dict):
-                return text_of(resources.get("partition"))
+        with suppress(UserError):
+            return text_of(run.plan().resources.get("partition"))
     return ""
 
 

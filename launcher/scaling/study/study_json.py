@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar, get_args
 
+from pydantic import TypeAdapter, ValidationError
+
 from launcher.scaling.study.definition import FORMAT, LrRule, Mode, Point, Study
 from launcher.scaling.study.request import MOST_LANES, MOST_NODES, MOST_REPEATS, MOST_TASKS
 from ptycho_dist.errors import UserError
@@ -108,14 +110,11 @@ def _point(record: Mapping[str, Any], where: str) -> Point:
 
 
 def _measurement(record: Mapping[str, Any], where: str) -> MeasurementPlan:
+    asked = record.get("measurement")
     try:
-        found = MeasurementPlan.of(record)
-    except UserError:
-        found = None
-    if found is None:
-        asked = short(record.get("measurement"))
-        raise UserError(f"{where}: `measurement` is none, found {asked}; damaged")
-    return found
+        return TypeAdapter(MeasurementPlan).validate_python(asked, strict=True)
+    except ValidationError:
+        raise UserError(f"{where}: `measurement` is none, found {short(asked)}; damaged") from None
 
 
 def _base(record: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -193,7 +193,7 @@ def test_damage_is_one_line_and_never_a_traceback(at_work, capsys, data):
     place = data.draw(st.sampled_from(["whole", *document]))
     value = data.draw(KINDS)
     inner = document.get(place)
-    if isinstance(inner, dict) and data.draw(st.booleans()):
+    if isinstance(inner, dict) and inner and data.draw(st.booleans()):
         inner[data.draw(st.sampled_from(sorted(inner)))] = value
     elif place == "whole":
         document = value
