@@ -8,12 +8,12 @@ from functools import partial
 
 from launcher.run_report.events import Event, Events
 from launcher.run_report.left_out import LeftOut
-from launcher.status.attempts import AttemptStart, read_attempt
 from launcher.status.history import PastAttempt, history_of
 from launcher.status.submission_record import Job
 from launcher.text.plain_text import plain
 from launcher.timing.goodput import last_sign_of_life
 from launcher.timing.start_up import start_up_s
+from ptycho_dist.attempts.record import AttemptRecord, read_attempt
 from ptycho_dist.proof.lineage import Part
 from ptycho_dist.rundir.checked_json import count, number
 from ptycho_dist.rundir.layout import RunDirectory
@@ -132,7 +132,7 @@ def read_attempts(
 
 def _span(
     past: PastAttempt,
-    record: AttemptStart | None,
+    record: AttemptRecord | None,
     before: AttemptSpan | None,
     events: Events,
     jobs: Sequence[Job],
@@ -187,7 +187,7 @@ def _span(
 
 
 def _before(
-    record: AttemptStart | None, before: AttemptSpan | None, jobs: Sequence[Job]
+    record: AttemptRecord | None, before: AttemptSpan | None, jobs: Sequence[Job]
 ) -> tuple[float | None, float | None]:
     """Seconds in which nobody had asked for the attempt, and in which it waited."""
     if record is None:

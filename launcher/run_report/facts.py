@@ -17,12 +17,12 @@ from launcher.run_report.pictures import RunPicture, read_pictures
 from launcher.run_report.provenance import RunProvenance, read_provenance
 from launcher.run_report.throughput import Throughput, throughput_of
 from launcher.slurm.jobs import Scheduler
-from launcher.status.attempts import attempt_numbers
 from launcher.status.run_status import RunStatus, status_of
 from launcher.status.submission_record import recorded_jobs
 from launcher.text.plain_text import plain
 from launcher.timing.attribution import Attribution, attribute
 from launcher.timing.goodput import AttemptTimes, Goodput, credible_lineage, goodput
+from ptycho_dist.attempts.record import attempt_numbers
 from ptycho_dist.errors import UserError
 from ptycho_dist.proof.lineage import Part
 from ptycho_dist.proof.verify import Proof, verify

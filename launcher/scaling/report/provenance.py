@@ -22,8 +22,8 @@ from launcher.provenance.joined import joined_of
 from launcher.provenance.texts import LONGEST, text_of
 from launcher.scaling.analysis.results import Collected
 from launcher.slurm.ask_cluster import slurm_version
-from launcher.status.attempts import attempt_numbers
 from launcher.text.redact import Redactor
+from ptycho_dist.attempts.record import attempt_numbers
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.checked_json import read_object
