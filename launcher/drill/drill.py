@@ -17,7 +17,7 @@ from launcher.planning.plan import LaunchPlan
 from launcher.slurm.jobs import Scheduler
 from launcher.status.result import read_metrics
 from launcher.status.run_status import RunStatus, status_of
-from ptycho_dist.attempts.attempt import read_attempts
+from ptycho_dist.attempts.record import attempt_numbers
 from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.errors import UserError
@@ -236,7 +236,7 @@ def compare(reference: RunDirectory, run: RunDirectory) -> tuple[str, ...]:
     Returns:
         One text for each difference, causes first; empty: the two are the same.
     """
-    attempts, ranks = len(read_attempts(run)), run.world().ranks
+    attempts, ranks = len(attempt_numbers(run)), run.world().ranks
     lost = [*lost_in_resume(run, attempts, ranks), *differences(reference, run, attempts, ranks)]
     if not run.result_json.exists():
         return (*lost, f"the end: attempt {attempts} did not finish")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from attempt_files import attempt_files
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from launcher.control.resume import Changes
 from launcher.status.array_status import array_status, fold, summary
 from launcher.status.overview import overview
 from launcher.status.run_status import status_of
-from ptycho_dist.attempts.attempt import begin_attempt, end_attempt, read_attempts
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.attempts.slurm_job import own_job_id
 from ptycho_dist.config.faults import ConfigError
@@ -298,7 +299,7 @@ def test_a_member_that_was_cancelled_before_its_turn_is_left_out(array, capsys):
     assert status_of(run).state == "cancelled"
     assert LocalArray(array, Indices.parse("1")).run() == 0
     assert "cancelled before it began" in capsys.readouterr().out
-    assert not read_attempts(run)
+    assert not attempt_files(run)
 
 
 def test_resume_takes_those_that_did_not_finish(array, commands, monkeypatch):
