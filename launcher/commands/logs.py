@@ -64,8 +64,8 @@ def _log_lines(run: RunDirectory, options: argparse.Namespace) -> Iterator[str]:
 
 def _error_lines(run: RunDirectory, options: argparse.Namespace) -> Iterator[str]:
     from launcher.explain.error_lines import error_lines
-    from launcher.status.attempts import attempt_numbers
     from launcher.watching.logs import named_attempt
+    from ptycho_dist.attempts.record import attempt_numbers
     from ptycho_dist.errors import UserError
 
     if options.follow or options.tail is not None:

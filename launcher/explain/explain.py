@@ -8,11 +8,12 @@ from typing import Any
 
 from launcher.explain.advice import advice_for
 from launcher.explain.causes import BY_NAME
-from launcher.explain.evidence import Evidence, gather, read_records
+from launcher.explain.evidence import Evidence, gather
 from launcher.explain.judge import Confidence, Verdict, judge
 from launcher.explain.reading import Line, clean
 from launcher.slurm.jobs import Scheduler
 from launcher.status.run_status import RunStatus, status_of
+from ptycho_dist.attempts.record import read_attempts
 from ptycho_dist.rundir.layout import RunDirectory
 
 FORMAT = 1
@@ -111,14 +112,15 @@ def examine(
     run: RunDirectory, attempt: int | None = None, scheduler: Scheduler | None = None
 ) -> tuple[Evidence, Explanation]:
     """As `explain`, together with the evidence that was looked at."""
-    read_records(run)  # before anybody builds on them
+    read_attempts(run)  # a damaged record is reported before anything is built on it
     status = status_of(run, scheduler)
     evidence = gather(run, attempt, status.job_id)
     judged = status.over and status.state != "finished"
     if attempt is not None and evidence.record is not None:
-        last = attempt == evidence.records[-1]["number"]
-        judged = judged or not last or evidence.record["ended_at"] is not None
-    if judged and evidence.ending.get("cause") != "finished":
+        last = attempt == evidence.records[-1].number
+        judged = judged or not last or evidence.record.end is not None
+    finished = evidence.ending is not None and evidence.ending.cause == "finished"
+    if judged and not finished:
         return evidence, _explained(status, evidence, judge(evidence))
     if status.state == "unknown":  # the logs may know what nobody else can say
         verdict = judge(evidence)
@@ -128,10 +130,10 @@ def examine(
 
 
 def _nothing_to_explain(status: RunStatus, evidence: Evidence) -> Explanation:
-    before = [record for record in evidence.records if record["ended_at"] is not None]
+    before = [record.number for record in evidence.records if record.end is not None]
     advice = advice_for("not_failed", run=status.run_id)
     if (status.state != "finished" and before) or len(before) > 1:
-        number = [record["number"] for record in before][-2 if status.state == "finished" else -1]
+        number = before[-2 if status.state == "finished" else -1]
         advice = (
             *advice,
             f"how attempt {number} ended: `ptycho-launch explain {status.run_id} "
@@ -172,6 +174,7 @@ def _explained(status: RunStatus, evidence: Evidence, verdict: Verdict) -> Expla
     if rank is not None:
         known["rank"] = str(rank)
     trace = evidence.ranks.get(rank) if rank is not None else None
+    end = None if evidence.record is None else evidence.record.end
     return Explanation(
         run_id=status.run_id,
         path=status.path,
@@ -190,7 +193,7 @@ def _explained(status: RunStatus, evidence: Evidence, verdict: Verdict) -> Expla
         followers=() if first is None else first.followers,
         evidence=verdict.lines,
         advice=advice_for(verdict.cause.name, **known),
-        exit_code=(evidence.record or {}).get("exit_code"),
+        exit_code=None if end is None else end.exit_code,
         what_followed=evidence.what_followed,
     )
 
@@ -200,8 +203,7 @@ def _lost_node(evidence: Evidence, verdict: Verdict) -> str | None:
         named = re.search(r"Node failure on ([\w.-]+)", line.text)
         if named:
             return named[1]
-    node = evidence.ending.get("node")
-    return node if isinstance(node, str) else None
+    return None if evidence.ending is None else evidence.ending.node
 
 
 def _summary(verdict: Verdict, node: str | None) -> str:

@@ -133,11 +133,10 @@ def _found(
 
 def _planned_node(evidence: Evidence, rank: int) -> str | None:
     """Blocks of ranks go to the nodes in their order."""
-    nodes = (evidence.record or {}).get("nodes") or []
+    nodes = () if evidence.record is None else evidence.record.nodes
     ranks = max([rank, *evidence.ranks_with_logs, *evidence.ranks]) + 1
     index = rank * len(nodes) // ranks
-    name = nodes[index] if index < len(nodes) else None
-    return name if isinstance(name, str) else None
+    return nodes[index] if index < len(nodes) else None
 
 
 def _signalled(evidence: Evidence) -> dict[int, Line]:

@@ -66,15 +66,14 @@ def judge(evidence: Evidence) -> Verdict:
 
 
 def _on_request(evidence: Evidence, first: FirstRank | None) -> Verdict | None:
-    record = evidence.record or {}
+    record = evidence.record
     for event in read_ledger(evidence.run, writer=LAUNCHER):
         if event["event"] != "cancel_requested" or event.get("job_id") != evidence.job_id:
             continue
         asked = float(event["time"])
-        began, ended = record.get("started_at"), record.get("ended_at")
-        if isinstance(began, float) and asked < began:
+        if record is not None and asked < record.started_at:
             continue
-        if isinstance(ended, float) and asked > ended:
+        if record is not None and record.end is not None and asked > record.end.ended_at:
             continue
         if first is not None and first.word is not None and first.word.time < asked:
             continue  # it had failed by itself
@@ -116,15 +115,15 @@ def _of_slurm(evidence: Evidence, name: str) -> list[Line]:
 def _is_last_of_its_job(evidence: Evidence) -> bool:
     """The accounting tells of the job as a whole: of its last start."""
     return not any(
-        record["job_id"] == evidence.job_id and record["number"] > (evidence.number or 0)
+        record.job_id == evidence.job_id and record.number > (evidence.number or 0)
         for record in evidence.records
     )
 
 
 def _as_recorded(evidence: Evidence) -> Verdict | None:
-    cause, reason = evidence.ending.get("cause"), evidence.ending.get("reason")
-    if not isinstance(reason, str):
+    if evidence.ending is None or not evidence.ending.reason:
         return None
+    cause, reason = evidence.ending.cause, evidence.ending.reason
     line = Line(f"attempts/{evidence.number:03d}.json", None, clean(f"ending: {cause}: {reason}"))
     if cause == "timeout":
         return Verdict(BY_NAME["walltime"], "recorded", (line,))
@@ -188,9 +187,9 @@ def _lines_of(evidence: Evidence, first: FirstRank | None) -> list[Line]:
 
 
 def _guess(evidence: Evidence, first: FirstRank | None) -> Verdict:
-    if evidence.ending.get("cause") == "preempt":
-        reason = evidence.ending.get("reason")
-        line = Line(f"attempts/{evidence.number:03d}.json", None, clean(f"ending: {reason}"))
+    ending = evidence.ending
+    if ending is not None and ending.cause == "preempt":
+        line = Line(f"attempts/{evidence.number:03d}.json", None, clean(f"ending: {ending.reason}"))
         return Verdict(BY_NAME["preempted"], "guessed", (line,))
     if evidence.record is None and _has_setup(evidence):
         return Verdict(BY_NAME["setup_failed"], "guessed", tuple(evidence.batch[-LAST_LINES:]))

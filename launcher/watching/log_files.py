@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.status.attempts import attempt_numbers, read_attempt
 from launcher.status.submission_record import recorded_jobs
 from launcher.text.plain_text import plain
+from ptycho_dist.attempts.record import attempt_numbers, read_attempt
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.layout import RunDirectory
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.slurm.jobs import Scheduler
-from launcher.status.attempts import attempt_numbers, read_attempt
 from launcher.status.run_status import status_of
 from launcher.watching.log_files import LogLine, LogReader, first_stamp, log_files, tail_offset
 from launcher.watching.watch import ASK_SCHEDULER_S
+from ptycho_dist.attempts.record import attempt_numbers, read_attempt
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.layout import RunDirectory
 

@@ -132,7 +132,7 @@ def test_the_first_error_comes_first_with_its_surroundings(run, printed):
 
 
 def test_all_attempts_or_one_rank(run, printed, capsys):
-    shown = printed("logs", run.run.path, "--errors", "--attempt", "all").splitlines()
+    shown = printed("logs", run.run.path, "--errors", "--all-attempts").splitlines()
     assert [line[:13] for line in shown if line.startswith("==")] == [
         "== attempt 1:",
         "== attempt 2:",
