@@ -24,7 +24,7 @@ MOST_REASONS = 20
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class CommittedCheckpoint:
     """One that was committed."""
 
     at: float
@@ -63,7 +63,7 @@ class AttemptSpan:
     reached_step: int | None
     kept_steps: int | None
     """Steps of it that the committed weights come from; None: not known."""
-    checkpoints: tuple[Checkpoint, ...]
+    checkpoints: tuple[CommittedCheckpoint, ...]
     failed_checkpoints: tuple[str, ...]
     """Step and reason."""
     start_up_s: Mapping[str, float]
@@ -174,7 +174,7 @@ def _span(
         if lineage is None
         else sum(p.to_step - p.from_step for p in lineage if p.attempt == past.attempt),
         checkpoints=tuple(
-            Checkpoint(float(event["time"]), step, _seconds(event))
+            CommittedCheckpoint(float(event["time"]), step, _seconds(event))
             for event in events.of("checkpoint_committed", attempt=past.attempt)
             if (step := count(event, "step")) is not None
         ),

@@ -12,9 +12,9 @@ from launcher.explain.explain import Explanation, explain
 from launcher.run_report.attempts import AttemptSpan, read_attempts
 from launcher.run_report.events import Events, read_events
 from launcher.run_report.left_out import LeftOut
-from launcher.run_report.losses import EpochFigures, read_epochs
+from launcher.run_report.losses import EpochRow, read_epochs
 from launcher.run_report.pictures import RunPicture, read_pictures
-from launcher.run_report.provenance import Provenance, read_provenance
+from launcher.run_report.provenance import RunProvenance, read_provenance
 from launcher.run_report.throughput import Throughput, throughput_of
 from launcher.slurm.jobs import Scheduler
 from launcher.status.run_status import RunStatus, status_of
@@ -57,7 +57,7 @@ class RunFacts:
     """Why it ended, where it is over and has not finished."""
     world: Mapping[str, int]
     """Of plan.json: ranks, samples, epochs and so on."""
-    epochs: tuple[EpochFigures, ...]
+    epochs: tuple[EpochRow, ...]
     attempts: tuple[AttemptSpan, ...]
     throughput: Throughput | None
     parts: Mapping[int, Attribution]
@@ -70,7 +70,7 @@ class RunFacts:
     scores: tuple[Score, ...]
     truth: str
     """What the scores were compared with."""
-    provenance: Provenance
+    provenance: RunProvenance
     left_out: tuple[str, ...]
 
     @property
