@@ -1,4 +1,4 @@
-"""Documents that cannot drift: generated pages, links, anchors, tables, clauses."""
+"""Documents cannot drift from the code: generated pages, links, files, tables, clauses."""
 
 import importlib.util
 import re
@@ -101,6 +101,19 @@ def test_tables_are_even(path):
         cells = len(re.findall(r"(?<!\\)\|", line))
         assert width in (None, cells), f"line {number}: {cells - 1} cells, {width - 1} above"
         width = cells
+
+
+NAMED_FILE = re.compile(
+    r"(?<![\w/~.-])((?:launcher|ptycho_dist|tests|slurm|docs|specs|benchmarks)/[\w./-]*\w)"
+)
+ELSEWHERE = {"tests/data/siemens-star-small.npz.bz2"}
+"""Paths in other repositories."""
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_named_files_exist(path):
+    named = set(NAMED_FILE.findall(path.read_text("utf-8"))) - ELSEWHERE
+    assert sorted(name for name in named if not (REPOSITORY / name).exists()) == []
 
 
 def test_findings_are_sorted_and_complete():
