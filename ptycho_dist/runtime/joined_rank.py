@@ -9,8 +9,8 @@ from ptycho_dist.rundir.ledger import LedgerWriter
 from ptycho_dist.runtime.accelerator import Device
 from ptycho_dist.runtime.agreement import Agreement
 from ptycho_dist.runtime.environment import RankEnvironment
-from ptycho_dist.runtime.rank_heartbeat import RankReport
-from ptycho_dist.runtime.rendezvous import Joined
+from ptycho_dist.runtime.rank_heartbeat import RankHeartbeat
+from ptycho_dist.runtime.rendezvous import JoinedWorld
 from ptycho_dist.runtime.start_up import StartUp
 from ptycho_dist.runtime.stop import StopRequest
 
@@ -20,12 +20,12 @@ class JoinedRank:
     """What a training needs of the rank that it runs on."""
 
     environment: RankEnvironment
-    joined: Joined
+    joined: JoinedWorld
     device: Device
     agreement: Agreement
     stop: StopRequest
     ledger: LedgerWriter
-    report: RankReport
+    heartbeat: RankHeartbeat
     moved: Callable[[str], None]
     """Says where the main thread is; to be called by all ranks in the same order."""
     alive: Callable[[], None]
@@ -43,4 +43,4 @@ class JoinedRank:
         if self.stop.requested:
             self.ledger.append("stop_requested", signal=self.stop.reason)
         self.ledger.append("stopped", step=step)
-        self.report.say("stopped", step=step)
+        self.heartbeat.say("stopped", step=step)

@@ -11,7 +11,7 @@ from datetime import timedelta
 import torch.distributed as dist
 
 from ptycho_dist.runtime.environment import RankEnvironment
-from ptycho_dist.runtime.rendezvous import Joined
+from ptycho_dist.runtime.rendezvous import JoinedWorld
 
 GUARD_FIRST_S = 60
 """How much later than the guard, which can name the rank at fault, a collective fails by itself."""
@@ -20,7 +20,7 @@ _ANY_PORT = 9
 
 
 def open_process_group(
-    environment: RankEnvironment, joined: Joined, backend: str, timeout_s: int
+    environment: RankEnvironment, joined: JoinedWorld, backend: str, timeout_s: int
 ) -> None:
     """Open the default group; Lightning finds it open and leaves it.
 

@@ -14,7 +14,7 @@ OTHERS_EVERY_S = 10.0
 """Rank 0 drives the progress bar; a thousand ranks must not load the file system."""
 
 
-class RankReport:
+class RankHeartbeat:
     """The heartbeat of one rank, throttled, with its rate of patterns."""
 
     def __init__(self, run: RunDirectory, rank: int, node: str) -> None:

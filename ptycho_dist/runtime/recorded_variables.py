@@ -11,7 +11,7 @@ _MOST = 200
 """Characters of a value."""
 
 
-def variables_for_the_record(environ: Mapping[str, str]) -> dict[str, str]:
+def recorded_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Variables that change how ranks talk to each other, and where SLURM has put them."""
     return {
         name: value[:_MOST]

@@ -45,7 +45,7 @@ class Hello:
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedWorld:
     """A world that is complete: the store, and what all ranks share."""
 
     store: dist.Store
@@ -62,7 +62,7 @@ def join_world(
     attempt: Attempt,
     hello: Hello,
     timeout_s: float,
-) -> Joined:
+) -> JoinedWorld:
     """Meet all other ranks of the job.
 
     Args:
@@ -100,7 +100,7 @@ def join_world(
             store.add("verdict-read", 1)
     if problem:
         raise JoinError(problem, table)
-    return Joined(store, attempt, _address_of_another_node(store, environment), tuple(nodes))
+    return JoinedWorld(store, attempt, _address_of_another_node(store, environment), tuple(nodes))
 
 
 def _address_of_another_node(store: dist.Store, environment: RankEnvironment) -> str | None:

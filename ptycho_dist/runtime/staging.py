@@ -87,7 +87,7 @@ class _Staging:
     def of_all(self, config: RunConfig, place: str) -> dict[str, Path] | None:
         """Field of `data` -> copy on this node, once all nodes have theirs; None: all stop."""
         rank = self._rank
-        rank.report.say("staging")
+        rank.heartbeat.say("staging")
         rank.moved("copying the data to the node's disk")
         if rank.rank == self._of_node[0]:
             self._copy(config, place)

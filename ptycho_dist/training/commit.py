@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 from lightning.pytorch import Trainer
 
 from ptycho_dist.checkpoint.catalog import checkpoint_name
 from ptycho_dist.checkpoint.io import CheckpointNotWritten
-from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.lead import Measured, needed_lead
 from ptycho_dist.data.loader import Position
 from ptycho_dist.errors import RunError
 from ptycho_dist.rundir.consumed import ConsumedRanges
-from ptycho_dist.rundir.layout import RunDirectory
-from ptycho_dist.runtime.joined_rank import JoinedRank
+from ptycho_dist.training.task import TrainingTask
 
 log = logging.getLogger(__name__)
 
@@ -28,18 +25,11 @@ TRIES = 3
 class Committer:
     """Keeps what was used since the last commit, and commits it with a checkpoint."""
 
-    def __init__(
-        self,
-        run: RunDirectory,
-        rank: JoinedRank,
-        execution: PyTorchExecutionConfig,
-        require_same_globals: Callable[[str], None],
-    ) -> None:
-        self._run = run
-        self._rank = rank
-        self._execution = execution
-        self.require_same_globals = require_same_globals
-        """Compares the legacy globals of all ranks; takes what comes next, in words."""
+    def __init__(self, task: TrainingTask) -> None:
+        self._task = task
+        self._run = task.run
+        self._rank = task.rank
+        self._execution = task.config.execution
         self._consumed: dict[int, ConsumedRanges] = {}  # by epoch, since the last commit
         self._failures = 0
         self._tried_at = time.monotonic()
@@ -113,7 +103,7 @@ class Committer:
         """
         began = time.monotonic()
         step = trainer.global_step
-        self.require_same_globals(f"before the checkpoint of step {step}")
+        self._task.require_same_globals(f"before the checkpoint of step {step}")
         problem = self._note_consumed(step, position) or self._save(trainer, step)
         if not problem and self._rank.rank == 0:
             problem = self._note_committed(step, position, time.monotonic() - began)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from ptycho_dist.config.run import RunConfig
@@ -93,3 +93,9 @@ class PtychoData(LightningDataModule):
         return make_loader(
             dataset, sampler, config.execution, config.training.seed, self._worker_init
         )
+
+
+def data_of(trainer: Trainer) -> PtychoData:
+    """Return the data of a trainer, with its own type."""
+    data: PtychoData = trainer.datamodule  # type: ignore[attr-defined]
+    return data

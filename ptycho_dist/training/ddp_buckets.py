@@ -15,7 +15,9 @@ from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.module import LossSums, PtychoModule
 
 
-def settle_buckets(trainer: Trainer, module: PtychoModule, data: PtychoData) -> Parameter | None:
+def settle_ddp_buckets(
+    trainer: Trainer, module: PtychoModule, data: PtychoData
+) -> Parameter | None:
     """Go forward and backward once, on one sample, before anything counts; all ranks together.
 
     Weights, buffers and sums are as before; random generators are not.

@@ -22,12 +22,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ptycho_dist.rundir.drill_trace import FINAL, RESUMED, SIGNAL, STEP, STOPPED, trace_file
-from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.runtime.joined_rank import JoinedRank
 from ptycho_dist.runtime.rng import rng_parts
-from ptycho_dist.training.callback import StoppedOnRequest
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.module import PtychoModule
+from ptycho_dist.training.stopping import StoppedOnRequest
+from ptycho_dist.training.task import TrainingTask
 
 
 class DrillCallback(Callback):
@@ -42,46 +42,42 @@ class DrillCallback(Callback):
         trace: Path,
         rank: JoinedRank,
         data: PtychoData,
-        of_run: Callable[[], Mapping[str, Any]],
+        run_state: Callable[[], Mapping[str, Any]],
     ) -> None:
         """
         Args:
-            interruption: what befalls this rank in this attempt; None: nothing.
-            trace: where to note what happens, one line of JSON each.
-            rank: this one.
-            data: of the run.
-            of_run: the state that the run's own callback keeps.
+            interruption: what happens to this rank in this attempt; None: nothing.
+            trace: the file in which to note what happens, in lines of JSON.
+            rank: this rank.
+            data: the data of the run.
+            run_state: returns the state that the callback of the run keeps.
         """
         self._interruption = interruption
         self._rank = rank
         self._data = data
-        self._of_run = of_run
+        self._run_state = run_state
         self._file = trace.open("a", encoding="utf-8")
         self._validates = False
         self._fresh = True  # nothing is done in this attempt yet
 
     @classmethod
     def of(
-        cls,
-        plan: Mapping[str, Any],
-        run: RunDirectory,
-        rank: JoinedRank,
-        data: PtychoData,
-        of_run: Callable[[], Mapping[str, Any]],
+        cls, task: TrainingTask, data: PtychoData, run_state: Callable[[], Mapping[str, Any]]
     ) -> DrillCallback | None:
-        """Return the callback for the drill in a plan; None: the plan has no drill."""
-        wanted = plan.get("drill")
+        """Return the callback for the drill in the plan; None: the plan has no drill."""
+        wanted = task.plan.get("drill")
         if wanted is None:
             return None
+        rank = task.rank
         number = rank.joined.attempt.number
         due = [
             each
             for each in wanted["interruptions"]
             if (each["attempt"], each["rank"]) == (number, rank.rank)
         ]
-        path = trace_file(run, number, rank.rank)
+        path = trace_file(task.run, number, rank.rank)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        return cls(due[0] if due else None, path, rank, data, of_run)
+        return cls(due[0] if due else None, path, rank, data, run_state)
 
     # --- hooks ---------------------------------------------------------------------------------
 
@@ -173,7 +169,6 @@ class DrillCallback(Callback):
         """The live state, item by item; long ones as digests."""
         module, optimizer = trainer.lightning_module, trainer.optimizers[0]
         schedule = trainer.lr_scheduler_configs[0].scheduler
-        of_run = self._of_run()
         return {
             "validation that is to be done": self._validates,
             "weights": _digest(module.state_dict()),
@@ -187,7 +182,7 @@ class DrillCallback(Callback):
             "gradient of an open accumulation window": self._open_window(trainer),
             "position": self._data.state_dict(),
             **{f"random generator of {name}": part for name, part in rng_parts().items()},
-            **of_run,
+            **self._run_state(),
         }
 
     def _open_window(self, trainer: Trainer) -> str | None:

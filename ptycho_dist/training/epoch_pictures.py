@@ -27,7 +27,7 @@ _DPI = 100
 log = logging.getLogger(__name__)
 
 
-class ReconstructionLog:
+class EpochPictures:
     """`reconstruction/epoch-NNNN/patches.png` and `object.png`, by `execution.recon_log_*`.
 
     The training is not touched: no gradient, no random number, the module's mode as it was.

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from typing import Any
 
 from ptycho_dist.errors import DivergedLoss
 from ptycho_dist.rundir.drill_trace import without_clock
-from ptycho_dist.rundir.layout import RunDirectory
-from ptycho_dist.runtime.joined_rank import JoinedRank
 from ptycho_dist.training.loggers import Logger, open_logger
 from ptycho_dist.training.metrics import Row
 from ptycho_dist.training.module import LossSums, PtychoModule
-
-log = logging.getLogger(__name__)
+from ptycho_dist.training.task import TrainingTask
 
 
 class EpochFigures:
     """Rows of the finished epochs, and the sums of the unfinished one; part of each checkpoint."""
 
-    def __init__(self, run: RunDirectory, rank: JoinedRank, logger_backend: str) -> None:
-        self._run = run
-        self._rank = rank
-        self._backend = logger_backend
+    def __init__(self, task: TrainingTask) -> None:
+        self._agreement = task.rank.agreement
+        self._backend = task.config.execution.logger_backend
+        self._folder = task.run.metrics
         self.rows: list[Row] = []
         self._sums = [0.0, 0.0]  # loss and samples of this epoch, all ranks, as committed
         self._began = time.monotonic()
@@ -41,8 +37,8 @@ class EpochFigures:
         self._sums = list(state["epoch_sums"])
         self._seconds = float(state["epoch_seconds"])
 
-    def kept(self) -> dict[str, Any]:
-        """The state by name, without clock times, for a drill to compare."""
+    def named_state(self) -> dict[str, Any]:
+        """Return the state by name and without clock times, for a drill to compare."""
         return {
             "rows of finished epochs": [without_clock(row) for row in self.rows],
             "sums of the unfinished epoch": self._sums,
@@ -63,7 +59,7 @@ class EpochFigures:
             DivergedLoss: on all ranks alike, before anything is committed.
         """
         own, module.train_sums = module.train_sums, LossSums()
-        total, count = self._rank.agreement.sum([own.total, own.count])
+        total, count = self._agreement.sum([own.total, own.count])
         self._sums = [self._sums[0] + total, self._sums[1] + count]
         if not math.isfinite(self._sums[0]):
             raise DivergedLoss(
@@ -86,7 +82,7 @@ class EpochFigures:
         val_loss = None
         if validated:
             sums, module.val_sums = module.val_sums, LossSums()
-            val_total, val_count = self._rank.agreement.sum([sums.total, sums.count])
+            val_total, val_count = self._agreement.sum([sums.total, sums.count])
             val_loss = val_total / val_count if val_count and math.isfinite(val_total) else None
         (total, samples), seconds = self._sums, self._elapsed()
         row: Row = {
@@ -107,7 +103,7 @@ class EpochFigures:
     def write(self) -> None:
         """Keep the rows of all finished epochs; on rank 0, and as often as one likes."""
         if self._logger is None:
-            self._logger = open_logger(self._backend, self._run.metrics)
+            self._logger = open_logger(self._backend, self._folder)
         self._logger(self.rows)
 
     def _elapsed(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
 from ptycho_dist.config.run import RunConfig
@@ -196,3 +196,9 @@ class PtychoModule(LightningModule):
         """Take it up; Lightning restores step sizes and weights."""
         self.plateau.load_state_dict(checkpoint["plateau"])
         self.schedule_shift = int(checkpoint["schedule_shift"])
+
+
+def module_of(trainer: Trainer) -> PtychoModule:
+    """Return the module that a trainer fits, with its own type."""
+    module: PtychoModule = trainer.lightning_module  # type: ignore[assignment]
+    return module

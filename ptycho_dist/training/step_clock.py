@@ -20,7 +20,7 @@ from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.step_times import Block, TimesWriter, block_record
 from ptycho_dist.runtime.joined_rank import JoinedRank
 from ptycho_dist.runtime.start_up import this_machine
-from ptycho_dist.training.device_clock import marks_of
+from ptycho_dist.training.device_clock import device_clock
 from ptycho_dist.training.timeline import Timeline
 
 FETCH = "[_TrainingEpochLoop].train_dataloader_next"
@@ -46,7 +46,7 @@ class StepClock(Profiler):
         super().__init__()
         self._rank = rank
         self._threads = threads
-        self._timeline = Timeline(marks_of(rank.device.torch))
+        self._timeline = Timeline(device_clock(rank.device.torch))
         self._writer = TimesWriter(run, rank.joined.attempt.number, rank.rank)
         self._phase_of: dict[str, str | None] = {}
         self._step = 0

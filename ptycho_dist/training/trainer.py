@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Sequence
 from datetime import timedelta
 
-from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
@@ -17,13 +16,13 @@ from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.errors import UserError
 from ptycho_dist.models.registry import build_model
-from ptycho_dist.rundir.layout import RunDirectory
-from ptycho_dist.runtime.accelerator import Device
+from ptycho_dist.runtime.lightning_cluster import JoinedCluster
 from ptycho_dist.runtime.process_group import GUARD_FIRST_S
 from ptycho_dist.runtime.rng import seed_rng
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.module import PtychoModule, ScanPhysics
 from ptycho_dist.training.step_clock import StepClock
+from ptycho_dist.training.task import TrainingTask
 
 _HARMLESS_WARNINGS = (
     # The loader begins at the checkpoint's position by itself; Lightning cannot see that.
@@ -72,26 +71,18 @@ def build_module(config: RunConfig, world: World, data: PtychoData) -> PtychoMod
     )
 
 
-def build_trainer(
-    config: RunConfig,
-    world: World,
-    device: Device,
-    environment: ClusterEnvironment,
-    checkpoint_io: RunCheckpointIO,
-    callbacks: Sequence[Callback],
-    run: RunDirectory,
-    clock: StepClock,
-    *,
-    reload_loaders: bool = False,
-) -> Trainer:
-    """A trainer whose world, checkpoints and signals are ours, and whose loops are Lightning's.
+def build_trainer(task: TrainingTask, callbacks: Sequence[Callback], clock: StepClock) -> Trainer:
+    """Build a trainer with Lightning's loops, and with our ranks, checkpoints and signals.
 
-    `clock` is told what they do. `reload_loaders`: the loader is asked for anew each epoch, as its
-    length may change.
+    Args:
+        task: what is trained.
+        callbacks: in the order in which Lightning calls them.
+        clock: takes the time of what the loops do.
 
     Raises:
         UserError: the device cannot compute in the precision asked for.
     """
+    config, world, device = task.config, task.world, task.rank.device
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     for harmless in _HARMLESS_WARNINGS:
@@ -105,7 +96,7 @@ def build_trainer(
     adaptive = execution.gradient_clip_algorithm == "agc"
     trainer = Trainer(
         accelerator=device.kind,
-        strategy=_strategy(config, world, device, environment, checkpoint_io),
+        strategy=_strategy(task),
         devices=world.devices_per_node,
         num_nodes=world.nodes,
         precision=execution.precision,
@@ -123,8 +114,9 @@ def build_trainer(
         num_sanity_val_steps=0,
         callbacks=list(callbacks),
         profiler=clock,
-        default_root_dir=run.path,
-        reload_dataloaders_every_n_epochs=int(reload_loaders),
+        default_root_dir=task.run.path,
+        # after a resume on another number of ranks the length of the loader may change per epoch
+        reload_dataloaders_every_n_epochs=int(task.may_resize),
     )
     trainer._signal_connector = _OurSignalHandlers(trainer)
     # A broadcast that every rank waits for before each micro-batch, to hear of a SIGTERM that
@@ -138,23 +130,24 @@ def build_trainer(
     return trainer
 
 
-def _strategy(
-    config: RunConfig,
-    world: World,
-    device: Device,
-    environment: ClusterEnvironment,
-    checkpoint_io: RunCheckpointIO,
-) -> Strategy:
-    if world.ranks == 1 and config.execution.strategy == "auto":
-        return SingleDeviceStrategy(
-            device.torch,
-            checkpoint_io=checkpoint_io,
-        )
+def _strategy(task: TrainingTask) -> Strategy:
+    execution, rank = task.config.execution, task.rank
+    attempt = rank.joined.attempt
+    checkpoint_io = RunCheckpointIO(
+        task.run,
+        attempt,
+        keep=execution.checkpoint_keep_last,
+        save_top_k=execution.checkpoint_save_top_k,
+        mode=execution.checkpoint_mode,
+        keep_every_n_epochs=execution.checkpoint_keep_every_n_epochs,
+    )
+    if task.world.ranks == 1 and execution.strategy == "auto":
+        return SingleDeviceStrategy(rank.device.torch, checkpoint_io=checkpoint_io)
     return DDPStrategy(
-        cluster_environment=environment,
+        cluster_environment=JoinedCluster(rank.environment, attempt),
         checkpoint_io=checkpoint_io,
-        process_group_backend=device.backend,
-        timeout=timedelta(seconds=config.execution.collective_timeout_s + GUARD_FIRST_S),
+        process_group_backend=rank.device.backend,
+        timeout=timedelta(seconds=execution.collective_timeout_s + GUARD_FIRST_S),
         find_unused_parameters=False,
         forward_sync_buffers=False,  # probe and scale are constants, the same on every rank
         gradient_as_bucket_view=True,
