@@ -1,5 +1,6 @@
 # make demo    install, simulate a scan, train on two local ranks, show picture and scores
 # make test    the whole test suite; starts a real one-host SLURM where its packages are installed
+# make test-quick  the unit tests alone, in under two minutes
 # make reference  write the generated pages and the schema anew
 # make check   lint, format, types, import rules
 SHELL := /bin/bash
@@ -7,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: .venv demo test check reference cluster-up cluster-down clean
+.PHONY: .venv demo test test-quick check reference cluster-up cluster-down clean
 
 .venv: $(INSTALLED)
 
@@ -25,7 +26,10 @@ demo: $(INSTALLED)
 	$(BIN)/ptycho-launch submit slurm/examples/quickstart.yaml --cluster local --wait
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
+
+test-quick: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 tests/unit
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ WITHOUT_SLURM = """
 import sys
 from pathlib import Path
 from launcher.arrays.plan import plan_array
-from launcher.arrays.submit import prepare_array
+from launcher.arrays.prepare import prepare_array
 prepare_array(plan_array(Path(sys.argv[1]), [], [sys.argv[2]]), Path(sys.argv[3]))
 """
 

@@ -6,11 +6,15 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fork_client
 import pytest
+from waiting import HANG_S
+
+pytest_plugins = ["distribution"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -85,12 +89,15 @@ def simulate() -> Callable[..., Path]:
 
 @pytest.fixture
 def launch() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`launch("submit", config, ...)`: ptycho-launch as a person runs it, in its own process."""
+    """`launch("submit", config, ...)`: ptycho-launch as a person runs it, in its own process.
+
+    The process, and those that it starts, are forks of a preloaded Python (tests/preloaded).
+    """
 
     def run(
-        *arguments: object, env: dict[str, str] | None = None, timeout: float = 120
+        *arguments: object, env: dict[str, str] | None = None, timeout: float = HANG_S
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return fork_client.run(
             [sys.executable, "-m", "launcher", *map(str, arguments)],
             capture_output=True,
             text=True,
@@ -101,16 +108,11 @@ def launch() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n 2`, tests that start ranks or jobs run one after the other in one process.
-
-    Each takes the whole machine for a while, and several bound how long something may take.
-    """
-    for item in items:
-        folder = item.path.relative_to(REPOSITORY / "tests").parts[0]
-        if folder in {"ranks", "slurm", "faults"}:
-            item.add_marker(pytest.mark.xdist_group("whole machine"))
+@pytest.fixture(scope="session", autouse=True)
+def _fork_server() -> Iterator[None]:
+    """The preloaded Python of this session ends with it."""
+    yield
+    fork_client.close_server()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

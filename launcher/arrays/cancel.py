@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from launcher.control.cancel import cancel_all
+from launcher.control.submission import settle
+from launcher.slurm.jobs import Scheduler
 from launcher.status.array_status import array_status
 from launcher.status.run_status import RunStatus
 from ptycho_dist.errors import UserError
@@ -16,7 +18,9 @@ def cancel_array(array: ArrayDirectory) -> list[RunStatus]:
         UserError: there is nothing to cancel, or something is still alive after it all.
         ClusterUnreachable: SLURM does not answer.
     """
-    found = array_status(array)
+    scheduler = Scheduler(every_s=60)
+    settle([array], scheduler)
+    found = array_status(array, scheduler)
     alive = [
         (each.member.run, each.status)
         for each in found.members

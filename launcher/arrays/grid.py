@@ -73,7 +73,7 @@ def grid(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Part:
+class ArrayPart:
     """One job array."""
 
     base: int
@@ -89,7 +89,7 @@ class Part:
         return str(Indices.of([index - self.base for index in self.indices]))
 
 
-def split(indices: Sequence[int], members: int, max_array_size: int) -> list[Part]:
+def split(indices: Sequence[int], members: int, max_array_size: int) -> list[ArrayPart]:
     """The job arrays for some members of an array, each within the site's MaxArraySize.
 
     Where not all fit into one, each takes the members of a power of ten: the directory of a
@@ -110,9 +110,9 @@ def split(indices: Sequence[int], members: int, max_array_size: int) -> list[Par
         )
     width = index_width(members)
     if members <= max_array_size:
-        return [Part(0, width, Indices.of(indices))]
+        return [ArrayPart(0, width, Indices.of(indices))]
     digits = len(str(max_array_size)) - 1
     blocks: dict[int, list[int]] = {}
     for index in sorted(indices):
         blocks.setdefault(index // 10**digits * 10**digits, []).append(index)
-    return [Part(base, digits, Indices.of(own)) for base, own in blocks.items()]
+    return [ArrayPart(base, digits, Indices.of(own)) for base, own in blocks.items()]

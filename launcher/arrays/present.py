@@ -11,12 +11,12 @@ from launcher.text.plain_text import plain
 if TYPE_CHECKING:  # a plan loads no rich (RC-125), and no more than it needs
     from rich.console import Console
 
-    from launcher.arrays.grid import Part
+    from launcher.arrays.grid import ArrayPart
     from launcher.arrays.plan import ArrayPlan
     from launcher.status.array_status import ArrayStatus
 
 
-def array_plan_lines(plan: ArrayPlan, parts: Sequence[Part]) -> Iterator[str]:
+def array_plan_lines(plan: ArrayPlan, parts: Sequence[ArrayPart]) -> Iterator[str]:
     """How many runs, of which axes, in how many job arrays; the first member's plan follows."""
     from launcher.arrays.plan import values_text
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.arrays.grid import Part, split
+from launcher.arrays.grid import ArrayPart, split
 from launcher.arrays.plan import ArrayPlan
 from launcher.arrays.submit import script_of
-from launcher.slurm.jobs import max_array_size
+from launcher.slurm.scontrol import max_array_size
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.layout import absolute
 
@@ -20,7 +20,7 @@ ID_PLACEHOLDER = "ARRAY-ID"
 class Preview:
     """The job arrays of an array, and the script of the first."""
 
-    parts: list[Part]
+    parts: list[ArrayPart]
     script: str
 
     def to_json(self, plan: ArrayPlan) -> dict[str, Any]:
@@ -43,4 +43,7 @@ def preview(plan: ArrayPlan, runs_root: Path) -> Preview:
     members = len(plan.members)
     parts = split(range(members), members, max_array_size())
     array = ArrayDirectory(absolute(runs_root) / f"{plan.shared.name}-{ID_PLACEHOLDER}")
-    return Preview(parts, script_of(plan.shared, array, 0, parts[0], members, plan.throttle))
+    script = script_of(
+        plan.shared, array, parts[0], number=0, members=members, throttle=plan.throttle
+    )
+    return Preview(parts, script)

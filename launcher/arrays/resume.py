@@ -1,14 +1,17 @@
-"""Going on with the members of an array that have not finished, alone."""
+"""Resumes the members of an array that have not finished."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from launcher.arrays.submit import ArraySubmission, hand_over_parts, parts_for
+from launcher.arrays.handover import ArraySubmission, submit_again
+from launcher.arrays.submit import jobs_of_array, parts_for
 from launcher.control.code_state import OwnCode
 from launcher.control.resume import Changes, Ready, make_ready
-from launcher.control.submit import choose_cluster, ctrl_c_waits, require_cluster
+from launcher.control.submission import settle
+from launcher.control.submit import choose_cluster, require_cluster
 from launcher.planning.script import render
 from launcher.slurm.jobs import Scheduler
 from launcher.status.array_status import MemberStatus, array_status
@@ -21,27 +24,28 @@ from ptycho_dist.rundir.ledger import LAUNCHER, read_ledger
 
 
 def resume_array(array: ArrayDirectory, cluster: str | None, changes: Changes) -> ArraySubmission:
-    """Submit the members that are over without having finished as new job arrays.
+    """Submit the members that are over without having finished, as new job arrays.
 
-    Finished ones, those that are alive, and those that a person has cancelled by name stay as they
-    are.
+    Members that have finished, are alive, or were cancelled by name stay as they are.
 
     Args:
         array: its directory.
-        cluster: `slurm` or `local`; None: as before.
-        changes: for each of the members, as for a single run.
+        cluster: `slurm` or `local`; None: the same as before.
+        changes: made to each of the members, as to a single run.
 
     Raises:
-        UserError: there is none, a member cannot go on, or they no longer share one script.
-        ConfigError: the changed config is no sound one.
+        UserError: there is no such member, one cannot be resumed, or they no longer share one
+            script.
+        ConfigError: the changed config is not valid.
     """
-    scheduler = Scheduler(every_s=60)  # what is learned of all at once holds for this command
-    known_jobs = job_count(array, scheduler)
+    scheduler = Scheduler(every_s=60)  # one answer for all members serves the whole command
+    settle([array], scheduler)
+    known_jobs = job_count(array)
     found = array_status(array, scheduler)
-    chosen = [each for each in found.members if _goes_on(each)]
+    chosen = [each for each in found.members if _resumes(each)]
     if not chosen:
         named = sum(_cancelled_by_name(each) for each in found.members)
-        hint = "; resume those that were cancelled by name one by one" if named else ""
+        hint = "; members that were cancelled by name are resumed one by one" if named else ""
         raise UserError(f"{array.array_id} has nothing to resume ({found.summary}){hint}")
     code = OwnCode()
     ready = [make_ready(each.member.run, each.status, changes, code) for each in chosen]
@@ -52,17 +56,20 @@ def resume_array(array: ArrayDirectory, cluster: str | None, changes: Changes) -
     cluster = cluster or (found.jobs[-1]["cluster"] if found.jobs else choose_cluster(None))
     require_cluster(cluster, plan)
     members = len(found.members)
-    parts = parts_for(cluster, [each.member.index for each in chosen], members)
-    with ctrl_c_waits() as pressed:
-        for each in ready:
-            each.write()
-        job_ids = hand_over_parts(
-            array, parts, plan, cluster, members, _throttle(array), known_jobs
-        )
-    return ArraySubmission(array, job_ids, cluster, len(chosen), bool(pressed))
+    jobs = partial(
+        jobs_of_array,
+        parts=parts_for(cluster, [each.member.index for each in chosen], members),
+        plan=plan,
+        cluster=cluster,
+        members=members,
+        throttle=_throttle(array),
+        known_jobs=known_jobs,
+    )
+    return submit_again(array, ready, cluster, jobs)
 
 
-def _goes_on(each: MemberStatus) -> bool:
+def _resumes(each: MemberStatus) -> bool:
+    """Whether resuming the array resumes this member."""
     if each.status.state == "finished" or not (each.status.over or each.status.state == "prepared"):
         return False
     return not _cancelled_by_name(each)
@@ -73,7 +80,7 @@ def _cancelled_by_name(each: MemberStatus) -> bool:
 
 
 def _with_the_whole(run: RunDirectory) -> bool:
-    """Whether the last who cancelled it meant the whole array."""
+    """Whether the last `cancel` of the member was one of the whole array."""
     events = [
         event for event in read_ledger(run, writer=LAUNCHER) if event["event"] == "cancel_requested"
     ]
@@ -92,6 +99,6 @@ def _require_one_script(ready: list[Ready]) -> None:
 
 
 def _throttle(array: ArrayDirectory) -> int | None:
-    """What was asked for when the array was submitted."""
+    """How many members may run at once, as asked when the array was submitted."""
     throttle = read_json(array.array_json).get("throttle")
     return throttle if type(throttle) is int and throttle > 0 else None

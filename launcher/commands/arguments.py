@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
+
+from launcher.status.next_command import default_runs_dir
 
 Arguments = argparse.ArgumentParser | argparse._ArgumentGroup
 """Of a command, or of one of its groups."""
@@ -43,11 +44,6 @@ def takes_axes(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="run at most N members of a job array at once (default: as many as SLURM starts)",
     )
-
-
-def default_runs_dir() -> Path:
-    """Where run directories are where nobody says so."""
-    return Path(os.environ.get("PTYCHO_DIST_RUNS_DIR", "runs"))
 
 
 def knows_runs(command: argparse.ArgumentParser) -> None:

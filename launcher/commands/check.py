@@ -6,7 +6,8 @@ import argparse
 import json
 import shlex
 
-from launcher.commands.arguments import default_runs_dir, knows_runs, speaks_json, takes_config
+from launcher.commands.arguments import knows_runs, speaks_json, takes_config
+from launcher.status.next_command import default_runs_dir
 from ptycho_dist.errors import EXIT_USER_MISTAKE
 
 SUMMARY = "hold a config against the live cluster, and submit nothing"

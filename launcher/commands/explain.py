@@ -20,11 +20,15 @@ def arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from launcher.control.submission import settle
     from launcher.explain.explain import explain
     from launcher.explain.present import show_explanation
+    from launcher.slurm.jobs import Scheduler
     from ptycho_dist.rundir.layout import find_run
 
-    explanation = explain(find_run(options.runs_dir, options.run), options.attempt)
+    found, scheduler = find_run(options.runs_dir, options.run), Scheduler(every_s=60)
+    settle([found], scheduler)
+    explanation = explain(found, options.attempt, scheduler)
     if options.json:
         print(json.dumps(explanation.to_json(), indent=2))
     else:

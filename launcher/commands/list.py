@@ -20,10 +20,15 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from launcher.control.submission import settle
+    from launcher.slurm.jobs import Scheduler
     from launcher.status.overview import overview, overview_json
+    from ptycho_dist.rundir.layout import list_runs
 
     states = [state for state in options.state.split(",") if state]
-    statuses = overview(options.runs_dir, states)
+    runs, scheduler = list_runs(options.runs_dir), Scheduler(every_s=60)
+    settle(runs, scheduler)
+    statuses = overview(runs, states, scheduler)
     if options.json:
         print(json.dumps(overview_json(statuses), indent=2))
     elif statuses:

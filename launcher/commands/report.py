@@ -24,11 +24,14 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from launcher.control.submission import settle
     from launcher.run_report.choose import run_to_report
     from launcher.run_report.facts import read_facts
+    from launcher.slurm.jobs import Scheduler
 
-    found = run_to_report(options.runs_dir, options.run)
-    facts = read_facts(found)
+    found, scheduler = run_to_report(options.runs_dir, options.run), Scheduler(every_s=60)
+    settle([found], scheduler)
+    facts = read_facts(found, scheduler)
     if options.json:
         print(json.dumps(facts.to_json(), indent=2, allow_nan=False))
         return 0

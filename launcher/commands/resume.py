@@ -34,8 +34,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from launcher.arrays.resume import resume_array
-    from launcher.commands.following import follow
-    from launcher.commands.following_array import follow_array
+    from launcher.commands.following import follow, follow_array
     from launcher.control.resume import Changes, resume
     from launcher.scaling.study.resume import resume_study
     from ptycho_dist.rundir.array import ArrayDirectory, find_run_or_array

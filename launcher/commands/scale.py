@@ -94,7 +94,7 @@ def _refuse_flags_of_a_new_study(options: argparse.Namespace) -> None:
 
 
 def _new_study(options: argparse.Namespace, config: Path) -> int:
-    from launcher.commands.following_array import follow_array
+    from launcher.commands.following import follow_array
     from launcher.control.submit import choose_cluster
     from launcher.scaling.study.plan import plan_study
     from launcher.scaling.study.preview import show_preview
@@ -123,13 +123,6 @@ def _new_study(options: argparse.Namespace, config: Path) -> int:
         print("nothing was submitted", file=sys.stderr)
         return 0
     submission = submit_study(planned, cluster, options.runs_dir)
-    left = len(planned.members) - submission.members
-    if left:
-        print(
-            f"interrupted: {left} of {len(planned.members)} points are not submitted; "
-            f"`ptycho-launch resume {submission.array.array_id}` submits them",
-            file=sys.stderr,
-        )
     return follow_array(submission, wait=options.wait, as_json=options.json)
 
 

@@ -15,17 +15,20 @@ def report(options: argparse.Namespace) -> int:
     """Write the report of a study, and say what was found and where it is."""
     from rich.markup import escape
 
+    from launcher.control.submission import settle
     from launcher.scaling.analysis.analyse import analyse
     from launcher.scaling.collect import collect
     from launcher.scaling.report.write import write_report
     from launcher.scaling.study.study_json import find_study
+    from launcher.slurm.jobs import Scheduler
     from launcher.text.console import console
     from launcher.text.plain_text import plain
 
     (reference,) = _studies(options, 1, "one study")
     deadline_s = _deadline_s(options.deadline)
-    study = find_study(options.runs_dir, reference)
-    collected = collect(study)
+    study, scheduler = find_study(options.runs_dir, reference), Scheduler(every_s=60)
+    settle([study], scheduler)
+    collected = collect(study, scheduler)
     written = write_report(study.path, collected, analyse(collected, deadline_s=deadline_s))
     if options.json:
         print(json.dumps({"report": str(written.page), **written.data}, indent=2))

@@ -10,6 +10,7 @@ from launcher.commands.arguments import may_take_run, speaks_json
 from ptycho_dist.errors import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
+    from launcher.slurm.jobs import Scheduler
     from ptycho_dist.rundir.array import ArrayDirectory
 
 SUMMARY = "show what a run or an array is doing"
@@ -23,9 +24,12 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from launcher.status.details import report_of
+    from launcher.control.submission import settle
+    from launcher.slurm.jobs import Scheduler
+    from launcher.status.details import details_of
     from launcher.status.overview import newest_run
-    from launcher.status.present import show_report
+    from launcher.status.present import show_run
+    from launcher.status.run_status import status_of
     from launcher.text.console import console
     from launcher.watching.watch import watch
     from ptycho_dist.rundir.array import ArrayDirectory, find_run_or_array
@@ -37,29 +41,34 @@ def run(options: argparse.Namespace) -> int:
         member = ArrayDirectory.of_member(found)
         found = found if member is None else member[0]
     screen = console(stderr=options.json)
+    scheduler = Scheduler(every_s=60)
+    settle([found], scheduler)
     try:
         if isinstance(found, ArrayDirectory):
-            return _status_of_array(found, options)
-        report = report_of(found, watch(found, screen) if options.watch else None)
+            return _status_of_array(found, options, scheduler)
+        status = watch(found, screen) if options.watch else status_of(found, scheduler)
+        details = details_of(found, status)
     except KeyboardInterrupt:
         if not options.watch:
             raise
         screen.print("the watching ends; the run goes on")
         return EXIT_INTERRUPTED
     if options.json:
-        print(json.dumps(report.to_json(), indent=2))
+        print(json.dumps(details.to_json(), indent=2))
     else:
-        show_report(report, screen)
+        show_run(details, screen)
     return 0
 
 
-def _status_of_array(array: ArrayDirectory, options: argparse.Namespace) -> int:
+def _status_of_array(
+    array: ArrayDirectory, options: argparse.Namespace, scheduler: Scheduler
+) -> int:
     from launcher.arrays.present import show_array
     from launcher.status.array_status import array_status, watch_array
     from launcher.text.console import console
 
     screen = console(stderr=options.json)
-    status = watch_array(array, screen.print) if options.watch else array_status(array)
+    status = watch_array(array, screen.print) if options.watch else array_status(array, scheduler)
     if options.json:
         print(json.dumps(status.to_json(), indent=2))
     else:

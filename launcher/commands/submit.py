@@ -58,7 +58,7 @@ def _submit_array(
 ) -> int:
     from launcher.arrays.plan import plan_array
     from launcher.arrays.submit import submit_array
-    from launcher.commands.following_array import follow_array
+    from launcher.commands.following import follow_array
 
     planned = plan_array(options.config, options.overrides, options.array, options.throttle)
     submission = submit_array(planned, cluster, options.runs_dir, after)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from launcher.control.submission import settle
+from launcher.slurm.jobs import Scheduler
 from launcher.status.array_status import array_status
 from launcher.status.run_status import RunStatus, status_of
 from launcher.status.submission_record import job_of_member
@@ -29,11 +31,13 @@ def dependency_options(
     """
     if runs and cluster == "local":
         raise UserError("--after: the local cluster starts a run at once; use --cluster slurm")
+    scheduler = Scheduler(every_s=60)
+    settle(runs, scheduler)
     jobs: list[str] = []
     for run in runs:
         if isinstance(run, ArrayDirectory):
-            jobs += _jobs_of_array(run)
-        elif (status := status_of(run)).state != "finished":
+            jobs += _jobs_of_array(run, scheduler)
+        elif (status := status_of(run, scheduler)).state != "finished":
             jobs.append(_job_to_wait_for(status))
     if not jobs:
         return []
@@ -53,10 +57,10 @@ def _job_to_wait_for(status: RunStatus) -> str:
     return status.job_id
 
 
-def _jobs_of_array(array: ArrayDirectory) -> Iterator[str]:
+def _jobs_of_array(array: ArrayDirectory, scheduler: Scheduler) -> Iterator[str]:
     """Its job arrays, each as a whole unless a member of it has failed there and goes on in another
     job: SLURM would take that for a failure of the whole."""
-    found = array_status(array)
+    found = array_status(array, scheduler)
     latest = {each.member.index: each.status.job_id for each in found.members}
     wanted = {
         each.member.index: _job_to_wait_for(each.status)

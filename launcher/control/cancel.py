@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from launcher.slurm.jobs import Scheduler, cancel_job
+from launcher.control.submission import settle
+from launcher.slurm.jobs import Scheduler
+from launcher.slurm.scancel import cancel_job
 from launcher.status.run_status import RunStatus, status_of
 from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.attempts.processes import LocalProcess
@@ -32,7 +34,9 @@ def cancel(run: RunDirectory) -> RunStatus:
         UserError: there is nothing to cancel, or something is still alive after it all.
         ClusterUnreachable: SLURM does not answer.
     """
-    status = status_of(run)
+    scheduler = Scheduler()
+    settle([run], scheduler)
+    status = status_of(run, scheduler)
     if status.over or status.job_id is None:
         raise UserError(f"{run.run_id} is {status.state}: {status.cause}; nothing to cancel")
     (ended,) = cancel_all([(run, status)])

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.control.submission import settle
+from launcher.slurm.jobs import Scheduler
 from launcher.status.array_status import array_status
 from launcher.status.overview import statuses_of
 from launcher.status.run_status import RunStatus
@@ -64,13 +66,15 @@ def removals(
     """
     why_not = {run.path: _not_ours(run) for run in runs}
     alone = [run for run in runs if isinstance(run, RunDirectory) and not why_not[run.path]]
-    statuses = {status.path: status for status in statuses_of(alone)}
+    scheduler = Scheduler(every_s=60)
+    settle([run for run in runs if not why_not[run.path]], scheduler)
+    statuses = {status.path: status for status in statuses_of(alone, scheduler)}
     found = []
     for run in runs:
         if why_not[run.path]:
             found.append(Removal(path=run.path, what="run", kept=why_not[run.path]))
         elif isinstance(run, ArrayDirectory):
-            found.append(_of_array(run, states, older_than_s))
+            found.append(_of_array(run, scheduler, states, older_than_s))
         else:
             found.append(_of_run(run, statuses[str(run.path)], states, older_than_s))
     return [*found, *_left_over(root)]
@@ -128,10 +132,12 @@ def _of_run(
     )
 
 
-def _of_array(array: ArrayDirectory, states: frozenset[str], older_than_s: float) -> Removal:
+def _of_array(
+    array: ArrayDirectory, scheduler: Scheduler, states: frozenset[str], older_than_s: float
+) -> Removal:
     """An array goes as a whole: with all its members, or not at all."""
     try:
-        found = array_status(array)
+        found = array_status(array, scheduler)
     except UserError as error:
         return Removal(path=array.path, what="array", kept=str(error))
     what = f"array of {found.summary}"

@@ -1,7 +1,8 @@
-"""submitit's executors, submitting our script instead of a pickle.
+"""submitit's executors, changed so that they submit our script instead of a pickle.
 
-The seam is submitit's own: `_submit_command` writes the text of `_make_submission_file_text`,
-runs `_make_submission_command` and reads the job id. tests/unit/test_submitit_seam.py holds it.
+We override three private methods of submitit: `_submit_command` writes the text of
+`_make_submission_file_text`, runs `_make_submission_command` and reads the job id.
+tests/unit/test_submitit_seam.py checks that the pinned version still works this way.
 """
 
 from __future__ import annotations
@@ -31,40 +32,43 @@ _UNCERTAIN = ("timed out", "Zero Bytes were transmitted")
 
 
 class UncertainSubmission(ClusterUnreachable):
-    """Nobody knows whether the job was queued."""
+    """SLURM's answer was lost: the job may or may not be queued."""
 
 
 @dataclass(frozen=True)
 class Handover:
-    """What is handed over: to sbatch a script, to this machine a program of ours."""
+    """What is submitted: a script to sbatch, or a program on this machine."""
 
     directory: Path
-    """Of the run or the array."""
+    """Directory of the run or the array."""
     script: Path
+    """File that keeps the script."""
     text: str
-    """Of the script."""
-    program: tuple[str, ...]
-    """What is run where there is no SLURM."""
-    log: Path
-    """What that program says."""
+    """Text of the script."""
+    program: tuple[str, ...] = ()
+    """Command that is run where there is no SLURM; empty for a job of SLURM alone."""
     options: tuple[str, ...] = ()
-    """Of sbatch, beside those in the script."""
+    """Options of sbatch beside those in the script."""
+
+    @property
+    def log(self) -> Path:
+        """File that receives what `program` prints."""
+        return self.directory / "logs" / "batch-local.log"
 
     @classmethod
     def of_run(cls, run: RunDirectory, options: Sequence[str] = ()) -> Handover:
-        """The script of a run; its program is run by the frozen code, where there is one."""
+        """The script of a run; where the run has frozen code, its program is run by that."""
         start = module_command(run, read_json(run.plan_json), [sys.executable])
         return cls(
             directory=run.path,
             script=run.script,
             text=run.script.read_text("utf-8"),
             program=(*start, "ptycho_dist.runtime.local_cluster", str(run.path)),
-            log=run.logs / "batch-local.log",
             options=tuple(options),
         )
 
     def write_script(self) -> None:
-        """Keep what is about to be submitted."""
+        """Write the script into its file, unless the file holds it already."""
         if not self.script.exists() or self.script.read_text("utf-8") != self.text:
             write_bytes_atomic(self.script, self.text.encode())
 
@@ -82,7 +86,7 @@ class SlurmScriptExecutor(submitit.SlurmExecutor):
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         stale = sorted(set(os.environ) - set(clean_environment(os.environ)))
         unset = [word for name in stale for word in ("-u", name)]
-        # A session of its own: Ctrl-C must not end sbatch between the queueing and its answer.
+        # In a session of its own Ctrl-C cannot end sbatch between queueing the job and answering.
         command = ["sbatch", *self._job.options, str(submission_file_path)]
         return ["setsid", "--wait", "env", *unset, *command]
 
@@ -103,27 +107,27 @@ class LocalScriptExecutor(submitit.LocalExecutor):
                 stderr=subprocess.STDOUT,
                 env=clean_environment(os.environ),
                 start_new_session=True,
-                # What is open here closes itself in the instant in which the program shows up
-                # among the processes: the lock of the submission does not end before.
+                # The lock of the submission must be held until the program can be found among the
+                # processes. Its descriptor is inherited and closes itself when the program starts.
                 close_fds=False,
             )
         return LocalJob(folder=self.folder, job_id=str(process.pid), process=process)
 
 
 def _folder(job: Handover) -> Path:
-    """Where submitit keeps what it submitted."""
+    """The folder in which submitit keeps what it submitted."""
     folder = job.directory / "submitit"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 
 def submit_script(job: Handover, cluster: str, lock: int | None = None) -> str:
-    """Submit a script and return its job id (without SLURM: the LocalProcess).
+    """Submit a script and return its job id (without SLURM: the LocalProcess as text).
 
     Args:
         job: what to hand over.
         cluster: `slurm` or `local`.
-        lock: descriptor that sbatch shall hold as long as it is at work, whatever becomes of us.
+        lock: descriptor that sbatch holds until it ends, even if this process is killed.
 
     Raises:
         UserError: SLURM refuses the script; the message is SLURM's own.
@@ -135,7 +139,7 @@ def submit_script(job: Handover, cluster: str, lock: int | None = None) -> str:
         with redirect_stderr(StringIO()), _as_standard_input(lock):
             # submitit repeats on stderr what its exception carries
             submitted = executor._submit_command(str(job.directory))
-    except FailedSubmissionError as error:  # it was accepted, and said so in words of its own
+    except FailedSubmissionError as error:  # sbatch succeeded, but its answer has no job id
         raise UncertainSubmission(f"sbatch: {_one_line(str(error))}") from None
     except FailedJobError as error:
         raise _refusal(error) from None
@@ -146,13 +150,16 @@ def submit_script(job: Handover, cluster: str, lock: int | None = None) -> str:
 
 @contextmanager
 def _as_standard_input(descriptor: int | None) -> Iterator[None]:
-    """submitit hands nothing on to sbatch but the three standard streams."""
+    """Put a descriptor in the place of standard input meanwhile.
+
+    submitit passes only the three standard streams on to sbatch.
+    """
     if descriptor is None:
         yield
         return
     try:
         before = os.dup(0)
-    except OSError:  # there is none
+    except OSError:  # this process has no standard input
         before = None
     os.dup2(descriptor, 0)
     try:
@@ -170,7 +177,8 @@ def _refusal(error: FailedJobError) -> UserError:
     lines = [line for line in message.splitlines() if line.startswith("sbatch: error:")]
     text = "; ".join(line.removeprefix("sbatch: error: ") for line in lines) or _one_line(message)
     code = getattr(error.__cause__, "returncode", 1)
-    killed = code < 0 or code > 128 or "did not exit normally" in message  # as setsid says it
+    # setsid reports a killed sbatch in words, a shell by a code above 128.
+    killed = code < 0 or code > 128 or "did not exit normally" in message
     if killed or any(sign in message for sign in _UNCERTAIN):
         return UncertainSubmission(f"sbatch: {text or 'it was killed'}")
     if any(sign in message for sign in _UNREACHABLE):

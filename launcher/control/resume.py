@@ -13,6 +13,7 @@ from typing import Any
 
 from launcher.control.code_state import OwnCode
 from launcher.control.lanes import options_of_member
+from launcher.control.submission import settle
 from launcher.control.submit import Submission, choose_cluster, require_cluster, submit_prepared
 from launcher.planning.load import plan_config
 from launcher.planning.plan import LaunchPlan
@@ -153,7 +154,8 @@ def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submissi
         ConfigError: the changed config is no sound one.
     """
     scheduler = Scheduler()
-    known_jobs = job_count(run, scheduler)
+    settle([run], scheduler)
+    known_jobs = job_count(run)
     status = status_of(run, scheduler)
     ready = make_ready(run, status, changes, OwnCode())
     cluster = cluster or status.cluster or choose_cluster(None)

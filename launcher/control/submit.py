@@ -1,4 +1,4 @@
-"""LaunchPlan → Submission: a run directory, a job, and the record that ties them together."""
+"""Submits a run: makes its directory, hands its job over, and records which job it is."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from typing import Any
 from launcher.control.after import dependency_options
 from launcher.control.code_state import OwnCode
 from launcher.control.handover import Handover, UncertainSubmission, submit_script
+from launcher.control.submission import drop_intent, record_intent, record_job, submitting
 from launcher.planning.plan import LaunchPlan
 from launcher.planning.script import render
-from launcher.slurm.jobs import cancel_job, require_slurm
-from launcher.status.submission_record import drop_intent, record_intent, record_job, submitting
+from launcher.slurm.scancel import cancel_job
+from launcher.slurm.scontrol import require_slurm
+from launcher.status.next_command import reference_to
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.data.planned import planned_fingerprints
@@ -30,17 +32,17 @@ from ptycho_dist.rundir.layout import RunDirectory, absolute, new_run_path, prep
 
 @dataclass(frozen=True)
 class Submission:
-    """A job that was handed over."""
+    """The job of a run that was handed over."""
 
     run: RunDirectory
     job_id: str
     cluster: str
     interrupted: bool
-    """Ctrl-C was pressed meanwhile; the job is submitted all the same."""
+    """Whether Ctrl-C was pressed meanwhile; the job is submitted all the same."""
 
 
 def choose_cluster(asked: str | None) -> str:
-    """`slurm` or `local`: what was asked for, else SLURM where there is one on PATH."""
+    """The cluster asked for; without one `slurm` where sbatch is on PATH, else `local`."""
     return asked or ("slurm" if shutil.which("sbatch") else "local")
 
 
@@ -48,7 +50,7 @@ def prepare(loaded: LoadedConfig, plan: LaunchPlan, runs_root: Path) -> RunDirec
     """Make the run directory with its script; nothing is submitted.
 
     Raises:
-        UserError: the place cannot be written, or the code not be read.
+        UserError: the directory cannot be written, or the code cannot be read.
     """
     path = new_run_path(absolute(runs_root), plan.name)
     code = OwnCode()
@@ -71,13 +73,13 @@ def submit(
     runs_root: Path,
     after: Sequence[RunDirectory | ArrayDirectory] = (),
 ) -> Submission:
-    """Prepare a run and submit it; on a refusal nothing is left behind.
+    """Make a run directory and submit it; if it is refused, nothing is left behind.
 
     Args:
         loaded: the checked config.
         plan: its plan.
         cluster: `slurm` or `local`.
-        runs_root: where its directory shall be.
+        runs_root: the directory that receives the run.
         after: runs and arrays that must have finished before it starts.
 
     Raises:
@@ -93,7 +95,8 @@ def submit(
         except UncertainSubmission as error:
             raise UncertainSubmission(
                 f"{error}; the job may be queued all the same, so its run directory stays: "
-                f"ptycho-launch status {run.run_id} finds the job or says that there is none"
+                f"`ptycho-launch status {reference_to(run.path)}` finds the job or says that there "
+                "is none"
             ) from None
         except BaseException:
             shutil.rmtree(run.path, ignore_errors=True)
@@ -113,7 +116,7 @@ def submit_prepared(
         options: of sbatch, beside those in the script.
 
     Raises:
-        UserError: the scheduler refuses the job, or another command was quicker.
+        UserError: the scheduler refuses the job, or another command submitted it meanwhile.
         ClusterUnreachable: SLURM does not answer.
     """
     with ctrl_c_waits() as pressed:
@@ -128,18 +131,20 @@ def hand_over(
     what: Mapping[str, Any] | None = None,
     known_jobs: int = 0,
 ) -> str:
-    """Submit, so that directory and job are tied together whenever we may be killed (LP-220).
+    """Submit a job so that its directory knows it, whenever this process may be killed (LP-220).
 
     Args:
-        directory: whose record it is.
+        directory: the run or the array whose submission.json records the job.
         job: what to hand over.
         cluster: `slurm` or `local`.
-        what: of the job, for the record; `comment` is what SLURM keeps with it.
-        known_jobs: how many jobs the directory had when it was decided to submit.
+        what: what the record keeps of the job beside its id, cluster and time; `comment` is the
+            comment of the SLURM job.
+        known_jobs: number of jobs that the directory had when it was decided to submit.
 
     Raises:
-        UserError: it is refused, or another command was quicker; nothing was submitted.
-        UncertainSubmission: the answer was lost; the intent stays, and is settled by who asks next.
+        UserError: the job is refused, or another command submitted it meanwhile.
+        UncertainSubmission: the answer was lost; the intent stays in the record, and the next
+            command that settles it asks SLURM for the job.
     """
     with submitting(directory, known_jobs) as lock:
         job.write_script()
@@ -149,7 +154,7 @@ def hand_over(
         except UncertainSubmission:
             raise
         except BaseException:
-            with suppress(OSError):  # then who asks next finds that there is no job
+            with suppress(OSError):  # the next reader of the intent finds that there is no job
                 drop_intent(directory)
             raise
         try:
@@ -164,10 +169,10 @@ def hand_over(
 
 
 def require_cluster(cluster: str, plan: LaunchPlan) -> None:
-    """Check that a cluster is there, and can hold the ranks of a plan.
+    """Check that a cluster is there and can hold the ranks of a plan.
 
     Raises:
-        UserError: it cannot, or SLURM does not answer.
+        UserError: it cannot hold them, or SLURM does not answer.
     """
     if cluster == "slurm":
         require_slurm()
@@ -179,15 +184,18 @@ def require_cluster(cluster: str, plan: LaunchPlan) -> None:
             "use --set resources.nodes=1, or --cluster slurm"
         )
     if place.container is not None and shutil.which(place.container_runtime) is None:
-        raise UserError(
-            f"environment.container_runtime: {place.container_runtime} is not on PATH here"
-            + ("; it is a plugin of srun, use apptainer" * (place.container_runtime == "pyxis"))
-        )
+        runtime = place.container_runtime
+        advice = "; it is a plugin of srun, use apptainer" if runtime == "pyxis" else ""
+        raise UserError(f"environment.container_runtime: {runtime} is not on PATH here{advice}")
 
 
 @contextmanager
 def ctrl_c_waits() -> Iterator[list[int]]:
-    """Hold Ctrl-C back until job and record belong together; yields what was pressed."""
+    """Hold Ctrl-C back until job and record belong together.
+
+    Yields:
+        A list that receives an element each time Ctrl-C is pressed.
+    """
     pressed: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -16,6 +16,7 @@ from launcher.status.run_status import RunStatus, status_of
 from ptycho_dist.rundir.layout import RunDirectory
 
 FORMAT = 1
+_CERTAINTY = {"recorded": "recorded", "read": "read from logs", "guessed": "a guess"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,11 @@ class Explanation:
     def failed(self) -> bool:
         """Whether there is something to explain."""
         return self.cause != "not_failed"
+
+    @property
+    def headline(self) -> str:
+        """The cause in one line, with how certain it is; `logs --errors` begins with it too."""
+        return f"{self.cause}: {self.summary} ({_CERTAINTY[self.confidence]})"
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `explain --json`."""
@@ -98,6 +104,13 @@ def explain(
     Raises:
         UserError: there is no such attempt, or a record of the run directory is damaged.
     """
+    return examine(run, attempt, scheduler)[1]
+
+
+def examine(
+    run: RunDirectory, attempt: int | None = None, scheduler: Scheduler | None = None
+) -> tuple[Evidence, Explanation]:
+    """As `explain`, together with the evidence that was looked at."""
     read_records(run)  # before anybody builds on them
     status = status_of(run, scheduler)
     evidence = gather(run, attempt, status.job_id)
@@ -106,12 +119,12 @@ def explain(
         last = attempt == evidence.records[-1]["number"]
         judged = judged or not last or evidence.record["ended_at"] is not None
     if judged and evidence.ending.get("cause") != "finished":
-        return _explained(status, evidence, judge(evidence))
+        return evidence, _explained(status, evidence, judge(evidence))
     if status.state == "unknown":  # the logs may know what nobody else can say
         verdict = judge(evidence)
         if verdict.confidence != "guessed":
-            return _explained(status, evidence, verdict)
-    return _nothing_to_explain(status, evidence)
+            return evidence, _explained(status, evidence, verdict)
+    return evidence, _nothing_to_explain(status, evidence)
 
 
 def _nothing_to_explain(status: RunStatus, evidence: Evidence) -> Explanation:

@@ -7,8 +7,6 @@ from rich.text import Text
 
 from launcher.explain.explain import Explanation, named_ranks
 
-_SAID = {"recorded": "recorded", "read": "read from logs", "guessed": "a guess"}
-
 
 def show_explanation(explanation: Explanation, console: Console) -> None:
     """Cause, first rank, evidence, what to do; nothing of it is markup."""
@@ -18,7 +16,7 @@ def show_explanation(explanation: Explanation, console: Console) -> None:
 
     of = f", attempt {explanation.attempt} of {explanation.attempts}" if explanation.attempt else ""
     say(f"{explanation.run_id}: {explanation.state}{of}", "bold")
-    say(f"  {explanation.cause}: {explanation.summary} ({_SAID[explanation.confidence]})")
+    say(f"  {explanation.headline}")
     if explanation.how is not None and not explanation.together:
         at = "" if explanation.step is None else f" at step {explanation.step}"
         followers = explanation.followers

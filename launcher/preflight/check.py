@@ -16,7 +16,7 @@ from launcher.preflight.storage import Storage, look_at_storage, storage_finding
 from launcher.preflight.trial import trial_findings, trust_the_trial
 from launcher.slurm.ask_cluster import ask_cluster, node_hosts, this_host
 from launcher.slurm.cluster_facts import ClusterFacts
-from launcher.slurm.jobs import require_slurm
+from launcher.slurm.scontrol import require_slurm
 from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.rundir.layout import new_run_path

@@ -12,10 +12,12 @@ from launcher.status.attempts import AttemptStart, read_attempt
 from launcher.status.history import PastAttempt, history_of
 from launcher.status.submission_record import Job
 from launcher.text.plain_text import plain
+from launcher.timing.goodput import last_sign_of_life
+from launcher.timing.start_up import start_up_s
 from ptycho_dist.proof.lineage import Part
 from ptycho_dist.rundir.checked_json import count, number
 from ptycho_dist.rundir.layout import RunDirectory
-from ptycho_dist.rundir.step_times import START_UP, RankTimes
+from ptycho_dist.rundir.step_times import RankTimes
 
 _ENDS_TRAINING = ("stopped", "left", "failed", "stalled")
 MOST_REASONS = 20
@@ -138,9 +140,9 @@ def _span(
     times: Mapping[int, RankTimes],
     now: float | None,
 ) -> AttemptSpan:
-    own = [event for event in events.events if event["attempt"] == past.attempt]
+    own = events.of_attempt(past.attempt)
     started_at = past.started_at
-    heard = max((float(event["time"]) for event in own), default=started_at)
+    heard = last_sign_of_life(started_at, list(times.values()), own)
     until = now or past.ended_at or heard
     began = events.first("training_started", past.attempt)
     training_from = None if began is None else float(began["time"])
@@ -180,7 +182,7 @@ def _span(
             f"step {count(event, 'step')}: {plain(str(event.get('reason')))[:200]}"
             for event in events.of("checkpoint_failed", attempt=past.attempt)[:MOST_REASONS]
         ),
-        start_up_s=_start_up(started_at, times),
+        start_up_s=start_up_s(started_at, list(times.values())),
     )
 
 
@@ -211,18 +213,6 @@ def _training_until(
     if not last or until is None:
         return until
     return min(max(last), until)
-
-
-def _start_up(started_at: float | None, times: Mapping[int, RankTimes]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    processes = [rank.started_at for rank in times.values() if rank.started_at is not None]
-    if processes and started_at is not None:
-        found["launch"] = max(0.0, min(processes) - started_at)
-    for name in START_UP:
-        spent = [rank.start_up_s[name] for rank in times.values() if name in rank.start_up_s]
-        if spent:
-            found[name] = max(spent)
-    return found
 
 
 def _seconds(event: Event) -> float | None:

@@ -31,6 +31,10 @@ class Events:
             if event["event"] in kinds and attempt in (None, event["attempt"])
         ]
 
+    def of_attempt(self, attempt: int) -> list[Event]:
+        """All events of one attempt."""
+        return [event for event in self.events if event["attempt"] == attempt]
+
     def first(self, kind: str, attempt: int) -> Event | None:
         """The first of a kind in an attempt."""
         return next(iter(self.of(kind, attempt=attempt)), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 from launcher.explain.explain import Explanation, explain
 from launcher.run_report.attempts import AttemptSpan, read_attempts
 from launcher.run_report.events import Events, read_events
-from launcher.run_report.goodput import Goodput, goodput_of
 from launcher.run_report.left_out import LeftOut
 from launcher.run_report.losses import EpochFigures, read_epochs
 from launcher.run_report.pictures import RunPicture, read_pictures
@@ -23,6 +22,7 @@ from launcher.status.run_status import RunStatus, status_of
 from launcher.status.submission_record import recorded_jobs
 from launcher.text.plain_text import plain
 from launcher.timing.attribution import Attribution, attribute
+from launcher.timing.goodput import AttemptTimes, Goodput, credible_lineage, goodput
 from ptycho_dist.errors import UserError
 from ptycho_dist.proof.lineage import Part
 from ptycho_dist.proof.verify import Proof, verify
@@ -155,7 +155,7 @@ def read_facts(run: RunDirectory, scheduler: Scheduler | None = None) -> RunFact
             for attempt in sorted(times)
             if (found := attribute(times[attempt], skip_steps=0)) is not None
         },
-        goodput=goodput_of(attempts, lineage, times, events),
+        goodput=_goodput(run, attempts, lineage, times, events),
         proof=proof,
         no_proof=plain(no_proof),
         pictures=read_pictures(run, left_out),
@@ -193,6 +193,26 @@ def _times(
                 rank: replace(each, node=plain(each.node)) for rank, each in of_attempt.items()
             }
     return found
+
+
+def _goodput(
+    run: RunDirectory,
+    attempts: Sequence[AttemptSpan],
+    lineage: Sequence[Part] | None,
+    times: Mapping[int, Mapping[int, RankTimes]],
+    events: Events,
+) -> Goodput | None:
+    timed = [
+        AttemptTimes(
+            each.attempt,
+            each.started_at,
+            each.until,
+            list(times.get(each.attempt, {}).values()),
+        )
+        for each in attempts
+    ]
+    finished = run.result_json.exists()
+    return goodput(timed, credible_lineage(lineage, timed, finished=finished), events.events)
 
 
 def _explanation(

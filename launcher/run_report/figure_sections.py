@@ -15,22 +15,12 @@ from launcher.run_report.figures import (
 )
 from launcher.run_report.words import date, milliseconds, seconds, share
 from launcher.text.durations import duration
-from launcher.timing.attribution import PARTS
-from ptycho_dist.rundir.step_times import START_UP
+from launcher.timing.attribution import PARTS, STEP_PARTS
+from launcher.timing.start_up import STAGE_NAMES, STAGES
 
 MOST_TABLE_ROWS = 200
 NOTICEABLE = 0.05
 """Of the time of the slowest rank: what the others may wait for it without a word."""
-_PART_WORDS = {
-    "data": "waiting for a batch, and moving it to the device",
-    "forward_backward": "forward and backward pass",
-    "communication": "gradients on their way, which every rank waits for",
-    "straggler": "waiting for ranks that come later",
-    "optimizer": "optimizer",
-    "checkpoint": "writing checkpoints",
-    "validation": "validation and pictures",
-    "framework": "the launcher's and Lightning's own loops",
-}
 
 
 def loss_section(facts: RunFacts) -> Section:
@@ -178,10 +168,10 @@ def parts_section(facts: RunFacts) -> Section:
     wall_s = sum(attribution.parts_s.values()) or 1.0
     rows = [
         (
-            part.replace("_", "/"),
+            STEP_PARTS[part].name,
             milliseconds(spent / max(1, attribution.steps)),
             share(spent / wall_s),
-            _PART_WORDS[part],
+            STEP_PARTS[part].meaning,
         )
         for part in PARTS
         if (spent := attribution.parts_s.get(part, 0.0)) > 0
@@ -192,7 +182,7 @@ def parts_section(facts: RunFacts) -> Section:
         Figure(
             drawn,
             "Mean over the ranks, all steps of an attempt; the parts add up to its wall time.",
-            f"In attempt {last} most of a step went into {_PART_WORDS[largest]}.",
+            f"In attempt {last} the largest part of a step was {STEP_PARTS[largest].name}.",
         ),
         DataTable(("part", "ms per step", "share", "what it is"), rows, caption),
     ]
@@ -266,16 +256,12 @@ def timeline_section(facts: RunFacts) -> Section:
     blocks.append(DataTable(heads, spent, words))
     start_up = [each for each in shown if each.start_up_s]
     if start_up:
-        names = [
-            name
-            for name in ("launch", *START_UP)
-            if any(name in each.start_up_s for each in start_up)
-        ]
+        names = [name for name in STAGES if any(name in each.start_up_s for each in start_up)]
         began = [
             (str(each.attempt), *(seconds(each.start_up_s.get(name)) for name in names))
             for each in start_up
         ]
-        columns = ("attempt", *(name.replace("_", " ") for name in names))
+        columns = ("attempt", *(STAGE_NAMES[name] for name in names))
         words = "Seconds of the start-up, of the slowest rank each"
         blocks.append(DataTable(columns, began, words))
     return Section("Attempts", blocks)

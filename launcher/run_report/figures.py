@@ -12,7 +12,7 @@ from launcher.run_report.attempts import AttemptSpan
 from launcher.run_report.losses import EpochFigures
 from launcher.run_report.throughput import AttemptRates, Throughput
 from launcher.text.durations import duration
-from launcher.timing.attribution import PARTS, Attribution
+from launcher.timing.attribution import PARTS, STEP_PARTS, Attribution
 
 MOST_POINTS = 500
 """Of a line: more could not be told apart."""
@@ -173,7 +173,7 @@ def _draw_bars(bars: Sequence[tuple[str, Mapping[str, float], int]]) -> str | No
         if any(width > 0 for width in widths):
             axes.barh(
                 names, widths, left=left, height=0.62, color=series_colour(number),
-                label=part.replace("_", "/"),
+                label=STEP_PARTS[part].heading,
             )  # fmt: skip
             left = [start + width for start, width in zip(left, widths, strict=True)]
     axes.invert_yaxis()

@@ -11,6 +11,7 @@ from typing import Any
 
 from launcher.run_report.attempts import AttemptSpan
 from launcher.run_report.losses import EpochFigures
+from launcher.timing.attribution import training_s
 from ptycho_dist.rundir.checked_json import number
 from ptycho_dist.rundir.heartbeat import Heartbeat
 from ptycho_dist.rundir.step_times import Block, RankTimes
@@ -19,7 +20,6 @@ MOST_BINS = 60
 """Of one attempt, about equally long: single steps are too uneven to show a course."""
 MOST_LINES = 8
 """Ranks that have a line each; more are a median with a band."""
-_NO_STEP = ("checkpoint", "validation")
 _WAITS_FOR_OTHERS = "reduction"
 
 
@@ -166,7 +166,7 @@ def _sound(blocks: Sequence[Block]) -> list[Block]:
 
 def _step_s(block: Block) -> float:
     """Without checkpoints and validation."""
-    return block.wall_s - sum(block.parts_s.get(name, 0.0) for name in _NO_STEP)
+    return training_s(block.wall_s, block.parts_s)
 
 
 def _plain(values: Any) -> tuple[float | None, ...]:

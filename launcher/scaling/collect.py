@@ -3,9 +3,11 @@ records are damaged is a missing point and nothing worse."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
+from launcher.run_report.events import read_events
+from launcher.run_report.left_out import LeftOut
 from launcher.scaling.analysis.results import Collected, Measurement, Missing
 from launcher.scaling.study.definition import Point, Study
 from launcher.scaling.study.study_json import lanes_of, read_study
@@ -15,9 +17,15 @@ from launcher.status.attempts import AttemptStart, attempt_numbers, read_attempt
 from launcher.status.submission_record import recorded_jobs
 from launcher.text.plain_text import plain
 from launcher.timing.attribution import attribute
-from launcher.timing.goodput import AttemptTimes, goodput
+from launcher.timing.goodput import (
+    AttemptTimes,
+    credible_lineage,
+    goodput,
+    last_sign_of_life,
+)
 from launcher.timing.start_up import Occupied, queue_s, start_up_s
 from ptycho_dist.errors import UserError
+from ptycho_dist.proof.verify import verify
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.checked_json import moment, number, read_object
 from ptycho_dist.rundir.layout import RunDirectory
@@ -106,8 +114,15 @@ def _measured(
             f"attempt {last.number} measured {asked:.4g} of {study.measurement.value:g} "
             f"{study.measurement.until} only: it was interrupted"
         )
-    ends = [_ended_at(each, times[each.number]) for each in attempts]
-    spans = [max(0.0, end - each.started_at) for each, end in zip(attempts, ends, strict=True)]
+    timed = [
+        AttemptTimes(
+            each.number,
+            each.started_at,
+            _ended_at(run, each, times[each.number]),
+            list(times[each.number].values()),
+        )
+        for each in attempts
+    ]
     submitted = [job.submitted_at for job in recorded_jobs(run)]
     ranks = list(own.values())
     cores_of = {each.machine or each.node: each.cores for each in ranks}
@@ -120,13 +135,8 @@ def _measured(
             "queue": queue_s(last.started_at, point.index, submitted, occupied, lanes),
             **start_up_s(last.started_at, ranks),
         },
-        job_s=max(0.0, ends[-1] - attempts[0].started_at),
-        goodput=goodput(
-            [
-                AttemptTimes(span, tuple(times[each.number].values()))
-                for each, span in zip(attempts, spans, strict=True)
-            ]
-        ),
+        job_s=max(0.0, (timed[-1].ended_at or 0.0) - attempts[0].started_at),
+        goodput=_goodput(run, timed),
         attempts=len(attempts),
         time_to_solution_s=_time_to_solution(study, run, attempts[0].started_at),
         loss=number(status.progress, "loss"),
@@ -141,12 +151,23 @@ def _measured(
     )
 
 
-def _ended_at(attempt: AttemptStart, times: dict[int, RankTimes]) -> float:
-    """When an attempt ended; one whose batch script was killed: with its last step."""
+def _ended_at(
+    run: RunDirectory, attempt: AttemptStart, times: Mapping[int, RankTimes]
+) -> float | None:
+    """When an attempt ended; one whose batch script was killed ended with its last sign of life."""
     if attempt.end is not None:
         return attempt.end.ended_at
-    ends = [each.blocks[-1].ended_at for each in times.values() if each.blocks]
-    return max(ends, default=attempt.started_at)
+    events = read_events(run, LeftOut()).of_attempt(attempt.number)
+    return last_sign_of_life(attempt.started_at, list(times.values()), events)
+
+
+def _goodput(run: RunDirectory, attempts: Sequence[AttemptTimes]) -> float:
+    try:
+        lineage = verify(run).lineage
+    except UserError:
+        lineage = None
+    found = goodput(attempts, credible_lineage(lineage, attempts, finished=True))
+    return 0.0 if found is None else found.of_attempts
 
 
 def _time_to_solution(study: Study, run: RunDirectory, began: float) -> float | None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from launcher.slurm.jobs import Scheduler
+from launcher.status.cut_short import array_jobs
 from launcher.status.overview import statuses_of
 from launcher.status.run_status import RunStatus
-from launcher.status.submission_record import array_jobs
 from ptycho_dist.rundir.array import ArrayDirectory, Member
 from ptycho_dist.rundir.checked_json import count, number
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from launcher.slurm.jobs import Scheduler
-from launcher.status.submission_record import Job, Unsettled, submitted_jobs
+from launcher.status.cut_short import Unsettled, submitted_jobs
+from launcher.status.submission_record import Job
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.checked_json import (
     count,
@@ -121,11 +122,11 @@ class Records:
 
 
 def read_records(run: RunDirectory, scheduler: Scheduler) -> Records:
-    """Read what is needed to judge a run; a submission that was cut short is settled first.
+    """Read what is needed to tell the state of a run.
 
     Args:
         run: its directory.
-        scheduler: who knows whether a job came of such a submission.
+        scheduler: whom to ask whether a job came of a submission that was cut short.
 
     Raises:
         UserError: its directory is damaged.

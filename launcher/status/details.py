@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from launcher.status.history import PastAttempt, history_of
-from launcher.status.run_status import RunStatus, status_of
+from launcher.status.run_status import RunStatus
 from launcher.text.durations import clock
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.checked_json import count
@@ -15,7 +15,7 @@ from ptycho_dist.rundir.layout import RunDirectory
 
 
 @dataclass(frozen=True)
-class Report:
+class RunDetails:
     """One run, at one moment."""
 
     status: RunStatus
@@ -29,15 +29,14 @@ class Report:
         return {**self.status.to_json(), "history": history, "warning": self.warning}
 
 
-def report_of(run: RunDirectory, status: RunStatus | None = None) -> Report:
-    """The report of a run; its status, unless it was asked for just now.
+def details_of(run: RunDirectory, status: RunStatus) -> RunDetails:
+    """Add the attempts of a run, and a warning, to its status.
 
     Raises:
         UserError: the run directory is damaged.
     """
-    status = status or status_of(run)
     history = history_of(run)
-    return Report(status, history, _of_walltime(run, status, history))
+    return RunDetails(status, history, _of_walltime(run, status, history))
 
 
 def _of_walltime(run: RunDirectory, status: RunStatus, history: list[PastAttempt]) -> str:

@@ -1,17 +1,19 @@
-"""The command that a person is likely to want next."""
+"""The command that a person is likely to want next, and how it names a run or an array."""
 
 from __future__ import annotations
 
 import os
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from launcher.status.run_status import RunStatus
+if TYPE_CHECKING:
+    from launcher.status.run_status import RunStatus
 
 
 def next_command(status: RunStatus) -> tuple[str, str]:
     """What for, and the command, ready to be pasted."""
-    run = reference_to(status)
+    run = reference_to(Path(status.path))
     if status.state == "prepared":
         return "submit it", f"sbatch {shlex.quote(status.path)}/job.sbatch"
     what, words = {
@@ -27,9 +29,22 @@ def next_command(status: RunStatus) -> tuple[str, str]:
     return what, f"ptycho-launch {words}"
 
 
-def reference_to(status: RunStatus) -> str:
-    """Its id, where a command typed here finds it by that, else its path."""
-    default = Path(os.environ.get("PTYCHO_DIST_RUNS_DIR", "runs")).absolute()
-    place = default if status.array_id is None else default / status.array_id / "members"
-    here = Path(status.path) == place / status.run_id
-    return shlex.quote(status.run_id if here else status.path)
+def default_runs_dir() -> Path:
+    """The directory of runs that a command takes by default."""
+    return Path(os.environ.get("PTYCHO_DIST_RUNS_DIR", "runs"))
+
+
+def reference_to(path: Path) -> str:
+    """How a command that is typed here names a run or an array, quoted for a shell.
+
+    Args:
+        path: its directory, absolute.
+
+    Returns:
+        Its id, where it lies in the default directory of runs or is a member of an array there;
+        else its path.
+    """
+    array = path.parent.parent
+    is_member = path.parent.name == "members" and (array / "array.json").is_file()
+    root = array.parent if is_member else path.parent
+    return shlex.quote(path.name if root == default_runs_dir().absolute() else str(path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,17 @@ from ptycho_dist.rundir.layout import RunDirectory, list_runs
 _DATED = re.compile(r"-(\d{8}-\d{6})-[0-9a-f]{4}(\.\d{3,6})?$")
 
 
-def overview(root: Path, states: Collection[str] = ()) -> list[RunStatus]:
-    """The runs under `root`, the newest last; one that is damaged has the state `damaged`.
+def overview(
+    runs: Iterable[RunDirectory],
+    states: Collection[str] = (),
+    scheduler: Scheduler | None = None,
+) -> list[RunStatus]:
+    """The states of many runs, the newest last; a damaged one has the state `damaged`.
 
     Args:
-        root: where run directories are.
-        states: those that are wanted; empty: all.
+        runs: their directories, in any order.
+        states: the states that are wanted; empty: all.
+        scheduler: whom to ask, once for all; None: SLURM, now.
 
     Raises:
         UserError: there is no such state.
@@ -30,7 +35,7 @@ def overview(root: Path, states: Collection[str] = ()) -> list[RunStatus]:
     for state in states:
         if state not in STATES:
             raise UserError(f"--state: {state!r} is none; there are: {', '.join(STATES)}")
-    statuses = statuses_of(sorted(list_runs(root), key=_born))
+    statuses = statuses_of(sorted(runs, key=_born), scheduler)
     return [status for status in statuses if not states or status.state in states]
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launcher.status.array_status import FoldedArray, fold
-from launcher.status.details import Report
+from launcher.status.details import RunDetails
 from launcher.status.history import PastAttempt
 from launcher.status.next_command import next_command
 from launcher.status.run_status import RankStatus, RunStatus
@@ -25,21 +25,21 @@ _MOST_REMARKS = 8
 _COLOURS = {"running": "green", "failed": "red", "lost": "red", "damaged": "red", "unknown": "red"}
 
 
-def show_report(report: Report, console: Console) -> None:
+def show_run(details: RunDetails, console: Console) -> None:
     """One run: its state, how far it is, its attempts and its ranks, and what to type next."""
-    status = report.status
-    for line in _head(report):
+    status = details.status
+    for line in _head(details):
         console.print(line)
-    if report.history:
-        console.print(attempts_table(report.history))
+    if details.history:
+        console.print(attempts_table(details.history))
     if status.ranks:
         console.print(ranks_table(status, _MOST_RANKS, _MOST_REMARKS))
     what, command = next_command(status)
     console.print(Text(f"{what}: {plain(command)}"), soft_wrap=True)
 
 
-def _head(report: Report) -> list[Text]:
-    status = report.status
+def _head(details: RunDetails) -> list[Text]:
+    status = details.status
     lines = [title(status), Text(f"  {plain(status.cause)} [said by: {status.said_by}]")]
     if status.waiting is not None and status.waiting.advice:
         lines.append(Text(f"  what helps: {status.waiting.advice}"))
@@ -54,8 +54,8 @@ def _head(report: Report) -> list[Text]:
         ends_at = status.walltime_ends_at
         walltime = "" if ends_at is None else f"; walltime until {clock(ends_at)}"
         lines.append(Text(f"  training done: {eta_words(status)}{walltime}"))
-    if report.warning:
-        lines.append(Text(f"  warning: {report.warning}", style="yellow"))
+    if details.warning:
+        lines.append(Text(f"  warning: {details.warning}", style="yellow"))
     missing = missing_ranks(status)
     if missing:
         lines.append(Text(f"  {missing}", style="yellow"))

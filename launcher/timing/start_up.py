@@ -1,4 +1,4 @@
-"""Where the time before the first step of a point went."""
+"""Where the time before the first step of a run went."""
 
 from __future__ import annotations
 
@@ -7,13 +7,26 @@ from dataclasses import dataclass
 
 from ptycho_dist.rundir.step_times import START_UP, RankTimes
 
+STAGES = ("queue", "launch", *START_UP)
+"""Stages from the queue to the first batch, in their order."""
+STAGE_NAMES = {
+    "queue": "queue",
+    "launch": "launch",
+    "imports": "imports",
+    "rendezvous": "rendezvous",
+    "staging": "data staging",
+    "opening": "opening",
+    "first_batch": "first batch",
+}
+"""The names of STAGES in every report."""
+
 
 @dataclass(frozen=True)
 class Occupied:
     """A time in which an attempt of a point was at work, in seconds since the epoch."""
 
     index: int
-    """Of the point."""
+    """Index of the point."""
     began: float
     ended: float
 
@@ -27,15 +40,15 @@ def queue_s(
 ) -> float:
     """Seconds for which an attempt waited although it could have begun.
 
-    It could from the last of these on: its submission, the end of its own attempt before, and the
-    end of another point's by which a lane of the chain came free.
+    It could begin from the latest of these moments on: its submission, the end of its own previous
+    attempt, and the end of another point's attempt that freed a lane of the chain.
 
     Args:
         started_at: when the attempt began.
-        index: of its point.
+        index: index of its point.
         submitted: when jobs of the point were submitted.
         occupied: the attempts of all points.
-        lanes: how many points may run beside each other.
+        lanes: how many points may run at the same time.
     """
     could = [at for at in submitted if at <= started_at]
     for each in occupied:
@@ -49,18 +62,22 @@ def queue_s(
     return started_at - max(could, default=started_at)
 
 
-def start_up_s(started_at: float, ranks: Sequence[RankTimes]) -> dict[str, float]:
-    """`launch`, from the start of an attempt to the first rank's process, then each part of
-    START_UP as the slowest rank has it; what no rank tells of is left out.
+def start_up_s(started_at: float | None, ranks: Sequence[RankTimes]) -> dict[str, float]:
+    """Seconds in `launch` and in each stage of START_UP, those of the slowest rank in each.
+
+    `launch` lasts from the start of the attempt to the start of the first rank's process. A stage
+    that no rank recorded is left out.
 
     Args:
-        started_at: when the attempt began, in seconds since the epoch.
-        ranks: what they wrote in it.
+        started_at: start of the attempt, in seconds since the epoch; None: unknown.
+        ranks: what the ranks wrote in this attempt.
     """
+    stages: dict[str, float] = {}
     begun = [each.started_at for each in ranks if each.started_at is not None]
-    parts = {"launch": max(0.0, min(begun) - started_at)} if begun else {}
-    for part in START_UP:
-        told = [each.start_up_s[part] for each in ranks if part in each.start_up_s]
-        if told:
-            parts[part] = max(told)
-    return parts
+    if begun and started_at is not None:
+        stages["launch"] = max(0.0, min(begun) - started_at)
+    for stage in START_UP:
+        recorded = [each.start_up_s[stage] for each in ranks if stage in each.start_up_s]
+        if recorded:
+            stages[stage] = max(recorded)
+    return stages

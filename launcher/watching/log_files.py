@@ -39,7 +39,7 @@ class LogFile:
 
 
 @dataclass(frozen=True)
-class Line:
+class LogLine:
     """A line of a log."""
 
     stamp: str
@@ -99,7 +99,7 @@ class LogReader:
         self._offset = offset
         self._stamp = stamp
 
-    def lines(self, *, whole: bool) -> Iterator[Line]:
+    def lines(self, *, whole: bool) -> Iterator[LogLine]:
         """What is new; with `whole` also a last line that has no end.
 
         Raises:
@@ -130,12 +130,12 @@ class LogReader:
         except OSError as error:
             raise UserError(f"{self._file.path}: cannot be read: {error.strerror}") from None
 
-    def _line(self, line: bytes) -> Line:
+    def _line(self, line: bytes) -> LogLine:
         match = _STAMP.match(line)
         if match:
             day, hour, fraction = (part.decode() if part else "" for part in match.groups())
             self._stamp = max(self._stamp, f"{day} {hour},{fraction}")
-        return Line(self._stamp, self._file, line.decode("utf-8", "replace"))
+        return LogLine(self._stamp, self._file, line.decode("utf-8", "replace"))
 
 
 def first_stamp(run: RunDirectory, file: LogFile) -> str:

@@ -11,8 +11,7 @@ from pathlib import Path
 from launcher.slurm.jobs import Scheduler
 from launcher.status.attempts import attempt_numbers, read_attempt
 from launcher.status.run_status import status_of
-from launcher.watching.log_errors import error_lines
-from launcher.watching.log_files import Line, LogReader, first_stamp, log_files, tail_offset
+from launcher.watching.log_files import LogLine, LogReader, first_stamp, log_files, tail_offset
 from launcher.watching.watch import ASK_SCHEDULER_S
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.layout import RunDirectory
@@ -22,7 +21,7 @@ _NO_END = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class LogSelection:
     """Which lines are wanted."""
 
     rank: int | None = None
@@ -33,74 +32,76 @@ class Choice:
     """Go on until the run, or the attempt that was named, is over."""
     tail: int | None = None
     """Of each log no more than its last lines."""
-    errors: bool = False
-    """What went wrong alone, the first error first."""
 
 
-def log_lines(run: RunDirectory, choice: Choice) -> Iterator[str]:
+def log_lines(run: RunDirectory, selection: LogSelection) -> Iterator[str]:
     """The lines that are wanted, each with its rank where several are.
 
     Raises:
-        UserError: there is no such log, or the choice contradicts itself.
+        UserError: there is no such log, or the selection contradicts itself.
     """
-    if choice.errors and (choice.follow or choice.tail is not None):
-        raise UserError("--errors reads whole logs: it goes with neither --follow nor --tail")
-    if choice.tail is not None and choice.tail < 0:
-        raise UserError(f"--tail: a number of lines from 0 up, found {choice.tail}")
-    attempts = _attempts(run, choice)
-    if choice.errors:
-        return error_lines(run, choice.rank, attempts)
-    return _lines(run, choice, attempts)
+    if selection.tail is not None and selection.tail < 0:
+        raise UserError(f"--tail: a number of lines from 0 up, found {selection.tail}")
+    return _lines(run, selection, _attempts(run, selection))
 
 
-def _attempts(run: RunDirectory, choice: Choice) -> range:
-    numbers = attempt_numbers(run)
-    latest = numbers[-1] if numbers else 0
-    if choice.attempt is None:
-        return range(latest, _NO_END if choice.follow else latest + 1)
-    if choice.attempt == "all":
+def _attempts(run: RunDirectory, selection: LogSelection) -> range:
+    if selection.attempt == "all":
         return range(0, _NO_END)
-    if not choice.attempt.isascii() or not choice.attempt.isdecimal() or len(choice.attempt) > 9:
-        raise UserError(f"--attempt: a number, or `all`; found {choice.attempt!r}")
-    number = int(choice.attempt)
-    if number not in numbers:
-        had = f"attempts 1 to {latest}" if latest else "no attempt yet"
-        raise UserError(f"{run.run_id} has no attempt {number}; it has {had}")
-    return range(number, number + 1)
+    if selection.attempt is not None:
+        number = named_attempt(run, selection.attempt)
+        return range(number, number + 1)
+    latest = max(attempt_numbers(run), default=0)
+    return range(latest, _NO_END if selection.follow else latest + 1)
 
 
-def _lines(run: RunDirectory, choice: Choice, attempts: range) -> Iterator[str]:
+def named_attempt(run: RunDirectory, text: str) -> int:
+    """The number of an attempt that a person named.
+
+    Raises:
+        UserError: the text is no number, or the run has no such attempt.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        raise UserError(f"--attempt: expected a number or `all`, found {text!r}")
+    numbers = attempt_numbers(run)
+    if int(text) not in numbers:
+        had = f"attempts 1 to {numbers[-1]}" if numbers else "no attempt yet"
+        raise UserError(f"{run.run_id} has no attempt {text}; it has {had}")
+    return int(text)
+
+
+def _lines(run: RunDirectory, selection: LogSelection, attempts: range) -> Iterator[str]:
     readers: dict[Path, LogReader] = {}
     scheduler = Scheduler(ASK_SCHEDULER_S)
     shown = attempts.start
     first_round = True
     while True:
         # asked before reading: nothing is missed
-        over = not choice.follow or _over(run, attempts, scheduler)
-        for file in log_files(run, choice.rank, attempts):
+        over = not selection.follow or _over(run, attempts, scheduler)
+        for file in log_files(run, selection.rank, attempts):
             if file.path not in readers:
-                tail = choice.tail if first_round else None
+                tail = selection.tail if first_round else None
                 readers[file.path] = LogReader(
                     file,
                     offset=0 if tail is None else tail_offset(file.path, tail),
                     stamp=first_stamp(run, file),
                 )
-        if not readers and not choice.follow:
-            which = "logs" if choice.rank is None else f"log of rank {choice.rank}"
+        if not readers and not selection.follow:
+            which = "logs" if selection.rank is None else f"log of rank {selection.rank}"
             raise UserError(f"{run.run_id} has no {which} yet; see: ptycho-launch status")
         for line in _merged(readers.values(), whole=over):
             attempt = line.file.attempt
             if attempt is not None and attempt != shown:
                 yield f"== attempt {attempt} =="
                 shown = attempt
-            yield f"[{line.file.source}] {line.text}" if choice.rank is None else line.text
+            yield f"[{line.file.source}] {line.text}" if selection.rank is None else line.text
         if over:
             return
         first_round = False
         time.sleep(POLL_S)
 
 
-def _merged(readers: Iterable[LogReader], *, whole: bool) -> Iterator[Line]:
+def _merged(readers: Iterable[LogReader], *, whole: bool) -> Iterator[LogLine]:
     """By time; lines of the same time, and those that have none, rank after rank."""
     return heapq.merge(
         *(reader.lines(whole=whole) for reader in readers), key=lambda line: line.stamp

@@ -196,6 +196,6 @@ def _series(mode, tasks, nodes, repeats, cores, device, laws):
         (
             *(["The cores of the machine: too few."] if sizes[-1].oversubscribed else []),
             "A step takes more than with perfect scaling.",
-            "Communication loses 7.1 ms a step: 3.2 ms with 1 rank, 10.3 ms with 4 ranks.",
+            "Exposed communication loses 7.1 ms a step: 3.2 ms with 1 rank, 10.3 ms with 4 ranks.",
         ),
     )  # fmt: skip

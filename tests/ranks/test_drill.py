@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S
 
 from ptycho_dist.proof.verify import verify
 from ptycho_dist.rundir.layout import RunDirectory
@@ -42,7 +43,7 @@ def drill(launch, config, *arguments, **environment):
     root = config.parent / "runs"
     done = launch(
         "drill", config, "--cluster", "local", "--runs-dir", root, *arguments,
-        env=environment, timeout=280,
+        env=environment, timeout=HANG_S,
     )  # fmt: skip
     return done, done.stdout.splitlines(), root
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S
 
 import ptycho_dist
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt, read_attempts
@@ -56,7 +57,7 @@ def break_the(checkout):
 def local_cluster(run, *start):
     return subprocess.run(
         [sys.executable, *start, "ptycho_dist.runtime.local_cluster", str(run.path)],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=HANG_S,
     )  # fmt: skip
 
 
@@ -85,7 +86,7 @@ def test_an_edit_after_the_submission_does_not_reach_the_run(checkout, prepared,
     path = f"{srun.parent}:{os.environ['PATH']}"
     script = subprocess.run(
         ["bash", run.script], capture_output=True, text=True, env={**os.environ, "PATH": path},
-        timeout=60,
+        timeout=HANG_S,
     )  # fmt: skip
     assert [record["outcome"] for record in read_attempts(run)] == ["finished", "failed"], script
     started = (tmp_path / "started").read_text().splitlines()

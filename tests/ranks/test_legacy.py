@@ -7,7 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+import fork_client
 import pytest
+from waiting import HANG_S
 
 RANK = Path(__file__).parent / "legacy_rank_program.py"
 LOADER = Path(__file__).parent / "legacy_loader_program.py"
@@ -20,7 +22,7 @@ def run_ranks(tmp_path):
     def run(case, ranks, processes):
         began = time.monotonic()
         started = [
-            subprocess.Popen(
+            fork_client.Popen(
                 [sys.executable, str(RANK), str(tmp_path / "store"), case],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -30,7 +32,7 @@ def run_ranks(tmp_path):
             for rank in range(processes)
         ]
         try:
-            said = [process.communicate(timeout=100) for process in started]
+            said = [process.communicate(timeout=HANG_S) for process in started]
         finally:
             for process in started:
                 process.kill()
@@ -113,8 +115,8 @@ def test_a_spawned_rank_that_differs_is_named(run_ranks):
 
 
 def run_loader(method, case):
-    done = subprocess.run(
-        [sys.executable, str(LOADER), method, case], capture_output=True, text=True, timeout=120
+    done = fork_client.run(
+        [sys.executable, str(LOADER), method, case], capture_output=True, text=True, timeout=HANG_S
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

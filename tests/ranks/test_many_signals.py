@@ -1,20 +1,22 @@
 """RS-010, guarantee G6: 500 signals with random skew between two ranks, and no hang."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
+
+import fork_client
+from waiting import HANG_S
 
 PROGRAM = Path(__file__).with_name("signal_program.py")
 DELIVERIES = 500
 
 
 def test_500_deliveries_with_random_skew_never_hang_and_stop_at_one_step():
-    done = subprocess.run(
+    done = fork_client.run(
         [sys.executable, str(PROGRAM), str(DELIVERIES), "1"],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANG_S,
     )
     stops = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(stops) == DELIVERIES, done.stderr[-3000:]

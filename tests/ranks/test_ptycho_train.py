@@ -5,9 +5,10 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
+import fork_client
 import pytest
+from waiting import HANG_S, wait_for
 
 from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.rundir.heartbeat import read_heartbeats
@@ -28,10 +29,10 @@ SHORT = ["--set", "reconstruct=false"]
 
 @pytest.fixture
 def train(scan_file, tmp_path):
-    def run(name, *words, start=(sys.executable, "-m", "ptycho_dist.train"), timeout=120):
+    def run(name, *words, start=(sys.executable, "-m", "ptycho_dist.train"), timeout=HANG_S):
         path = tmp_path / name
         command = [*start, "--train_data_file", scan_file, "--output_dir", path, *PEER, *words]
-        done = subprocess.run(
+        done = fork_client.run(
             [str(word) for word in command], capture_output=True, text=True, timeout=timeout
         )
         return done, RunDirectory(path)
@@ -113,13 +114,13 @@ def test_ctrl_c_stops_the_ranks_of_ptycho_train_and_resume_goes_on(scan_file, tm
     words = [*PEER, "--train_data_file", str(scan_file), "--devices", "2", "--max_epochs", "3000"]
     steps = []
     for further in (words, ["--resume"]):
-        process = subprocess.Popen(
+        process = fork_client.Popen(
             [*start, *further], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         try:
-            wait_for(lambda: trained_beyond(run, steps))
+            wait_for(lambda: trained_beyond(run, steps), "step")
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=40)
+            _, errors = process.communicate(timeout=HANG_S)
         finally:
             process.kill()
         assert process.returncode == 75, errors
@@ -138,13 +139,6 @@ def trained_beyond(run, steps):
     attempts = read_attempts(run) if run.attempts.is_dir() else []
     mine = heartbeat is not None and heartbeat.attempt == len(steps) + 1 == len(attempts)
     return mine and step > (steps[-1] if steps else 3)
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.05)
 
 
 def test_ranks_of_another_number_than_devices_are_refused(train):

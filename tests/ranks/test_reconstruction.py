@@ -5,13 +5,13 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
-import time
 
+import fork_client
 import h5py
 import numpy as np
 import pytest
+from waiting import HANG_S, wait_for
 
 from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.rundir.heartbeat import read_heartbeats
@@ -47,31 +47,45 @@ def trained(make_config, launch, tmp_path):
     return run
 
 
-def infer(run, scan_file, out, ranks):
-    """`ptycho-infer`, alone or under torchrun."""
-    command = [sys.executable, "-m", "ptycho_dist.cli.infer"]
-    if ranks > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [
-            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks),
-            "--master-port", str(port), "-m", "ptycho_dist.cli.infer",
-        ]  # fmt: skip
-    options = ["--model_path", run.path, "--test_data", scan_file, "--output_dir", out]
-    done = subprocess.run(
-        [*command, *options, "--accelerator", "cpu", "--inference-batch-size", "5"],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    with h5py.File(out / "object.h5") as file:
-        return file["object"][:], file["probe"][:], file.attrs["data_consistency"]
+@pytest.fixture
+def infer(scan_file, as_torchrun):
+    """`ptycho-infer`: alone, as two ranks of torchrun, and on more with the variables of torchrun,
+    whose own start takes long."""
+
+    def run_it(run, out, ranks):
+        options = ["--model_path", str(run.path), "--test_data", str(scan_file), "--output_dir"]
+        options += [str(out), "--accelerator", "cpu", "--inference-batch-size", "5"]
+        command = [sys.executable, "-m", "ptycho_dist.cli.infer", *options]
+        one_thread = {"OMP_NUM_THREADS": "1"}
+        if ranks > 2:
+            all_done = as_torchrun(command, ranks, **one_thread)
+        else:
+            if ranks == 2:
+                torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+                command[1:1] = [*torchrun, "--master-port", free_port()]
+            done = fork_client.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=HANG_S,
+                env={**os.environ, **one_thread},
+            )
+            all_done = [done]
+        for done in all_done:
+            assert done.returncode == 0, done.stdout + done.stderr
+        with h5py.File(out / "object.h5") as file:
+            return file["object"][:], file["probe"][:], file.attrs["data_consistency"]
+
+    return run_it
 
 
-def test_the_object_is_the_same_on_1_2_and_4_ranks(trained, scan_file, tmp_path):
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
+def test_the_object_is_the_same_on_1_2_and_4_ranks(trained, infer, tmp_path):
     """REC-020, REC-022, REC-023, REC-015: at the end of a run, and by `ptycho-infer`."""
     run, shown = trained()
     names = sorted(path.name for path in run.reconstruction.iterdir())
@@ -85,7 +99,7 @@ def test_the_object_is_the_same_on_1_2_and_4_ranks(trained, scan_file, tmp_path)
     with h5py.File(run.object_file) as file:
         at_the_end, probe = file["object"][:], file["probe"][:]
     for ranks in (1, 2, 4):
-        found, its_probe, consistency = infer(run, scan_file, tmp_path / f"out{ranks}", ranks)
+        found, its_probe, consistency = infer(run, tmp_path / f"out{ranks}", ranks)
         scale = np.abs(at_the_end).max()
         np.testing.assert_allclose(found, at_the_end, atol=1e-5 * scale, rtol=0)
         np.testing.assert_allclose(its_probe, probe, rtol=1e-5, atol=1e-5 * np.abs(probe).max())
@@ -108,12 +122,11 @@ def test_a_stop_while_reconstructing_is_resumed_without_training(make_config, la
     assert launch("submit", config, "--cluster", "local", "--runs-dir", root).returncode == 0
     (path,) = root.iterdir()
     run = RunDirectory(path)
-    pid = wait_for_reconstruction(run)
+    pid = wait_for(lambda: reconstructing(run), "reconstruction")
     os.kill(pid, signal.SIGUSR2)
-    deadline = time.monotonic() + 60
-    while not (ends := [a for a in read_attempts(run) if a["ended_at"] is not None]):
-        assert time.monotonic() < deadline, "the attempt did not end"
-        time.sleep(0.1)
+    ends = wait_for(
+        lambda: [a for a in read_attempts(run) if a["ended_at"] is not None], "end of the attempt"
+    )
     assert ends[0]["exit_code"] == 75
     assert not run.result_json.exists()
     steps = sorted(each.name for each in run.checkpoints.iterdir())
@@ -126,15 +139,10 @@ def test_a_stop_while_reconstructing_is_resumed_without_training(make_config, la
     assert "reconstruction" in json.loads(run.result_json.read_text())
 
 
-def wait_for_reconstruction(run, limit_s=120):
-    """The process of a rank that reconstructs."""
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        for beat in read_heartbeats(run).values():
-            if beat.state == "reconstructing":
-                return beat.pid
-        time.sleep(0.02)
-    raise AssertionError("no rank came to the reconstruction")
+def reconstructing(run):
+    """The process of a rank that reconstructs; None: there is no such rank yet."""
+    beats = read_heartbeats(run).values()
+    return next((beat.pid for beat in beats if beat.state == "reconstructing"), None)
 
 
 def test_an_object_that_cannot_be_written_fails_the_run_on_all_ranks(trained, launch):

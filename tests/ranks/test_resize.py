@@ -4,7 +4,8 @@ import csv
 import json
 import os
 import signal
-import time
+
+from waiting import wait_for
 
 from launcher.status.run_status import status_of
 from ptycho_dist.proof.verify import verify
@@ -25,14 +26,11 @@ def test_each_sample_once_on_two_ranks_then_on_three(make_config, launch, tmp_pa
     root = tmp_path / "runs"
     done = launch("submit", make_config(TEXT), "--cluster", "local", "--runs-dir", root, "--json")
     run = RunDirectory(root / json.loads(done.stdout)["run_id"])
-    deadline = time.monotonic() + 60
-    while (beat := read_heartbeats(run).get(0)) is None or beat.progress.get("step", 0) < 7:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(
+        lambda: (beat := read_heartbeats(run).get(0)) and beat.progress.get("step", 0) >= 7, "step"
+    )
     os.kill(read_heartbeats(run)[1].pid, signal.SIGUSR2)
-    while not status_of(run).over:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: status_of(run).over, "end")
     assert status_of(run).state == "stopped"
     three = ("--set", "resources.tasks_per_node=3", "--wait")
     refused = launch("resume", run.path, *three)

@@ -3,10 +3,10 @@
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 from launcher.explain.explain import explain
 from launcher.status.run_status import status_of
@@ -21,20 +21,10 @@ from ptycho_dist.rundir.ledger import read_ledger
 TEXT = """
 model: {n_filters_scale: 0.125}
 training: {nepochs: 40, batch_size: 4}
-execution: {collective_timeout_s: 5}
 requeue: {on: [preempt, timeout, node_fail, crash], backoff_s: 0, signal_lead_s: 10}
 reconstruct: false
 resources: {tasks_per_node: 2}
 """
-PATIENCE_S = 90
-
-
-def wait_for(condition, what):
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"no {what} within {PATIENCE_S} s"
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture
@@ -74,7 +64,7 @@ def endings(run):
 def test_a_signal_a_kill_and_a_rank_that_stands_still(submit, launch, weights_of):
     """RS-010, RS-012, RS-030, RS-040, SC-082, SC-085, G2, G4, G10: the uninterrupted weights."""
     quiet = submit()
-    run = submit()
+    run = submit(TEXT, "--set", "execution.collective_timeout_s=15")  # one will stand still
 
     def signal_one(pids):
         os.kill(pids[1], signal.SIGUSR2)
@@ -121,11 +111,12 @@ def test_a_signal_a_kill_and_a_rank_that_stands_still(submit, launch, weights_of
 
 
 @pytest.mark.effect("requeue.max_restarts")
-def test_the_walltime_is_no_end_and_restarts_are_counted(submit):
+def test_the_walltime_is_no_end_and_restarts_are_counted(by_waiting_clock):
     """RS-020, RS-030, RS-033: stopped before it, begun again by itself, as often as allowed."""
-    text = TEXT.replace("nepochs: 40", "nepochs: 100000").replace("collective_timeout_s: 5", "")
-    run = submit(text, "--set", "resources.time=0:35", "--set", "requeue.max_restarts=1")
-    status = wait_for(lambda: over(run), "end")
+    text = TEXT.replace("nepochs: 40", "nepochs: 100000")
+    run, code = by_waiting_clock(text.replace("signal_lead_s: 10", "max_restarts: 1"))
+    assert code == 75
+    status = over(run)
     assert status.state == "stopped"
     assert "requeue.max_restarts: 1 restarts are used up" in status.cause
     first, second = read_attempts(run)
@@ -171,8 +162,7 @@ def test_a_wait_before_a_restart_can_be_cancelled(submit, launch):
 
 def test_a_second_signal_leaves_with_the_last_good_checkpoint(submit):
     """RS-013: also while the main thread waits in a collective for a rank that is gone."""
-    text = TEXT.replace("collective_timeout_s: 5", "collective_timeout_s: 60")
-    run = submit(text, "--set", "requeue.on=[]", "--set", "requeue.signal_lead_s=600")
+    run = submit(TEXT, "--set", "requeue.on=[]", "--set", "requeue.signal_lead_s=600")
     pids = wait_for(lambda: at_step(run, 1, 12), "step")
     os.kill(pids[1], signal.SIGSTOP)
     os.kill(pids[0], signal.SIGUSR2)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch.distributed as dist
+from waiting import HANG_S
 
 from ptycho_dist.attempts.attempt import begin_attempt
 from ptycho_dist.errors import RunError
@@ -55,7 +56,7 @@ def test_the_copies_train_the_same_weights_and_are_gone_afterwards(
         assert done.returncode == 0, done.stderr
         (path,) = root.iterdir()
         runs[name] = run = RunDirectory(path)
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + HANG_S
         while not run.result_json.exists():
             assert time.monotonic() < deadline, launch("logs", run.path).stdout
             if name == "staged" and source.exists() and len(events(run, "training_started")) == 2:
@@ -97,7 +98,7 @@ class FakeRank:
 
     def vote(self, *answers):
         self.world.answers[self.rank] = answers
-        self.world.barrier.wait(20)
+        self.world.barrier.wait(HANG_S)
         together = [any(column) for column in zip(*self.world.answers.values(), strict=True)]
         return SimpleNamespace(result=lambda: together)
 
@@ -125,7 +126,7 @@ class FakeWorld:
 
     def finish(self):
         for thread in self.threads:
-            thread.join(20)
+            thread.join(HANG_S)
         assert len(self.results) == len(self.ranks), "a rank waits for ever"
         return self.results
 
@@ -205,7 +206,7 @@ def test_who_waits_shows_life_only_while_a_copier_goes_on(world, held, tmp_path,
     place.mkdir()
     made = world(("a", "a"), [str(place)] * 2)
     copier, waiter = made.ranks
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + HANG_S
     while waiter.alive_calls < 3:
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -7,9 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
+import fork_client
 import pytest
+from waiting import HANG_S, wait_for
 
 from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.checkpoint.catalog import committed
@@ -33,7 +34,7 @@ def test_torchrun_starts_the_ranks_of_a_run(make_run, launch):
             sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
             "--master-port", "29431", "-m", "ptycho_dist.rank", str(run.path),
         ],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=HANG_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     joined = [event for event in read_ledger(run) if event["event"] == "joined"]
@@ -63,7 +64,7 @@ def change_config(run, **execution):
 
 
 def start_train(scan_file, path, *arguments):
-    return subprocess.Popen(
+    return fork_client.Popen(
         [
             sys.executable, "-m", "ptycho_dist.cli.train", "--train_data_file", str(scan_file),
             "--output_dir", str(path), "--n_filters_scale", "0.125", "--accelerator", "cpu",
@@ -77,14 +78,9 @@ def test_ptycho_train_records_its_end_stops_on_ctrl_c_and_resumes(scan_file, tmp
     run = RunDirectory(tmp_path / "out")
     process = start_train(scan_file, run.path, "--max_epochs", "3000")
     try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            heartbeat = read_heartbeats(run).get(0)
-            if heartbeat and heartbeat.progress.get("step", 0) > 3:
-                break
-            time.sleep(0.05)
+        wait_for(lambda: steps_of(run) > 3, "step")
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=HANG_S)
     finally:
         process.kill()
     assert process.returncode == 75, errors
@@ -94,27 +90,32 @@ def test_ptycho_train_records_its_end_stops_on_ctrl_c_and_resumes(scan_file, tmp
     refused = launch("resume", run.path)
     assert refused.returncode == 2
     assert "ptycho-train --resume" in refused.stderr
-    resumed = subprocess.Popen(
+    resumed = fork_client.Popen(
         [sys.executable, "-m", "ptycho_dist.cli.train", "--resume", "--output_dir", str(run.path)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 60
-        starts = []
-        while time.monotonic() < deadline and len(starts) < 2:
-            starts = [e["step"] for e in read_ledger(run) if e["event"] == "training_started"]
-            time.sleep(0.05)
+        wait_for(lambda: len(starts_of(run)) == 2, "second start")
         resumed.send_signal(signal.SIGTERM)
-        assert resumed.wait(timeout=30) == 75
+        assert resumed.wait(timeout=HANG_S) == 75
     finally:
         resumed.kill()
-    assert starts == [0, stop]
+    assert starts_of(run) == [0, stop]
+
+
+def steps_of(run):
+    heartbeat = read_heartbeats(run).get(0)
+    return heartbeat.progress.get("step", 0) if heartbeat else 0
+
+
+def starts_of(run):
+    return [event["step"] for event in read_ledger(run) if event["event"] == "training_started"]
 
 
 def test_ptycho_train_refuses_wrong_input_in_one_line(tmp_path):
     process = start_train(tmp_path / "none.npz", tmp_path / "out")
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=HANG_S)
     assert (process.returncode, out) == (2, "")
     assert re.search(r"data\.train_data_file: no such file: .*none\.npz", errors)
     assert len(errors.splitlines()) == 1
@@ -189,9 +190,7 @@ def test_a_signal_before_the_first_step_stops_all_without_training(make_run, sta
     ranks = start_ranks(make_run(TWO.replace("nepochs: 2", "nepochs: 900")))
     ranks.start(0)
     ranks.start(1)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and len(read_heartbeats(ranks.run)) < 2:
-        time.sleep(0.02)
+    wait_for(lambda: len(read_heartbeats(ranks.run)) == 2, "sign of life")
     os.kill(ranks.processes[1].pid, signal.SIGTERM)
     results = ranks.finish()
     assert [code for code, _ in results] == [75, 75]

@@ -2,11 +2,11 @@
 
 import json
 import math
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import fork_client
 import pytest
 
 from launcher.timing.attribution import attribute
@@ -47,9 +47,9 @@ def slow_run(make_run, start_ranks, simulate, tmp_path, monkeypatch):
     plan["measurement"] = {"until": "steps", "value": STEPS - 2, "warm_up_steps": 2}
     run.plan_json.write_text(json.dumps(plan))
     ranks = start_ranks(run)
-    popen = subprocess.Popen
+    popen = fork_client.Popen
     monkeypatch.setattr(
-        subprocess, "Popen",
+        fork_client, "Popen",
         lambda command, **rest: popen([sys.executable, str(PROGRAM), command[-1]], **rest),
     )  # fmt: skip
     for rank in (0, 1):

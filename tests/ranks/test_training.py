@@ -4,11 +4,15 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
+import fork_client
 import numpy as np
 import pytest
 import torch
+from waiting import HANG_S, wait_for
 
 from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.attempts.processes import start_time
@@ -119,14 +123,6 @@ def test_a_finished_run_says_so_everywhere(train, launch):
         assert "finished" in done.stderr
 
 
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.05)
-    return found
-
-
 def steps_done(run, at_least):
     heartbeat = read_heartbeats(run).get(0)
     return heartbeat is not None and heartbeat.progress.get("step", -1) >= at_least
@@ -139,13 +135,10 @@ def submit_detached(launch, config, root):
 
 
 def test_ctrl_c_during_wait_leaves_the_run_going_and_cancel_ends_it(make_config, launch, tmp_path):
-    import subprocess
-    import sys
-
     root = tmp_path / "runs"
     config = make_config(TEXT.format(ranks=2, batch=4, epochs=5000, accum=1))
     command = [sys.executable, "-m", "launcher", "submit", str(config), "--cluster", "local"]
-    watcher = subprocess.Popen(
+    watcher = fork_client.Popen(
         [*command, "--wait", "--runs-dir", str(root)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -156,7 +149,7 @@ def test_ctrl_c_during_wait_leaves_the_run_going_and_cancel_ends_it(make_config,
         run = RunDirectory(wait_for(lambda: [*root.glob("tiny-*")])[0])
         wait_for(lambda: steps_done(run, 2))
         os.killpg(watcher.pid, signal.SIGINT)  # as a terminal does: the whole foreground group
-        out, _ = watcher.communicate(timeout=20)
+        out, _ = watcher.communicate(timeout=HANG_S)
     finally:
         watcher.kill()
     assert watcher.returncode == 130
@@ -183,7 +176,7 @@ def test_a_killed_rank_ends_the_run_and_is_not_a_success(make_config, launch, tm
     run = submit_detached(launch, config, root)
     wait_for(lambda: steps_done(run, 2))
     os.kill(read_heartbeats(run)[1].pid, signal.SIGKILL)
-    wait_for(lambda: read_attempts(run)[0]["ended_at"], 30)
+    wait_for(lambda: read_attempts(run)[0]["ended_at"])
     (attempt,) = read_attempts(run)
     assert (attempt["outcome"], attempt["exit_code"]) == ("failed", 137)
     assert "rank 1 was killed by SIGKILL" in launch("logs", run.run_id, "--runs-dir", root).stdout
@@ -195,10 +188,11 @@ def test_a_killed_rank_ends_the_run_and_is_not_a_success(make_config, launch, tm
 def test_the_walltime_of_the_local_cluster_stops_the_ranks_with_a_checkpoint(
     make_config, launch, tmp_path
 ):
+    """The lead is nearly the whole walltime: slow ranks are asked too early, but not killed."""
     root = tmp_path / "runs"
     text = TEXT.format(ranks=2, batch=4, epochs=5000, accum=1)
-    text = text.replace("{tasks_per_node", '{time: "0:20", tasks_per_node')
-    config = make_config(text.replace("on: []", "on: [], signal_lead_s: 10"))
+    text = text.replace("{tasks_per_node", '{time: "1:00:00", tasks_per_node')
+    config = make_config(text.replace("on: []", "on: [], signal_lead_s: 3590"))
     done = launch("submit", config, "--cluster", "local", "--runs-dir", root, "--wait")
     assert done.returncode == 1
     assert "stopped: all ranks stopped on request with a checkpoint" in done.stdout

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from launcher.status.details import report_of
+from launcher.status.history import history_of
 from launcher.status.run_status import status_of
 from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.attempts.processes import start_time
@@ -152,7 +152,7 @@ def test_three_blows_and_the_weights_of_the_uninterrupted_run(
     assert wait_for(lambda: over(run), "end").state == "finished"
     endings = [record["ending"]["cause"] for record in read_attempts(run)]
     assert endings == ["preempt", "preempt", "crash", "finished"]
-    history = report_of(run).history  # RD-204
+    history = history_of(run)  # RD-204
     assert [past.cause for past in history] == endings
     assert [past.resumed_from_attempt for past in history] == [None, 1, 2, 3]
     assert 0 == history[0].resumed_from_step < (history[1].resumed_from_step or 0)

@@ -3,8 +3,11 @@
 import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import launcher.status
 
 MODULES = [
     "launcher.cli",
@@ -59,3 +62,28 @@ def test_a_plan_loads_the_packages_of_a_config_alone(make_config, tmp_path):
     """RC-125"""
     loaded = imported_by("plan", make_config(), "--runs-dir", tmp_path)
     assert HEAVY & loaded == {"pydantic", "yaml"}
+
+
+WRITERS = {
+    *("write_json_atomic", "write_bytes_atomic", "LedgerWriter", "fsync_directory"),
+    *("write_text", "write_bytes", "mkdir", "makedirs", "touch", "unlink", "rmtree", "rmdir"),
+    *("rename", "symlink", "symlink_to", "link", "hardlink_to", "chmod", "truncate"),
+    *("O_WRONLY", "O_RDWR", "O_CREAT", "O_APPEND", "O_TRUNC"),
+}
+
+
+def test_no_module_of_status_writes():
+    """`status` reads, control changes."""
+    modules = sorted(Path(launcher.status.__file__).parent.glob("*.py"))
+    assert len(modules) > 10
+    for module in modules:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                words = {alias.name for alias in node.names}
+                assert not (node.module or "").startswith("launcher.control"), module
+            else:
+                words = {getattr(node, "attr", ""), getattr(node, "id", "")}
+            assert not WRITERS & words, f"{module}: {WRITERS & words}"
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "open":
+                modes = [each.value for each in node.args[1:] if isinstance(each, ast.Constant)]
+                assert not modes or modes == ["rb"], module

@@ -13,19 +13,10 @@ from collections.abc import Sequence
 from launcher.scaling.analysis.results import Measurement, Size
 from launcher.scaling.analysis.sizes import counted, named, size_name
 from launcher.scaling.study.definition import Mode
+from launcher.timing.attribution import STEP_PARTS
 
 NOTICEABLE = 0.02
 """The least part of the largest size's step that is worth a sentence."""
-_NAMES = {
-    "data": "waiting for data",
-    "forward_backward": "forward and backward pass",
-    "communication": "communication",
-    "straggler": "waiting for the slowest rank",
-    "optimizer": "optimizer",
-    "checkpoint": "checkpoints",
-    "validation": "validation",
-    "framework": "the loop around the step",
-}
 _TRY = {
     "data": "more loader processes (execution.num_workers), or the data on the nodes' own disks "
     "(data.stage_to).",
@@ -108,7 +99,7 @@ def _sentence(
         value / sum(size.parts_s.values()) if sum(size.parts_s.values()) > 0 else 0.0
         for size, value in ((first, before), (last, after))
     ]
-    name = _NAMES.get(part, part)
+    name = STEP_PARTS[part].name if part in STEP_PARTS else part
     text = (
         f"{name[0].upper()}{name[1:]} loses {_ms(lost)} a step: {_ms(before)} "
         f"({shares[0]:.0%} of a step) with {counted(first.ranks, 'rank')}, {_ms(after)} "

@@ -14,7 +14,6 @@ from launcher.scaling.analysis.results import Estimate, Measurement, Size
 from launcher.scaling.analysis.solution import plain_mean, time_to_solution
 from launcher.scaling.study.definition import Mode
 from launcher.text.plain_text import plain
-from launcher.timing.attribution import Attribution
 
 ONE = Estimate(1.0, 1.0, 1.0)
 """A size beside itself."""
@@ -41,20 +40,14 @@ def usable(measurement: Measurement) -> bool:
     return (
         all(abs(figure) < _MOST for figure in figures)
         and attribution.steps > 0
-        and 0 < training_s(attribution) < _MOST
+        and 0 < attribution.training_s < _MOST
         and 1 / _MOST < attribution.samples_per_s < _MOST
     )
 
 
-def training_s(attribution: Attribution) -> float:
-    """Wall time without checkpoints and validation."""
-    parts = attribution.parts_s
-    return attribution.wall_s - parts.get("checkpoint", 0.0) - parts.get("validation", 0.0)
-
-
 def step_s(measurement: Measurement) -> float:
     """Of one optimizer step, without checkpoints and validation."""
-    return training_s(measurement.attribution) / measurement.attribution.steps
+    return measurement.attribution.training_s / measurement.attribution.steps
 
 
 def parts_of_step(measurement: Measurement) -> dict[str, float]:

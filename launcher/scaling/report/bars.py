@@ -13,15 +13,13 @@ from launcher.scaling.analysis.results import Size
 from launcher.scaling.report.drawn import LEGEND, Drawn, finite
 from launcher.scaling.report.wording import (
     OVERSUBSCRIBED,
-    PART_NAMES,
-    START_UP_NAMES,
     number,
     several,
     size_name,
 )
 from launcher.scaling.study.definition import Mode
-from launcher.timing.attribution import PARTS
-from ptycho_dist.rundir.step_times import START_UP
+from launcher.timing.attribution import PARTS, STEP_PARTS
+from launcher.timing.start_up import STAGE_NAMES, STAGES
 
 _HATCH = "////"
 _VISIBLE = 0.004
@@ -34,13 +32,13 @@ def parts(mode: Mode, sizes: Sequence[Size]) -> Drawn:
         sizes,
         [{part: 1000 * size.parts_s.get(part, 0.0) for part in PARTS} for size in sizes],
         PARTS,
-        PART_NAMES,
+        {part: words.heading for part, words in STEP_PARTS.items()},
         "ms per step, mean over the ranks",
     )
     said = [
         f"{size_name(size)}: "
         + ", ".join(
-            f"{PART_NAMES[part]} {number(1000 * size.parts_s[part])} ms"
+            f"{STEP_PARTS[part].name} {number(1000 * size.parts_s[part])} ms"
             for part in PARTS
             if size.parts_s.get(part, 0.0) > 0
         )
@@ -61,12 +59,11 @@ def has_start_up(sizes: Sequence[Size]) -> bool:
 
 def start_up(mode: Mode, sizes: Sequence[Size]) -> Drawn:
     """Seconds from the queue to the first batch, the slowest rank's of each stage."""
-    stages = ("queue", "launch", *START_UP)
     figure = _stack(
         sizes,
-        [{stage: size.start_up_s.get(stage, 0.0) for stage in stages} for size in sizes],
-        stages,
-        START_UP_NAMES,
+        [{stage: size.start_up_s.get(stage, 0.0) for stage in STAGES} for size in sizes],
+        STAGES,
+        STAGE_NAMES,
         "s, the slowest rank's",
     )
     said = [f"{size_name(size)}: {number(sum(size.start_up_s.values()))} s" for size in sizes]

@@ -11,8 +11,8 @@ from typing import Any
 
 from launcher.scaling.analysis.results import Collected, StudyAnalysis
 from launcher.scaling.report.provenance import Provenance
-from launcher.scaling.report.tables import STAGES
 from launcher.timing.attribution import PARTS
+from launcher.timing.start_up import STAGES
 from ptycho_dist.rundir.files import json_bytes
 
 FORMAT = 1

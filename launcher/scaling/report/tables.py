@@ -10,8 +10,6 @@ from launcher.scaling.analysis.results import Collected, Law, Missing, Series, S
 from launcher.scaling.report.wording import (
     NONE,
     OVERSUBSCRIBED,
-    PART_HEADINGS,
-    START_UP_NAMES,
     amount,
     estimate,
     number,
@@ -22,10 +20,8 @@ from launcher.scaling.report.wording import (
 )
 from launcher.scaling.study.definition import Mode
 from launcher.text.durations import duration
-from launcher.timing.attribution import PARTS
-from ptycho_dist.rundir.step_times import START_UP
-
-STAGES = ("queue", "launch", *START_UP)
+from launcher.timing.attribution import PARTS, STEP_PARTS
+from launcher.timing.start_up import STAGE_NAMES, STAGES
 
 
 def findings_table(measured: Sequence[Series]) -> DataTable:
@@ -85,12 +81,13 @@ def parts_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
         for size in sizes
     ]
     return DataTable(
-        ("ranks", "nodes", *(PART_HEADINGS[part] for part in shown), "together"),
+        ("ranks", "nodes", *(STEP_PARTS[part].heading for part in shown), "together"),
         rows,
         _caption(
             mode,
             sizes,
-            "Milliseconds per step, mean over the ranks. Data and later ranks: waiting for them.",
+            "Milliseconds per step, mean over the ranks. Data, slower ranks: time spent waiting "
+            "for them.",
         ),
         _marked(sizes),
     )
@@ -109,7 +106,7 @@ def start_up_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
         for size in sizes
     ]
     return DataTable(
-        ("ranks", "nodes", *(START_UP_NAMES[stage] for stage in shown), "together"),
+        ("ranks", "nodes", *(STAGE_NAMES[stage] for stage in shown), "together"),
         rows,
         _caption(mode, sizes, "Seconds, the slowest rank's of each stage."),
         _marked(sizes),

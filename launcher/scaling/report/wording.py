@@ -9,31 +9,6 @@ from launcher.scaling.analysis.results import Estimate, Series, Size
 from launcher.scaling.study.definition import Mode
 
 NONE = "–"
-PART_NAMES = {
-    "data": "waiting for data",
-    "forward_backward": "forward and backward",
-    "communication": "exposed communication",
-    "straggler": "waiting for later ranks",
-    "optimizer": "optimizer",
-    "checkpoint": "checkpoint",
-    "validation": "validation",
-    "framework": "framework",
-}
-PART_HEADINGS = PART_NAMES | {
-    "data": "data",
-    "communication": "exposed comm.",
-    "straggler": "later ranks",
-}
-"""The same for narrow columns."""
-START_UP_NAMES = {
-    "queue": "queue",
-    "launch": "launch",
-    "imports": "imports",
-    "rendezvous": "rendezvous",
-    "staging": "staging of data",
-    "opening": "opening",
-    "first_batch": "first batch",
-}
 OVERSUBSCRIBED = "more threads than cores"
 
 

@@ -1,37 +1,44 @@
-"""Going on with the points of a study that have not finished, alone."""
+"""Resumes the points of a study that have not finished."""
 
 from __future__ import annotations
 
-from launcher.arrays.submit import ArraySubmission
+from functools import partial
+
+from launcher.arrays.handover import ArraySubmission, submit_again
 from launcher.control.code_state import OwnCode
 from launcher.control.resume import Changes, make_ready
-from launcher.control.submit import ctrl_c_waits, require_cluster
+from launcher.control.submission import settle
+from launcher.control.submit import require_cluster
 from launcher.scaling.study.study_json import lanes_of, read_study
-from launcher.scaling.study.submit import hand_over_points
+from launcher.scaling.study.submit import jobs_of_points
 from launcher.slurm.jobs import Scheduler
 from launcher.status.array_status import array_status
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
 
+_ALIVE = ("running", "pending")
+
 
 def resume_study(array: ArrayDirectory, cluster: str | None, changes: Changes) -> ArraySubmission:
-    """Submit the points that are over without having finished, or were never submitted, in their
-    order, behind those that are still to come.
+    """Submit the points that are over without having finished, or were never submitted.
 
-    Those that were cancelled by name are among them: a repeat is whole or it is no block.
+    They keep their order and wait behind the points that are still to run. Points that were
+    cancelled by name are among them, since a repeat counts as a block only if it is whole.
 
     Args:
         array: the directory of the study.
-        cluster: `slurm` or `local`; None: as before.
-        changes: for each of the points, as for a single run.
+        cluster: `slurm` or `local`; None: the same as before.
+        changes: made to each of the points, as to a single run.
 
     Raises:
-        UserError: there is none, or one cannot go on.
-        ConfigError: the changed config is no sound one.
+        UserError: there is no such point, or one cannot be resumed.
+        ConfigError: the changed config is not valid.
     """
     study = read_study(array)
     cluster = cluster or study.cluster
-    found = array_status(array, Scheduler(every_s=60))
+    scheduler = Scheduler(every_s=60)
+    settle([array], scheduler)
+    found = array_status(array, scheduler)
     chosen = [
         each
         for each in found.members
@@ -47,14 +54,12 @@ def resume_study(array: ArrayDirectory, cluster: str | None, changes: Changes) -
         )
     code = OwnCode()
     ready = [make_ready(each.member.run, each.status, changes, code) for each in chosen]
-    require_cluster(cluster, max((each.plan for each in ready), key=lambda p: p.world.nodes))
-    members = [each.member for each in chosen]
-    with ctrl_c_waits() as pressed:
-        for each in ready:
-            each.write()
-        job_ids = hand_over_points(array, members, cluster, lanes_of(array), pressed)
-    count = len(members) if cluster == "local" else len(job_ids)
-    return ArraySubmission(array, job_ids, cluster, count, bool(pressed))
-
-
-_ALIVE = ("running", "pending")
+    require_cluster(cluster, max((each.plan for each in ready), key=lambda plan: plan.world.nodes))
+    jobs = partial(
+        jobs_of_points,
+        members=[each.member for each in chosen],
+        cluster=cluster,
+        at_once=lanes_of(array),
+        frozen=ready[0].plan.snapshot,
+    )
+    return submit_again(array, ready, cluster, jobs)

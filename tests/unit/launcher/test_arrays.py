@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.arrays import resume
-from launcher.arrays.alike import LikeTheLast
+from launcher.arrays import handover, resume
 from launcher.arrays.grid import grid, parse_axes, split
 from launcher.arrays.plan import plan_array
-from launcher.arrays.submit import prepare_array, script_of
+from launcher.arrays.prepare import prepare_array
+from launcher.arrays.submit import script_of
 from launcher.control.resume import Changes
 from launcher.status.array_status import array_status, fold, summary
 from launcher.status.overview import overview
@@ -27,7 +27,7 @@ from ptycho_dist.attempts.slurm_job import own_job_id
 from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import MAX_MEMBERS, ArrayDirectory, Indices, find_array, index_width
-from ptycho_dist.rundir.files import json_bytes, write_json_atomic
+from ptycho_dist.rundir.files import write_json_atomic
 from ptycho_dist.rundir.layout import SUBDIRECTORIES, find_run, list_runs
 from ptycho_dist.rundir.ledger import LedgerWriter
 from ptycho_dist.runtime.local_array import LocalArray
@@ -146,22 +146,13 @@ def array(make_config, tmp_path):
     return prepare_array(plan, tmp_path / "runs")
 
 
-PLAIN = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False,
-              allow_infinity=False), st.text(max_size=4)),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner,
-                                                                max_size=4),
-    max_leaves=12,
-)  # fmt: skip
-
-
-@given(st.lists(PLAIN, max_size=4))
-def test_records_that_are_alike_are_written_as_others_are(records):
-    encode = LikeTheLast()
-    assert [encode(record) for record in records] == [json_bytes(record) for record in records]
-    assert [encode({"a": value, "b": {"c": [value]}}) for value in (1, 1.0, True)] == [
-        json_bytes({"a": value, "b": {"c": [value]}}) for value in (1, 1.0, True)
-    ]
+def test_records_of_members_are_one_line_of_json(array):
+    """LP-240: thousands are written at once."""
+    for member in array.read()[1]:
+        for path in (member.run.run_json, member.run.plan_json):
+            text = path.read_text()
+            assert text.count("\n") == 1
+            assert text == json.dumps(json.loads(text)) + "\n"
 
 
 def test_members_are_durable_before_they_can_be_seen(make_config, tmp_path, monkeypatch):
@@ -174,7 +165,7 @@ def test_members_are_durable_before_they_can_be_seen(make_config, tmp_path, monk
         seen.append((hidden / "array.json").exists())
         raise OSError(5, "the disk refuses")
 
-    monkeypatch.setattr("launcher.arrays.submit._make_durable", refuse)
+    monkeypatch.setattr("launcher.arrays.prepare._make_durable", refuse)
     with pytest.raises(UserError, match="the disk refuses"):
         prepare_array(plan, tmp_path / "runs")
     assert [name[-4:] for name in seen[:2]] == [".000", ".001"]
@@ -228,7 +219,7 @@ def test_a_script_takes_its_member_by_the_number_of_its_task(array, make_config,
     object.__setattr__(plan.shared, "python", python)
     for part, task in ((split([2], 3, 1001)[0], 2), (split([1207], 2000, 1001)[0], 207)):
         members = 3 if task == 2 else 2000
-        text = script_of(plan.shared, array, 1, part, members, 4)
+        text = script_of(plan.shared, array, part, number=1, members=members, throttle=4)
         assert f'#SBATCH --comment="ptycho-dist:{array.array_id}:001"' in text
         assert f"#SBATCH --array={task}%4\n" in text
         shown = '"$python" - - - "$run_dir"; exit\n'
@@ -243,14 +234,14 @@ def test_a_script_takes_its_member_by_the_number_of_its_task(array, make_config,
         assert f"{array.array_id}.{prefix}%{digits}a/logs/batch-%A_%a.log" in text
 
 
-def test_jobs_of_an_array_are_those_of_its_members(array, monkeypatch):
+def test_jobs_of_an_array_are_those_of_its_members(array, commands, monkeypatch):
     """LP-235: each by the id under which SLURM knows it; own jobs count as well."""
     _, members = array.read()
     job = {"cluster": "slurm", "submitted_at": 1.0, "base": 0}
     jobs = [{**job, "job_id": "7", "indices": "0-3"},
             {**job, "job_id": "9", "indices": "1,3", "submitted_at": 2.0}]  # fmt: skip
     write_json_atomic(array.submission_json, {"format": 1, "jobs": jobs})
-    monkeypatch.setattr("launcher.slurm.jobs._call", lambda *_, **__: None)
+    commands()
     assert [status_of(member.run).job_id for member in members] == ["7_0", "9_1", "7_2", "9_3"]
     own = {"job_id": "12", "cluster": "slurm", "submitted_at": 3.0}
     write_json_atomic(members[3].run.submission_json, {"format": 1, "jobs": [own]})
@@ -261,32 +252,31 @@ def test_jobs_of_an_array_are_those_of_its_members(array, monkeypatch):
     assert own_job_id() == "7_0"
 
 
-def test_slurm_is_asked_once_for_all_members(array, monkeypatch):
+def test_slurm_is_asked_once_for_all_members(array, commands):
     """LP-236"""
     job = {"cluster": "slurm", "submitted_at": 1.0, "base": 0, "job_id": "7", "indices": "0-3"}
     write_json_atomic(array.submission_json, {"format": 1, "jobs": [job]})
-    calls = []
+    calls = commands(
+        squeue='echo "7_0|RUNNING|N/A|None"; echo "7_1|PENDING|N/A|Priority"',
+        sacct='echo "7_2|COMPLETED|0:0|n1|Unknown|"',
+    )
 
-    def answer(command, *_):
-        calls.append(command[0])
-        said = {"squeue": "7_0|RUNNING|N/A|None\n7_1|PENDING|N/A|Priority\n",
-                "sacct": "7_2|COMPLETED|Unknown\n"}  # fmt: skip
-        return subprocess.CompletedProcess(command, 0, said[command[0]], "")
+    def called():
+        return [line.partition(" ")[0] for line in calls.read_text().splitlines()]
 
-    monkeypatch.setattr("launcher.slurm.jobs._call", answer)
     status = array_status(array)
     assert status.summary == "4: 1 running, 1 pending, 1 failed, 1 lost"
     assert not status.over
-    assert calls == ["squeue", "sacct"]
+    assert called() == ["squeue", "sacct"]
     shown = json.loads(json.dumps(status.to_json()))
     assert shown["counts"] == {"running": 1, "pending": 1, "failed": 1, "lost": 1}
     assert shown["members"][2]["values"] == {"training.seed": 2, "execution.learning_rate": 0.001}
-    (folded,) = fold(overview(array.path.parent))
+    (folded,) = fold(overview(list_runs(array.path.parent)))
     assert (folded.array_id, folded.summary[:2]) == (array.array_id, "4:")
-    calls.clear()
-    monkeypatch.setattr("launcher.slurm.jobs._call", lambda command, *_: calls.append(command[0]))
+    commands(squeue="exit 1", sacct="exit 1")
+    calls.write_text("")
     assert array_status(array).summary == "4: 4 unknown"
-    assert calls == ["squeue", "sacct"]  # a SLURM that hangs is not asked for each of 1 000
+    assert called() == ["squeue", "sacct"]  # a SLURM that hangs is not asked for each of 1 000
 
 
 @given(st.lists(st.sampled_from(["running", "finished", "failed", "lost", "pending"])))
@@ -311,7 +301,7 @@ def test_a_member_that_was_cancelled_before_its_turn_is_left_out(array, capsys):
     assert not read_attempts(run)
 
 
-def test_resume_takes_those_that_did_not_finish(array, monkeypatch):
+def test_resume_takes_those_that_did_not_finish(array, commands, monkeypatch):
     """LP-239: finished, alive, and cancelled by name stay as they are."""
     job = {"cluster": "slurm", "submitted_at": 1.0, "base": 0, "job_id": "7", "indices": "0-3"}
     write_json_atomic(array.submission_json, {"format": 1, "jobs": [job]})
@@ -323,22 +313,18 @@ def test_resume_takes_those_that_did_not_finish(array, monkeypatch):
     for run, number, whole in ((runs[1], 1, {}), (runs[2], 2, {"whole_array": True})):
         with LedgerWriter(run, 1, "launcher") as ledger:
             ledger.append("cancel_requested", job_id=f"7_{number}", **whole)
-    states = "7_1|CANCELLED|N/A|None\n7_2|CANCELLED|N/A|None\n7_3|RUNNING|N/A|None\n"
-
-    def answer(command, *_):
-        said = states if command[0] == "squeue" else ""
-        return subprocess.CompletedProcess(command, 0, said, "")
-
-    monkeypatch.setattr("launcher.slurm.jobs._call", answer)
+    states = ("7_1|CANCELLED|N/A|None", "7_2|CANCELLED|N/A|None", "7_3|RUNNING|N/A|None")
+    commands(squeue="; ".join(f'echo "{state}"' for state in states), sacct="true")
     monkeypatch.setattr(resume, "require_cluster", lambda *_: None)
     monkeypatch.setattr(resume, "parts_for", lambda cluster, indices, members: [
         split(indices, members, 1001)[0]])  # fmt: skip
     handed = []
     monkeypatch.setattr(
-        resume, "hand_over_parts", lambda array, parts, *_: handed.append(parts) or ["11"]
-    )
+        handover, "hand_over", lambda directory, job, cluster, record, known:
+        handed.append((directory, record["indices"], known)) or "11",
+    )  # fmt: skip
     submitted = resume.resume_array(array, None, Changes())
-    assert (submitted.members, [str(part.indices) for part in handed[0]]) == (1, ["2"])
+    assert (submitted.members, submitted.left, handed) == (1, 0, [(array, "2", 1)])
     runs[2].result_json.write_text("{}")
     with pytest.raises(UserError, match=r"nothing to resume .*cancelled by name"):
         resume.resume_array(array, None, Changes())

@@ -2,18 +2,20 @@
 
 import json
 import os
+import signal
 import time
 
 import pytest
 
 from launcher.arrays.plan import plan_array
-from launcher.arrays.submit import hand_over_parts, parts_for, prepare_array
+from launcher.arrays.prepare import prepare_array
+from launcher.arrays.submit import submit_array
 from launcher.cli import main
 from launcher.control.after import dependency_options
 from launcher.control.code_state import OwnCode
 from launcher.control.handover import Handover
 from launcher.control.resume import Changes, make_ready
-from launcher.slurm.jobs import JobState
+from launcher.slurm.job_state import JobState
 from launcher.status.array_status import array_status
 from launcher.status.run_status import status_of
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
@@ -225,30 +227,54 @@ def test_a_run_waits_for_the_job_arrays_of_an_array(make_array, slurm_says):
         dependency_options([array], "local")
 
 
-def test_members_are_asked_of_as_their_array(make_array, monkeypatch):
+def test_members_are_asked_of_as_their_array(make_array, commands):
     """LP-236: the command line stays short."""
     array = make_array(12)
     submitted(array, ("7", "0-11"))
-    asked = []
-
-    def answer(command, *_):
-        asked.append(command[-1])
-        return "".join(f"7_{task}|PENDING|N/A|Priority\n" for task in range(12)), None
-
-    monkeypatch.setattr("launcher.slurm.jobs._query", answer)
+    calls = commands(squeue='for task in {0..11}; do echo "7_$task|PENDING|N/A|Priority"; done')
     assert array_status(array).summary == "12: 12 pending"
-    assert asked == ["--jobs=7"]
+    (asked,) = calls.read_text().splitlines()
+    assert asked.endswith(" --jobs=7")
 
 
 def test_each_job_array_waits(make_config, tmp_path, monkeypatch):
     """LP-242: `submit --array --after`."""
-    plan = plan_array(make_config(), [], ["training.seed=1,2"])
-    array = prepare_array(plan, tmp_path / "runs")
+    plan = plan_array(make_config(), [], ["training.seed=1,2,3,4,5,6,7,8,9,10,11,12"])
     handed = []
+    for name, value in {
+        "submit.require_cluster": None,
+        "submit.max_array_size": 10,
+        "submit.dependency_options": ("--dependency=afterok:3",),
+    }.items():
+        monkeypatch.setattr(f"launcher.arrays.{name}", lambda *_, value=value: value)
     monkeypatch.setattr(
-        "launcher.arrays.submit.hand_over", lambda array, job, *_: handed.append(job) or "7"
+        "launcher.arrays.handover.hand_over", lambda array, job, *_: handed.append(job) or "7"
     )
-    parts = parts_for("local", range(2), 2)
-    waits_for = ["--dependency=afterok:3"]
-    hand_over_parts(array, parts, plan.shared, "slurm", 2, None, options=waits_for)
-    assert [job.options for job in handed] == [("--dependency=afterok:3",)]
+    submit_array(plan, "slurm", tmp_path / "runs")
+    assert [job.options for job in handed] == [("--dependency=afterok:3",)] * 2
+
+
+def test_ctrl_c_ends_the_submitting_after_the_job_array_at_hand(
+    make_config, tmp_path, monkeypatch, capsys
+):
+    """LP-237: the members of the others are prepared, and the command says so."""
+    seeds = ",".join(map(str, range(12)))
+    monkeypatch.setattr("launcher.arrays.submit.require_cluster", lambda *_: None)
+    monkeypatch.setattr("launcher.arrays.submit.max_array_size", lambda: 10)
+
+    def press(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        return "7"
+
+    monkeypatch.setattr("launcher.control.submit.submit_script", press)
+    command = ["submit", str(make_config()), "--array", f"training.seed={seeds}",
+               "--cluster", "slurm", "--runs-dir", str(tmp_path / "runs")]  # fmt: skip
+    assert main(command) == 130
+    (array,) = (tmp_path / "runs").iterdir()
+    said = capsys.readouterr()
+    assert said.err == (
+        "interrupted: 2 of 12 runs are not submitted; "
+        f"`ptycho-launch resume {array}` submits them\n"
+    )
+    assert "10 runs (slurm job 7)" in said.out
+    assert f"follow them: ptycho-launch status {array} --watch" in said.out

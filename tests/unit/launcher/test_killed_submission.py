@@ -9,16 +9,23 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 
 import pytest
 
+from launcher.arrays.handover import submit_again
 from launcher.arrays.plan import plan_array
-from launcher.arrays.submit import hand_over_parts, parts_for, prepare_array
+from launcher.arrays.prepare import prepare_array
+from launcher.arrays.submit import jobs_of_array, parts_for
+from launcher.cli import main
 from launcher.control.resume import Changes, resume
+from launcher.control.submission import settle
 from launcher.control.submit import submit
 from launcher.planning.data_facts import read_data_facts
 from launcher.planning.plan import make_plan
 from launcher.slurm.jobs import Scheduler
+from launcher.status.details import details_of
+from launcher.status.overview import overview
 from launcher.status.run_status import status_of
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.errors import UserError
@@ -34,7 +41,7 @@ echo "$id|$comment" >> "$QUEUE"
 echo "Submitted batch job $id"
 """
 SQUEUE = """
-[ -n "$SQUEUE_DEAD" ] && exit 1
+[ -n "$DEAD_SQUEUE" ] && exit 1
 case "$*" in
     *%F*) cat "$QUEUE" 2>/dev/null; exit 0 ;;
     *) id=${@: -1}; id=${id#--jobs=}; grep -q "^$id|" "$QUEUE" && echo "$id|PENDING|N/A|Priority" ;;
@@ -56,7 +63,7 @@ def slurm(tmp_path, monkeypatch):
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("QUEUE", str(tmp_path / "queue"))
-    for name in ("KILL_BEFORE", "KILL_AFTER", "SQUEUE_DEAD"):
+    for name in ("KILL_BEFORE", "KILL_AFTER", "DEAD_SQUEUE"):
         monkeypatch.setenv(name, "")
     return tmp_path / "queue"
 
@@ -65,6 +72,24 @@ def slurm(tmp_path, monkeypatch):
 def planned(make_config):
     loaded = load_run_config(make_config())
     return loaded, make_plan(loaded, read_data_facts(loaded.config.data.train_data_file), None)
+
+
+def tree(place):
+    """Every file and directory below a place, with its contents and times."""
+    return {
+        path: (path.read_bytes() if path.is_file() else None, path.lstat().st_mtime_ns)
+        for path in sorted(place.rglob("*"))
+    }
+
+
+def settled(run):
+    """The state of a run, after what was cut short is settled, and once before: it is the same."""
+    before = status_of(run, Scheduler())
+    settle([run], Scheduler())
+    status = status_of(run, Scheduler())
+    if before.state != "pending":  # else sbatch may have ended meanwhile
+        assert (status.state, status.job_id) == (before.state, before.job_id)
+    return status
 
 
 def in_child(work):
@@ -113,7 +138,7 @@ def test_whatever_call_it_was_killed_at_the_job_is_known_or_there_is_none(slurm,
             break
         queued = slurm.read_text().splitlines() if slurm.exists() else []
         new = [run for run in list_runs(root) if run.path not in before]
-        states = [status_of(run, Scheduler()) for run in new]
+        states = [settled(run) for run in new]
         if queued:
             (job_id, _, comment) = queued[0].partition("|")
             assert [status.job_id for status in states] == [job_id]
@@ -139,16 +164,20 @@ def test_whatever_call_the_submission_of_an_array_was_killed_at(slurm, make_conf
     _, members = array.read()
     parts = parts_for("slurm", range(12), 12)
     assert [str(part.indices) for part in parts] == ["0-9", "10-11"]
+    jobs = partial(
+        jobs_of_array, parts=parts, plan=plan.shared, cluster="slurm", members=12, throttle=None
+    )
     number, outcomes = 0, set()
     while True:
         number += 1
         for path in (slurm, array.submission_json):
             path.unlink(missing_ok=True)
-        killed = killed_at_call(
-            number, lambda: hand_over_parts(array, parts, plan.shared, "slurm", 12, None)
-        )
+        killed = killed_at_call(number, lambda: submit_again(array, [], "slurm", jobs))
         queued = slurm.read_text().splitlines() if slurm.exists() else []
-        found = [status_of(members[index].run, Scheduler()).job_id for index in (0, 11)]
+        runs = [members[index].run for index in (0, 11)]
+        found = [status_of(run, Scheduler()).job_id for run in runs]
+        settle([array], Scheduler())
+        assert [status_of(run, Scheduler()).job_id for run in runs] == found
         assert found == ["1_0" if queued else None, "2_1" if len(queued) == 2 else None]
         record = json.loads(array.submission_json.read_text()) if queued else {}
         assert "intent" not in record
@@ -173,7 +202,7 @@ def test_sbatch_outlives_its_launcher(slurm, planned, tmp_path, monkeypatch, mom
     (run,) = list_runs(root)
     deadline, seen = time.monotonic() + 20, []
     while not seen or seen[-1][1] is None:
-        status = status_of(run, Scheduler())
+        status = settled(run)
         seen.append((status.state, status.job_id))
         assert status.state == "pending"
         assert time.monotonic() < deadline
@@ -198,7 +227,7 @@ def test_where_slurm_does_not_answer_nobody_says_that_there_is_no_job(
         submit(*planned, "slurm", root)
 
     in_child(work)
-    monkeypatch.setenv("SQUEUE_DEAD", "1")
+    monkeypatch.setenv("DEAD_SQUEUE", "1")
     (run,) = list_runs(root)
     time_out = time.monotonic() + 10
     while (status := status_of(run, Scheduler())).state == "pending":
@@ -207,8 +236,59 @@ def test_where_slurm_does_not_answer_nobody_says_that_there_is_no_job(
     assert not status.over
     with pytest.raises(UserError, match="only a run that is over is resumed"):
         resume(run, None, Changes())
-    monkeypatch.setenv("SQUEUE_DEAD", "")
-    assert status_of(run, Scheduler()).job_id == "1"
+    monkeypatch.setenv("DEAD_SQUEUE", "")
+    assert settled(run).job_id == "1"
+    assert "intent" not in json.loads(run.submission_json.read_text())
+
+
+@pytest.fixture
+def orphans(slurm, planned, tmp_path, monkeypatch):
+    """The place of a run whose job was queued, and of one for which no job came; neither submission
+    could record how it ended."""
+    root, pid_file = tmp_path / "runs", tmp_path / "pid"
+
+    def work():
+        pid_file.write_text(str(os.getpid()))
+        submit(*planned, "slurm", root)
+
+    for moment, place in (("KILL_BEFORE", "/dev/null"), ("KILL_AFTER", slurm)):
+        monkeypatch.setenv(moment, str(pid_file))
+        monkeypatch.setenv("QUEUE", str(place))
+        assert os.WIFSIGNALED(in_child(work))
+        monkeypatch.setenv(moment, "")
+    monkeypatch.setenv("QUEUE", str(slurm))
+    deadline = time.monotonic() + 20
+    while any("being submitted" in status.cause for status in overview(list_runs(root))):
+        assert time.monotonic() < deadline
+    return root
+
+
+def test_reading_a_killed_submission_writes_nothing(orphans):
+    """`status` reads, control changes: the job is known before anybody records it."""
+    before = tree(orphans)
+    runs = list_runs(orphans)
+    found = {status.run_id: (status.state, status.job_id) for status in overview(runs)}
+    assert sorted(found.values(), key=str) == [("pending", "1"), ("prepared", None)]
+    assert {run.run_id: status_of(run).job_id for run in runs} == {
+        run_id: job_id for run_id, (_, job_id) in found.items()
+    }
+    for run in runs:
+        details_of(run, status_of(run)).to_json()
+    assert tree(orphans) == before
+
+
+@pytest.mark.parametrize("command", ["status", "list", "explain", "report"])
+def test_a_command_records_what_it_finds(orphans, capsys, command):
+    """LP-221"""
+    records = [json.loads(run.submission_json.read_text()) for run in list_runs(orphans)]
+    assert all("intent" in record for record in records)
+    for run in list_runs(orphans):
+        named = [] if command == "list" else [run.run_id]
+        assert main([command, *named, "--runs-dir", str(orphans), "--json"]) == 0
+    records = [json.loads(run.submission_json.read_text()) for run in list_runs(orphans)]
+    assert not any("intent" in record for record in records)
+    jobs = [job["job_id"] for record in records for job in record["jobs"]]
+    assert jobs == ["1"]
 
 
 def test_two_resumes_at_once_submit_one_job(slurm, planned, tmp_path):

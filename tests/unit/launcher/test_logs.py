@@ -1,4 +1,4 @@
-"""`logs`: which lines, in which order, from where; and what is an error (RD-220 to RD-224)."""
+"""`logs`: which lines, in which order, and from where (RD-220 to RD-224)."""
 
 import io
 import threading
@@ -12,15 +12,14 @@ from launcher.cli import main
 from launcher.text.plain_text import for_stdout
 from launcher.watching import log_files as files_room
 from launcher.watching.log_files import LogFile, LogReader, tail_offset
-from launcher.watching.logs import Choice, log_lines
+from launcher.watching.logs import LogSelection, log_lines
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.ledger import LedgerWriter
 
 DAY = "2026-01-01 00:00:"
 
 
-def lines(run, **choice):
-    return list(log_lines(run.run, Choice(**choice)))
+def lines(run, **selection):
+    return list(log_lines(run.run, LogSelection(**selection)))
 
 
 @pytest.fixture
@@ -68,19 +67,18 @@ def test_the_log_of_a_job_that_came_to_no_attempt_is_shown(run):
 
 
 @pytest.mark.parametrize(
-    ("choice", "words"),
+    ("selection", "words"),
     [
         ({"rank": 9}, "no log of rank 9"),
         ({"attempt": "3"}, "no attempt 3; it has attempts 1 to 2"),
-        ({"attempt": "first"}, "a number, or `all`"),
-        ({"attempt": "9" * 5000}, "a number, or `all`"),
+        ({"attempt": "first"}, "a number or `all`"),
+        ({"attempt": "9" * 5000}, "a number or `all`"),
         ({"tail": -1}, "--tail"),
-        ({"errors": True, "follow": True}, "neither --follow nor --tail"),
     ],
 )
-def test_what_is_not_there_is_said(run, choice, words):
+def test_what_is_not_there_is_said(run, selection, words):
     with pytest.raises(UserError, match=words):
-        lines(run, **choice)
+        lines(run, **selection)
 
 
 text = st.lists(st.text(st.characters(exclude_characters="\n"), max_size=30), max_size=30)
@@ -143,7 +141,7 @@ def test_following_goes_on_over_a_requeue_and_misses_nothing(pretend, commands, 
             assert time.monotonic() < deadline, found
             time.sleep(0.005)
 
-    collected = log_lines(run.run, Choice(rank=0, follow=True, tail=2))
+    collected = log_lines(run.run, LogSelection(rank=0, follow=True, tail=2))
     follower = threading.Thread(target=lambda: [found.append(line) for line in collected])
     follower.start()
     until("one")
@@ -166,32 +164,6 @@ def test_following_one_attempt_ends_with_it(run):
     """RD-222"""
     run.attempt(2)
     assert lines(run, attempt="1", rank=1, follow=True)[-1].endswith("d")
-
-
-TRACEBACK = "Traceback (most recent call last):\n  File 'x.py', line 1, in <module>\n{}\nafter\n"
-
-
-def test_the_first_error_comes_first_with_its_surroundings(run):
-    """RD-223: rank 1 says in its ledger that it was first; the clock of its log is slow."""
-    quiet = "".join(f"quiet {number}\n" for number in range(20))
-    run.log("attempt-002-rank-00000.log", TRACEBACK.format("RuntimeError: peer closed"))
-    run.log("attempt-002-rank-00001.log", quiet + TRACEBACK.format("ValueError: the cause"))
-    run.log("batch-7.log", "srun: error: node1: task 0: Exited with exit code 75\n")
-    run.beat(0, attempt=2, state="failed", reason="peer closed", updated_at=2e9)
-    with LedgerWriter(run.run, 2, "rank-00001") as ledger:
-        ledger.append("failed", reason="the cause", step=3)
-    shown = lines(run, errors=True)
-    assert shown[0] == "== attempt 2: crash: rank 0 died =="
-    assert shown[1].startswith("-- first: rank 1 at ")
-    assert shown[2:5] == ["[rank 1] quiet 15", "[rank 1] quiet 16", "[rank 1] quiet 17"]
-    assert "[rank 1] ValueError: the cause" in shown
-    assert shown[-2:] == ["-- then, 1 more:", "[rank 0] RuntimeError: peer closed"]
-
-
-def test_a_healthy_log_has_no_errors(run):
-    """RD-223"""
-    run.log("attempt-002-rank-00000.log", f"{DAY}31 INFO the error of the fit: 0.1\n0 errors\n")
-    assert lines(run, errors=True)[1:] == ["no line of these logs speaks of an error"]
 
 
 def test_a_terminal_is_not_steered_a_pipe_gets_all(run, capsys, monkeypatch):

@@ -10,13 +10,10 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from launcher.run_report.attempts import AttemptSpan
-from launcher.run_report.events import Events
 from launcher.run_report.figures import draw_losses, draw_throughput, draw_timeline
-from launcher.run_report.goodput import goodput_of
 from launcher.run_report.losses import EpochFigures
 from launcher.run_report.pictures import MOST_PIXELS, evenly, png_size
 from launcher.run_report.throughput import MOST_BINS, MOST_LINES, throughput_of
-from ptycho_dist.proof.lineage import Part
 from ptycho_dist.rundir.step_times import PHASES, Block, RankTimes
 
 
@@ -87,46 +84,6 @@ def test_a_png_with_something_behind_it_and_one_that_is_too_large_are_refused():
     large = PNG[:12] + header + struct.pack(">I", zlib.crc32(header)) + PNG[33:]
     with pytest.raises(ValueError, match="pixels"):
         png_size(large)
-
-
-def test_goodput_counts_the_steps_of_the_lineage_alone():
-    """SC-085: of a block that reaches over the checkpoint, the part before it."""
-    blocks = (
-        block(0, 10, forward_backward=10.0),
-        block(10, 10, forward_backward=12.0, reduction=8.0, checkpoint=5.0, validation=7.0),
-        block(20, 10, forward_backward=99.0),
-    )
-    times = {1: {0: RankTimes(0, blocks=blocks)}}
-    found = goodput_of([span(until=240.0)], [Part(1, 0, 15)], times, Events(()))
-    assert found.measured
-    assert found.useful_s == pytest.approx(10.0 + 20.0 / 2)
-    assert found.attempts_s == 140.0
-
-
-def test_steps_that_a_kill_left_unwritten_count_with_the_mean():
-    """SC-085: of two ranks the one that has written more is believed."""
-    short = tuple(block(number, forward_backward=9.0) for number in range(2))
-    long = tuple(block(number, forward_backward=2.0) for number in range(8))
-    times = {1: {0: RankTimes(0, blocks=short), 1: RankTimes(1, blocks=long)}}
-    found = goodput_of([span()], [Part(1, 0, 10)], times, Events(()))
-    assert (found.useful_s, found.unwritten_steps, found.measured) == (20.0, 2, True)
-
-
-def test_goodput_without_step_times_is_from_commits():
-    """SC-085"""
-    events = Events(
-        (
-            {"event": "training_started", "attempt": 1, "time": 110.0, "step": 0},
-            {"event": "checkpoint_committed", "attempt": 1, "time": 130.0, "step": 5, "seconds": 2},
-            {"event": "checkpoint_committed", "attempt": 1, "time": 150.0, "step": 9, "seconds": 3},
-            {"event": "checkpoint_committed", "attempt": 1, "time": 190.0, "step": 12},
-        )
-    )
-    found = goodput_of([span(), span(2, 300.0, 400.0)], [Part(1, 0, 9)], {}, events)
-    assert not found.measured
-    assert found.useful_s == 150.0 - 110.0 - 5.0
-    assert (found.attempts_s, found.elapsed_s) == (200.0, 300.0)
-    assert goodput_of([span()], None, {}, events) is None
 
 
 def rates_of(ranks, blocks=30, slowest=3):

@@ -1,23 +1,31 @@
 """What the runs of a study have measured (specs/scaling_study.md, SC-016 to SC-019)."""
 
 import json
-import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from read_html import ReadPage
 
-from launcher.arrays.submit import prepare_array
+from launcher.arrays.prepare import prepare_array
+from launcher.pages.html import render_page
+from launcher.run_report.facts import read_facts
+from launcher.run_report.page import page_of
+from launcher.scaling.analysis.analyse import analyse
+from launcher.scaling.analysis.results import Collected
 from launcher.scaling.collect import collect
+from launcher.scaling.report.figures import study_figures
+from launcher.scaling.report.provenance import provenance_of
+from launcher.scaling.report.study_page import study_page
 from launcher.scaling.study.plan import plan_study
 from launcher.scaling.study.request import parse_request
-from launcher.scaling.study.study_json import study_record
-from launcher.timing.goodput import AttemptTimes, goodput
-from launcher.timing.start_up import Occupied, queue_s, start_up_s
+from launcher.scaling.study.study_json import read_study, study_record
+from launcher.timing.attribution import STEP_PARTS
+from launcher.timing.start_up import STAGE_NAMES, Occupied, queue_s
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.step_times import PHASES, START_UP, Block, RankTimes, block_record
+from ptycho_dist.rundir.ledger import LedgerWriter, rank_writer
+from ptycho_dist.rundir.step_times import PHASES, Block, block_record
 
 T0 = 1_700_000_000.0
 PARTS = dict.fromkeys(PHASES, 0.0)
@@ -46,15 +54,17 @@ class Writer:
         run.attempts.mkdir(exist_ok=True)
         record = {
             "job_id": job_id, "cluster": "slurm", "nodes": list(nodes), "started_at": began,
-            "cause": "submit", "ended_at": ended, "exit_code": 0 if finished else 75,
-            "outcome": "finished" if finished else "stopped",
+            "cause": "submit",
         }  # fmt: skip
+        if ended is not None:
+            outcome = "finished" if finished else "stopped"
+            record |= {"ended_at": ended, "exit_code": 0 if finished else 75, "outcome": outcome}
         write_json_atomic(run.attempts / f"{number:03d}.json", record)
         if finished:
             self.result(index, {})
 
-    def result(self, index, measured):
-        self.runs[index].result_json.write_text(json.dumps({"measured": measured}))
+    def result(self, index, measured, **more):
+        self.runs[index].result_json.write_text(json.dumps({"measured": measured, **more}))
 
     def times(self, index, number, rank, blocks, **facts):
         folder = self.runs[index].metrics / "steps"
@@ -73,7 +83,7 @@ class Writer:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """What tests/unit/launcher/test_arrays.py and test_code_state.py are about takes long."""
-    monkeypatch.setattr("launcher.arrays.submit._make_durable", lambda path: None)
+    monkeypatch.setattr("launcher.arrays.prepare._make_durable", lambda path: None)
     monkeypatch.setattr("launcher.control.code_state.OwnCode.record", lambda code, run: None)
 
 
@@ -175,6 +185,49 @@ def test_an_interrupted_point_counts_the_last_attempt(study):
     assert measured.goodput == pytest.approx((2 * 2.0 + 6 * 1.0) / (10 + 15))
 
 
+@pytest.mark.parametrize("ledger", [True, False])
+@pytest.mark.parametrize("first_end", [T0 + 20, None])
+def test_a_study_and_the_report_of_a_run_tell_the_same(study, commands, ledger, first_end):
+    """SC-018, SC-085: goodput, start-up and the parts of a step, with the same names."""
+    commands()
+    written, index = study(steps=6)
+    one = index[1]
+    run = written.runs[one]
+    written.job(one)
+    written.attempt(one, 1, began=T0 + 10, ended=first_end, finished=False)
+    written.times(one, 1, 0, [block(step, 2.0, checkpoint=0.5) for step in range(4)])
+    written.attempt(one, 2, began=T0 + 25, ended=T0 + 40)
+    written.times(one, 2, 0, [block(step) for step in range(5, 12)], started_at=T0 + 26)
+    written.result(one, {}, attempt=2, steps=12)
+    if ledger:
+        with LedgerWriter(run, 1, rank_writer(0)) as events:
+            events.append("checkpoint_committed", step=5, epoch=0, sample=0)
+        with LedgerWriter(run, 2, rank_writer(0)) as events:
+            events.append("resumed_from", checkpoint="c", step=5, of_attempt=1)
+            events.append("checkpoint_committed", step=12, epoch=0, sample=0)
+            events.append("finished", step=12)
+    (measured,) = collect(written.array).measured
+    facts = read_facts(run)
+    assert measured.goodput == pytest.approx(facts.goodput.of_attempts)
+    # The ledger knows of step 4, whose time a kill has taken; step times alone do not.
+    assert facts.goodput.useful_s == pytest.approx((5 if ledger else 4) * 1.5 + 7 * 1.0)
+    assert facts.goodput.unwritten_steps == (1 if ledger else 0)
+    own = {name: s for name, s in measured.start_up_s.items() if name != "queue"}
+    assert own == facts.attempts[-1].start_up_s
+    assert list(measured.attribution.parts_s) == list(facts.parts[2].parts_s) == list(STEP_PARTS)
+    collected = Collected(read_study(written.array), (measured,), ())
+    analysis = analyse(collected, resamples=20)
+    origin = provenance_of(written.array.path, collected)
+    for page in (page_of(facts), study_page(collected, analysis, origin, study_figures(analysis))):
+        read = ReadPage(render_page(page))
+        text = " ".join([read.text, *read.labels])
+        spent = [part for part, seconds in measured.attribution.parts_s.items() if seconds > 0]
+        for part in spent:
+            assert STEP_PARTS[part].name in text
+        for stage in own:
+            assert STAGE_NAMES[stage] in text
+
+
 def test_the_time_to_a_target_runs_from_the_first_start(study):
     """SC-019"""
     written, index = study(steps=None, target_loss=0.5)
@@ -259,43 +312,3 @@ def test_the_queue_begins_when_the_point_could_have_begun():
 def test_a_queue_is_never_negative(spans, start, submitted, lanes):
     occupied = [Occupied(i, a, a + b) for i, (a, b) in enumerate(spans)]
     assert queue_s(start, 0, submitted, occupied, lanes) >= 0
-
-
-def test_start_up_is_that_of_the_slowest_rank():
-    """SC-017"""
-    ranks = [
-        RankTimes(0, started_at=T0 + 2, start_up_s={"imports": 5.0, "opening": 1.0}),
-        RankTimes(1, started_at=T0 + 1, start_up_s={"imports": 3.0, "opening": 4.0}),
-        RankTimes(2),
-    ]
-    assert start_up_s(T0, ranks) == {"launch": 1.0, "imports": 5.0, "opening": 4.0}
-    assert start_up_s(T0 + 9, ranks)["launch"] == 0.0
-    assert start_up_s(T0, []) == {}
-    assert set(start_up_s(T0, ranks)) <= {"launch", *START_UP}
-
-
-def test_goodput_leaves_out_what_was_thrown_away():
-    """SC-018: steps after the checkpoint from which the next attempt went on, checkpoints,
-    validation, start-up."""
-    first = RankTimes(0, blocks=tuple(block(step, 2.0, checkpoint=0.5) for step in range(5)))
-    second = RankTimes(0, blocks=(block(3, 4.0, steps=10, validation=1.0),))
-    third = RankTimes(0, blocks=(block(8, 2.0),))
-    assert goodput([AttemptTimes(20.0, (first,))]) == pytest.approx(5 * 1.5 / 20)
-    kept = 3 * 1.5 + 3.0 * (5 / 10) + 2.0
-    attempts = [AttemptTimes(20.0, (each,)) for each in (first, second, third)]
-    assert goodput(attempts) == pytest.approx(kept / 60)
-    silent = replace(third, blocks=())
-    assert goodput([attempts[0], AttemptTimes(5.0, (silent,))]) == pytest.approx(7.5 / 25)
-    assert goodput([]) == goodput([AttemptTimes(0.0, ())]) == 0.0
-
-
-@given(st.lists(st.tuples(st.floats(0, 1e4), st.lists(st.tuples(st.integers(0, 99),
-       st.floats(0, 1e4), st.integers(1, 9)), max_size=4)), max_size=4))  # fmt: skip
-def test_goodput_is_a_part(attempts):
-    """SC-018"""
-    found = goodput([
-        AttemptTimes(seconds, (RankTimes(0, blocks=tuple(block(*each) for each in blocks)),))
-        for seconds, blocks in attempts
-    ])  # fmt: skip
-    assert 0 <= found <= 1
-    assert math.isfinite(found)

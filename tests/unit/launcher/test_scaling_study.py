@@ -63,7 +63,7 @@ COMMANDS = {"sbatch": SBATCH, "squeue": SQUEUE, "srun": "", "sacct": "exit 1",
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """What tests/unit/launcher/test_arrays.py and test_code_state.py are about takes long."""
-    monkeypatch.setattr("launcher.arrays.submit._make_durable", lambda path: None)
+    monkeypatch.setattr("launcher.arrays.prepare._make_durable", lambda path: None)
     monkeypatch.setattr("launcher.control.code_state.OwnCode.record", lambda code, run: None)
 
 
@@ -276,7 +276,9 @@ def test_several_lanes(slurm, planned, tmp_path):
 def test_a_refusal_in_the_middle_of_the_chain(slurm, planned, tmp_path, monkeypatch):
     """SC-012, SC-014: those before it stay, `resume` submits the others alone."""
     monkeypatch.setenv("REFUSE", "3")
-    with pytest.raises(UserError, match=r"QOSMax.*points 0-1 of tiny.* are submitted.*resume tiny"):
+    with pytest.raises(
+        UserError, match=r"QOSMax.*members 0-1 of tiny.* are submitted.*resume .*/runs/tiny-"
+    ):
         submit_study(planned(), "slurm", tmp_path / "runs")
     array = find_study(tmp_path / "runs", "tiny")
     states = [each.status.state for each in array_status(array).members]
@@ -305,7 +307,7 @@ def test_ctrl_c_ends_the_submitting(slurm, make_config, tmp_path, monkeypatch, c
                "--runs-dir", str(tmp_path / "runs"), "--cluster", "slurm"]  # fmt: skip
     assert main(command) == 130
     said = capsys.readouterr()
-    assert "2 of 4 points are not submitted; `ptycho-launch resume tiny-" in said.err
+    assert f"2 of 4 runs are not submitted; `ptycho-launch resume {tmp_path}/runs/tiny-" in said.err
     assert len(queued(slurm)) == 2
 
 

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from launcher.cli import main
-from launcher.status.details import report_of
+from launcher.status.details import details_of
 from launcher.status.overview import newest_run
+from launcher.status.run_status import status_of
 from launcher.watching.watch import watch
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "specs" / "status.schema.json").read_text())
@@ -59,7 +60,7 @@ def at_work(pretend, commands):
 
 def test_a_run_at_work(at_work, capsys):
     """RD-204 to RD-206, RD-208, RD-211"""
-    document = valid(report_of(at_work.run).to_json())
+    document = valid(details_of(at_work.run, status_of(at_work.run)).to_json())
     assert document["progress"]["patterns_per_s"] == 8.0
     assert [bool(rank["straggler"]) for rank in document["ranks"]] == [False, True]
     assert document["training_ends_at"] == pytest.approx(time.time() + 62 * 5, abs=5)
@@ -86,7 +87,7 @@ def test_what_follows_the_walltime_is_told_from_the_policy(at_work):
         ("nonsense", "it will stop there with a checkpoint"),
     ):
         at_work.run.plan_json.write_text(json.dumps({**plan, "requeue": policy}))
-        assert words in report_of(at_work.run).warning
+        assert words in details_of(at_work.run, status_of(at_work.run)).warning
 
 
 def test_a_rank_that_has_not_been_seen_is_named(at_work, capsys):
@@ -100,7 +101,7 @@ def test_a_job_that_waits_says_why_and_until_when(pretend, commands, capsys):
     commands(squeue='echo "7|PENDING|2026-01-01T12:00:00|PartitionTimeLimit"')
     run = pretend()
     run.submitted()
-    document = valid(report_of(run.run).to_json())
+    document = valid(details_of(run.run, status_of(run.run)).to_json())
     assert document["waiting"]["code"] == "PartitionTimeLimit"
     noon = time.mktime(time.strptime("2026-01-01T12:00", "%Y-%m-%dT%H:%M"))
     assert document["starts_at"] == noon

@@ -29,12 +29,12 @@ def two_sizes(parts_of_second, throughput=380.0, mode="strong", **others):
     ("part", "name", "advice"),
     [
         ("data", "Waiting for data", "execution.num_workers"),
-        ("communication", "Communication", "execution.accum_steps"),
+        ("communication", "Exposed communication", "execution.accum_steps"),
         ("optimizer", "Optimizer", "larger global batch"),
         ("checkpoint", "Checkpoints", "checkpoint_every_n_steps"),
         ("validation", "Validation", "smaller validation set"),
-        ("framework", "The loop around the step", "larger batch per rank"),
-        ("straggler", "Waiting for the slowest rank", "rank"),
+        ("framework", "Framework overhead", "larger batch per rank"),
+        ("straggler", "Waiting for slower ranks", "rank"),
     ],
 )
 def test_the_part_that_grows_is_named_with_what_to_try(part, name, advice):
@@ -50,7 +50,7 @@ def test_the_largest_loss_comes_first_and_small_ones_are_left_out():
     """SC-048"""
     _, *sentences = said(two_sizes({"data": 5.0, "communication": 40.0, "optimizer": 0.5}))
     names = [each.split(" loses ")[0] for each in sentences]
-    assert names == ["Communication", "Waiting for data"]
+    assert names == ["Exposed communication", "Waiting for data"]
 
 
 def test_what_does_not_shrink_is_lost_in_strong_mode_only():

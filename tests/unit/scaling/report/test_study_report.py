@@ -99,7 +99,7 @@ def test_the_page_says_first_what_was_found_then_what_to_beware_of(study_dir):
     first = text[: text.index("2 sizes had more threads")]
     assert "The knee is at 4 ranks." in first
     assert "Knee, weak scaling, 1 task per node: One more doubling would bring less" in text
-    assert "Communication loses 7.1 ms a step" in first
+    assert "Exposed communication loses 7.1 ms a step" in first
     assert "This size was not measured" in text
 
 
@@ -112,7 +112,7 @@ def test_the_page_is_whole_and_loads_nothing(study_dir):
     assert len(page.ids) == len(set(page.ids))
     figures = [label for label in page.labels if "ranks" in label and "samples" in label.lower()]
     assert figures  # words stand for each figure
-    assert any("forward and backward 25.6 ms" in label for label in page.labels)
+    assert any("forward and backward pass 25.6 ms" in label for label in page.labels)
 
 
 def test_hostile_names_stay_names(study_dir):
