@@ -40,6 +40,16 @@ class RunCallback(Callback):
         clock: StepClock,
         measuring: Measuring,
     ) -> None:
+        """Connect the parts of a training.
+
+        Args:
+            task: what is trained.
+            checkpoints: commits the checkpoints.
+            figures: rows and sums of the epochs; part of each checkpoint.
+            pictures: drawn at the end of epochs.
+            clock: takes the time of each step.
+            measuring: decides when a run that measures has measured enough.
+        """
         self._task = task
         self._world = task.world
         self._window = task.world.accum_steps
@@ -60,7 +70,7 @@ class RunCallback(Callback):
     # --- state in the checkpoint -------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the figures of the epochs, and what early stopping has seen."""
+        """Return the figures of the epochs, and the state of early stopping."""
         return {**self._figures.state_dict(), "patience": self._patience.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -72,9 +82,10 @@ class RunCallback(Callback):
         """Return the same state by name and without clock times, for a drill to compare."""
         return {**self._figures.named_state(), "early stopping": self._patience.state_dict()}
 
-    # --- hooks -------------------------------------------------------------------------------
+    # --- what Lightning calls ------------------------------------------------------------------
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record where training begins, and prepare what must be ready before the first step."""
         data, module, step = data_of(trainer), module_of(trainer), trainer.global_step
         position = data.position
         module.epoch_start = position
@@ -106,6 +117,7 @@ class RunCallback(Callback):
         self._clock.begin(step)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare the legacy globals, and start the clock of the epoch."""
         position = data_of(trainer).position
         module_of(trainer).epoch_start = position
         self._task.require_same_globals(f"before epoch {position.epoch}")
@@ -115,12 +127,14 @@ class RunCallback(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        """Note that a micro-batch has been loaded."""
         self._committer.step_begins()
         self._rank.moved("computing a step")
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor
     ) -> None:
+        """Note that this rank may wait for the others from here on."""
         self._heartbeat.own_work_ends()
         self._rank.moved("the backward pass, where gradients are reduced")
 
@@ -132,6 +146,7 @@ class RunCallback(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        """Count the micro-batch; at the end of an optimizer step, stop or commit if it is due."""
         done = self._count_batch(trainer, batch_idx)
         epoch_ends = done == self._world.samples
         if epoch_ends or (batch_idx + 1) % self._window == 0:
@@ -139,6 +154,7 @@ class RunCallback(Callback):
         self._heartbeat.own_work_begins()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop before the validation if a rank was asked to."""
         self._committer.pause()
         self.progress.say(trainer, "validating")
         self._rank.moved("validating")
@@ -149,12 +165,14 @@ class RunCallback(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *batch: Any, **place: Any
     ) -> None:
+        """Stop within the validation if a rank was asked to."""
         self._rank.moved("validating")
         stop_agreed, *_ = self._agreement.turn(self._stop_wanted(), False, False)
         if stop_agreed:
             self._give_up_validation(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the figures of the epoch, commit, report, draw, and stop if it is due."""
         data, module = data_of(trainer), module_of(trainer)
         row = self._figures.epoch_ends(
             module,

@@ -44,6 +44,14 @@ class RunCheckpoints(Callback):
     def __init__(
         self, task: TrainingTask, committer: Committer, figures: EpochFigures, clock: StepClock
     ) -> None:
+        """Begin with no checkpoint loaded.
+
+        Args:
+            task: what is trained.
+            committer: commits, and knows when a commit is due.
+            figures: gathered from all ranks before each commit.
+            clock: takes the time of the commits.
+        """
         self._task = task
         self._figures = figures
         self._clock = clock
@@ -83,6 +91,7 @@ class RunCheckpoints(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        """Add the state of the run to a checkpoint."""
         checkpoint["monitored"] = self._boundary.monitored
         put_run_state(
             checkpoint,
@@ -98,6 +107,7 @@ class RunCheckpoints(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        """Check that the checkpoint fits this world, and keep what is restored later."""
         world = self._task.world
         resized = require_same_world(checkpoint, world, resize=self._task.may_resize)
         self._rng = checkpoint["rng"]

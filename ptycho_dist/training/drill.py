@@ -44,7 +44,8 @@ class DrillCallback(Callback):
         data: PtychoData,
         run_state: Callable[[], Mapping[str, Any]],
     ) -> None:
-        """
+        """Open the trace.
+
         Args:
             interruption: what happens to this rank in this attempt; None: nothing.
             trace: the file in which to note what happens, in lines of JSON.
@@ -58,7 +59,7 @@ class DrillCallback(Callback):
         self._run_state = run_state
         self._file = trace.open("a", encoding="utf-8")
         self._validates = False
-        self._fresh = True  # nothing is done in this attempt yet
+        self._fresh = True  # nothing has changed in this attempt yet
 
     @classmethod
     def of(
@@ -79,14 +80,16 @@ class DrillCallback(Callback):
         path.parent.mkdir(mode=0o700, exist_ok=True)
         return cls(due[0] if due else None, path, rank, data, run_state)
 
-    # --- hooks ---------------------------------------------------------------------------------
+    # --- what Lightning calls ------------------------------------------------------------------
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the state that was restored."""
         self._note_resumed(trainer)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        """Note the state that was restored, and interrupt if it is due."""
         self._note_resumed(trainer)
         self._interrupt_at("training", batch_idx)
 
@@ -98,6 +101,7 @@ class DrillCallback(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        """Note the samples, the loss and random numbers of this micro-batch."""
         self._note(
             STEP,
             epoch=self._data.position.epoch,
@@ -109,10 +113,12 @@ class DrillCallback(Callback):
         )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that a validation is to be done, and the state that was restored."""
         self._validates = True
         self._note_resumed(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the validation is done."""
         self._validates = False
 
     def on_validation_batch_start(
@@ -123,24 +129,28 @@ class DrillCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Interrupt if it is due."""
         self._interrupt_at("validation", batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Interrupt if it is due."""
         self._interrupt_at("epoch_end", 0)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
+        """Note the state at a stop."""
         if isinstance(exception, StoppedOnRequest):
             self._note(STOPPED, **self._state(trainer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the state at the end."""
         self._note(FINAL, **self._state(trainer))
 
-    # --- parts ---------------------------------------------------------------------------------
+    # --- details ---------------------------------------------------------------------------------
 
     def _draw(self) -> list[float]:
-        """As a random layer would; ranks draw different numbers of times, as with ragged shares."""
+        """Draw as a random layer would, more often on higher ranks, as with ragged shares."""
         for _ in range(self._rank.rank + 1):
             drawn = [random.random(), float(np.random.random()), float(torch.rand(()))]  # noqa: S311
         return drawn
@@ -156,7 +166,7 @@ class DrillCallback(Callback):
             os.kill(os.getpid(), signal.Signals[wanted["signal"]])
 
     def _note_resumed(self, trainer: Trainer) -> None:
-        """Once, before this attempt has changed anything."""
+        """Note the restored state, once, before this attempt has changed anything."""
         if self._fresh:
             self._note(RESUMED, **self._state(trainer))
             self._fresh = False
@@ -166,7 +176,7 @@ class DrillCallback(Callback):
         self._file.flush()
 
     def _state(self, trainer: Trainer) -> dict[str, Any]:
-        """The live state, item by item; long ones as digests."""
+        """Return the current state by item, as digests where it is long."""
         module, optimizer = trainer.lightning_module, trainer.optimizers[0]
         schedule = trainer.lr_scheduler_configs[0].scheduler
         return {
@@ -186,7 +196,7 @@ class DrillCallback(Callback):
         }
 
     def _open_window(self, trainer: Trainer) -> str | None:
-        """It would be lost: a stop must come where there is none."""
+        """Return a digest of gradients that a stop here would lose; None: there are none."""
         batches = self._data.position.micro_batch
         ends_epoch = self._data.position.sample == len(self._data.train)
         if ends_epoch or batches % trainer.accumulate_grad_batches == 0 or self._fresh:

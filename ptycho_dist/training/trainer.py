@@ -1,4 +1,4 @@
-"""Assembly: from a run's config and a joined world to a Lightning trainer that is ready to fit."""
+"""Lightning's trainer and the module that it fits, built from the task of a training."""
 
 from __future__ import annotations
 
@@ -27,22 +27,25 @@ from ptycho_dist.training.task import TrainingTask
 _HARMLESS_WARNINGS = (
     # The loader begins at the checkpoint's position by itself; Lightning cannot see that.
     ".*your dataloader is not resumable.*",
-    # The number of workers is the plan's choice.
+    # The plan chooses the number of workers.
     ".*does not have many workers.*",
-    # The ranks were started by the local cluster, on purpose.
+    # The local cluster starts the ranks, on purpose without srun.
     ".*`srun` command is available on your system but is not used.*",
-    # One channel more or less: a copy of nine numbers.
+    # It concerns the weights of a single channel: DDP copies nine numbers.
     ".*Grad strides do not match bucket view strides.*",
     # There is no validation data.
     ".*Total length of `list` across ranks is zero.*",
-    # Between Lightning's own parts.
+    # It concerns only how parts of Lightning call each other.
     ".*isinstance\\(treespec, LeafSpec\\).*",
 )
 
 
 class _OurSignalHandlers(_SignalConnector):
-    """Lightning's SIGTERM handler runs a collective inside the handler, which hangs ranks that
-    are elsewhere; the run's own flags (ptycho_dist.runtime.stop) stay in force instead."""
+    """Keeps Lightning from installing its signal handlers.
+
+    Its SIGTERM handler runs a collective, which hangs ranks that are at another place. The flags
+    of ptycho_dist.runtime.stop remain in force instead.
+    """
 
     def register_signal_handlers(self) -> None:
         pass
@@ -52,7 +55,7 @@ class _OurSignalHandlers(_SignalConnector):
 
 
 def build_module(config: RunConfig, world: World, data: PtychoData) -> PtychoModule:
-    """The network with its physics; the same initial weights on every rank, from the seed."""
+    """Build the network with its physics; the seed gives every rank the same initial weights."""
     seed_rng(config.training.seed)
     datasets = [data.train] if data.test is None else [data.train, data.test]
     rows, columns = zip(*(dataset.canvas_shape_YX for dataset in datasets), strict=True)
@@ -119,12 +122,11 @@ def build_trainer(task: TrainingTask, callbacks: Sequence[Callback], clock: Step
         reload_dataloaders_every_n_epochs=int(task.may_resize),
     )
     trainer._signal_connector = _OurSignalHandlers(trainer)
-    # A broadcast that every rank waits for before each micro-batch, to hear of a SIGTERM that
-    # its handler, which is not installed, would have noted; ranks agree on stops by themselves.
+    # Before each micro-batch Lightning broadcasts whether its SIGTERM handler was called, and all
+    # ranks wait for that. The handler is not installed: the run's callback agrees on stops.
     epoch_loop = trainer.fit_loop.epoch_loop
     epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
-    # Of these Lightning tells its profiler nothing: a validation as a whole, and the start of the
-    # loader's workers.
+    # Lightning does not tell its profiler of a whole validation, nor of the start of the workers.
     epoch_loop.val_loop.run = clock.timed("validation", epoch_loop.val_loop.run)  # type: ignore[method-assign]
     epoch_loop.on_run_start = clock.timed("data", epoch_loop.on_run_start)  # type: ignore[method-assign]
     return trainer
