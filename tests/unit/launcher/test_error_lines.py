@@ -128,7 +128,7 @@ def test_the_first_error_comes_first_with_its_surroundings(run, printed):
         "[rank 1] OSError: No space left on device",
         "[rank 1] after",
     ]
-    assert shown[-2:] == ["-- others: 1", "[rank 0] RuntimeError: Connection closed by peer"]
+    assert shown[-2:] == ["-- other ranks: 1", "[rank 0] RuntimeError: Connection closed by peer"]
 
 
 def test_all_attempts_or_one_rank(run, printed, capsys):
