@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.consumed import LARGEST, Progression, read_ranges
+from ptycho_dist.rundir.checked_json import count, short
+from ptycho_dist.rundir.consumed import Progression, read_ranges
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import rank_writer
 
@@ -86,7 +87,7 @@ class RankRecord:
 
 
 @dataclass
-class AttemptRecord:
+class AttemptEvents:
     """One attempt as its ranks tell of it."""
 
     ranks: dict[int, RankRecord] = field(default_factory=dict)
@@ -107,13 +108,13 @@ class AttemptRecord:
         return self.ranks[0].committed if 0 in self.ranks else []
 
 
-def read_rank_records(run: RunDirectory) -> tuple[dict[int, AttemptRecord], list[str]]:
+def read_rank_records(run: RunDirectory) -> tuple[dict[int, AttemptEvents], list[str]]:
     """All attempts by number, and the files that are not what their names say.
 
     Raises:
         UserError: the folder or a file of it cannot be read.
     """
-    attempts: dict[int, AttemptRecord] = {}
+    attempts: dict[int, AttemptEvents] = {}
     forged: list[str] = []
     try:
         paths = sorted(run.ledger.iterdir())
@@ -128,7 +129,7 @@ def read_rank_records(run: RunDirectory) -> tuple[dict[int, AttemptRecord], list
             record, stranger = _read(path, attempt, rank)
             if stranger is not None:
                 forged.append(stranger)
-            attempts.setdefault(attempt, AttemptRecord()).ranks[rank] = record
+            attempts.setdefault(attempt, AttemptEvents()).ranks[rank] = record
     except OSError as error:
         where = error.filename or run.ledger
         raise UserError(f"{where}: cannot be read: {error.strerror}") from None
@@ -154,14 +155,14 @@ def _read(path: Path, attempt: int, rank: int) -> tuple[RankRecord, str | None]:
         said = (event.get("attempt"), event.get("writer"))
         if said != (attempt, rank_writer(rank)):
             stranger = stranger or (
-                f"{where}: an event of attempt {_short(said[0])} and writer {_short(said[1])}, "
+                f"{where}: an event of attempt {short(said[0])} and writer {short(said[1])}, "
                 "which does not belong into this file"
             )
             continue
         try:
             _take(record, event)
         except ValueError as error:
-            record.faults.append(f"{where}: {_short(event.get('event'))}: {error}")
+            record.faults.append(f"{where}: {short(event.get('event'))}: {error}")
     return record, stranger
 
 
@@ -194,13 +195,8 @@ def _only_once(before: object, now: object) -> None:
 def _numbers(event: dict[str, Any], names: Iterable[str]) -> list[int]:
     found = []
     for name in names:
-        value = event.get(name)
-        if type(value) is not int or not 0 <= value < LARGEST:
-            raise ValueError(f"{name} is a whole number, found {_short(value)}")
+        value = count(event, name)
+        if value is None:
+            raise ValueError(f"{name} is a whole number, found {short(event.get(name))}")
         found.append(value)
     return found
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

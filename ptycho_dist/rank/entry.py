@@ -16,7 +16,6 @@ from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, JoinError, RunErro
 from ptycho_dist.legacy import LegacyScope
 from ptycho_dist.rank.exits import exit_now, report_crash, report_failure
 from ptycho_dist.rank.started_rank import StartedRank
-from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.frozen import require_frozen_code
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import LedgerWriter, rank_writer
@@ -96,18 +95,17 @@ def _start(
     heartbeat.say("starting")
     require_frozen_code(run)
     config = run.config()
-    world = run.world()
-    environment.require(world)
-    announce_threads(world.threads_per_rank)
+    plan = run.plan()
+    environment.require(plan.world)
+    announce_threads(plan.world.threads_per_rank)
     legacy = config.legacy
     # CONFIG-001: the legacy globals are set before data is read and before anything looks at them
     with LegacyScope(config, module=legacy.module, attribute=legacy.attribute) as scope:
         return _join_and_train(
             StartedRank(
                 run=run,
-                plan=read_json(run.plan_json),
+                plan=plan,
                 config=config,
-                world=world,
                 environment=environment,
                 attempt=attempt,
                 heartbeat=heartbeat,

@@ -34,13 +34,13 @@ def train_under_guard(
 
     An error is noted in the ledger and raised again.
     """
-    agreement = Agreement(started.world.ranks)
+    agreement = Agreement(started.plan.world.ranks)
     guard = RankGuard(
         started.environment.rank,
         joined.nodes,
         started.stop,
         limit_s=started.config.execution.collective_timeout_s,
-        lead_s=started.plan.get("signal_lead_s"),
+        lead_s=started.plan.signal_lead_s,
         leave=partial(_leave_early, started, ledger),
         fail=partial(_fail_stalled, started, ledger),
     )
@@ -66,9 +66,7 @@ def train_under_guard(
             start_up=started.start_up,
         )
         outcome = train(
-            TrainingTask(
-                started.run, started.plan, started.config, started.world, rank, started.scope
-            )
+            TrainingTask(started.run, started.plan, started.config, rank, started.scope)
         )
     except BaseException as error:
         guard.end()

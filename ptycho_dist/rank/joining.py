@@ -36,7 +36,7 @@ def prepare(started: StartedRank) -> PreparedRank:
     Raises:
         UserError: the logger's package or the device that the config asks for is missing.
     """
-    execution, world = started.config.execution, started.world
+    execution, world = started.config.execution, started.plan.world
     require_logger(execution.logger_backend)
     threads = set_threads(world.threads_per_rank)
     device = resolve_device(
@@ -89,7 +89,7 @@ def join_process_group(
     One rank alone needs no group unless the config asks for DDP.
     """
     execution, environment, device = started.config.execution, started.environment, prepared.device
-    grouped = started.world.ranks > 1 or execution.strategy == "ddp"
+    grouped = started.plan.world.ranks > 1 or execution.strategy == "ddp"
     ledger.append(
         "joined",
         rank=environment.rank,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ptycho_dist.attempts.attempt import Attempt
 from ptycho_dist.config.run import RunConfig
-from ptycho_dist.config.world import World
 from ptycho_dist.legacy import LegacyScope
 from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.rank_heartbeat import RankHeartbeat
 from ptycho_dist.runtime.start_up import StartUp
@@ -22,11 +20,8 @@ class StartedRank:
     """What a rank knows before torch is imported and before it meets the others."""
 
     run: RunDirectory
-    plan: Mapping[str, Any]
-    """The entries of plan.json."""
+    plan: RunPlan
     config: RunConfig
-    world: World
-    """Counts of nodes and ranks, as the plan fixed them."""
     environment: RankEnvironment
     attempt: Attempt
     heartbeat: RankHeartbeat

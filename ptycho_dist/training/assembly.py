@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from lightning.pytorch import Callback, Trainer
 
 from ptycho_dist.config.run import RunConfig
-from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 from ptycho_dist.training.callback import RunCallback
 from ptycho_dist.training.checkpoints import RunCheckpoints
 from ptycho_dist.training.commit import Committer
@@ -48,7 +47,7 @@ def assemble(task: TrainingTask, here: RunConfig) -> AssembledTraining:
     rank, world = task.rank, task.world
     data = PtychoData(here, world, rank.rank, task.scope.worker_init)
     clock = StepClock(task.run, rank, world.threads_per_rank)
-    measuring = Measuring(MeasurementPlan.of(task.plan), task.monitor, rank.rank)
+    measuring = Measuring(task.plan.measurement, task.monitor, rank.rank)
     figures = EpochFigures(task)
     checkpoints = RunCheckpoints(task, Committer(task), figures, clock)
     pictures = EpochPictures(task.run, here, data, rank)

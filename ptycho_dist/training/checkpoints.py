@@ -109,7 +109,7 @@ class RunCheckpoints(Callback):
     ) -> None:
         """Check that the checkpoint fits this world, and keep what is restored later."""
         world = self._task.world
-        resized = require_same_world(checkpoint, world, resize=self._task.may_resize)
+        resized = require_same_world(checkpoint, world, resize=self._task.plan.resized)
         self._rng = checkpoint["rng"]
         if resized:
             module_of(trainer).schedule_shift = schedule_shift(

@@ -66,7 +66,7 @@ class DrillCallback(Callback):
         cls, task: TrainingTask, data: PtychoData, run_state: Callable[[], Mapping[str, Any]]
     ) -> DrillCallback | None:
         """Return the callback for the drill in the plan; None: the plan has no drill."""
-        wanted = task.plan.get("drill")
+        wanted = task.plan.drill
         if wanted is None:
             return None
         rank = task.rank

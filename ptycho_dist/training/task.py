@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ptycho_dist.config.monitor import Monitor, monitor_of
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.legacy import LegacyScope, require_same_on_all_ranks
 from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.runtime.joined_rank import JoinedRank
 
 
@@ -19,25 +18,22 @@ class TrainingTask:
     """One attempt of a run on one rank: what is trained, and among which ranks."""
 
     run: RunDirectory
-    plan: Mapping[str, Any]
-    """The entries of plan.json."""
+    plan: RunPlan
     config: RunConfig
     """The config of the run, which names the data files as the user does, not their copies."""
-    world: World
-    """Counts of nodes and ranks, as the plan fixed them."""
     rank: JoinedRank
     scope: LegacyScope
     """The legacy globals, which hold the values of the config during the training."""
 
     @property
+    def world(self) -> World:
+        """Counts of nodes, ranks, batches and steps, as the plan fixed them."""
+        return self.plan.world
+
+    @property
     def monitor(self) -> Monitor:
         """The loss that early stopping, schedule and the choice of the best checkpoint look at."""
         return monitor_of(self.config)
-
-    @property
-    def may_resize(self) -> bool:
-        """Whether the user has allowed a resume on another number of ranks."""
-        return bool(self.plan.get("resized"))
 
     def require_same_globals(self, when: str) -> None:
         """Compare the legacy globals of all ranks, which call this together.

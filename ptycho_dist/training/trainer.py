@@ -119,7 +119,7 @@ def build_trainer(task: TrainingTask, callbacks: Sequence[Callback], clock: Step
         profiler=clock,
         default_root_dir=task.run.path,
         # after a resume on another number of ranks the length of the loader may change per epoch
-        reload_dataloaders_every_n_epochs=int(task.may_resize),
+        reload_dataloaders_every_n_epochs=int(task.plan.resized),
     )
     trainer._signal_connector = _OurSignalHandlers(trainer)
     # Before each micro-batch Lightning broadcasts whether its SIGTERM handler was called, and all
