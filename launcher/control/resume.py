@@ -24,9 +24,8 @@ from launcher.status.run_status import RunStatus, status_of
 from launcher.status.submission_record import job_count
 from ptycho_dist.checkpoint.catalog import newest_whole
 from ptycho_dist.config.faults import ConfigError, Fault
-from ptycho_dist.config.load import (
-    LoadedConfig,
-    ReadConfig,
+from ptycho_dist.config.load import LoadedConfig, ReadConfig
+from ptycho_dist.config.plain_data import (
     config_digest,
     config_values,
     decode_run_config,

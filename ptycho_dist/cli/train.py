@@ -26,14 +26,16 @@ from ptycho_dist.cli.shared import (
 from ptycho_dist.config.contradictions import DataFacts, contradictions
 from ptycho_dist.config.factory import create_training_payload
 from ptycho_dist.config.faults import ConfigError, Fault
-from ptycho_dist.config.load import LoadedConfig, config_values
+from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.config.logger_package import missing_logger_package
+from ptycho_dist.config.plain_data import config_values
 from ptycho_dist.config.world import World, world_of
 from ptycho_dist.config.yaml_text import parse_yaml
 from ptycho_dist.data.header import DataHeader, read_header
 from ptycho_dist.data.planned import planned_fingerprints
 from ptycho_dist.errors import UserError, one_line_errors
-from ptycho_dist.rundir.layout import RunDirectory, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.making import prepare_run
 from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.stop import StopRequest

@@ -16,7 +16,7 @@ from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.proof.verify import verify
 from ptycho_dist.rundir.array import ArrayDirectory
-from ptycho_dist.rundir.layout import list_runs
+from ptycho_dist.rundir.listing import list_runs
 
 TEXT = """
 model: {n_filters_scale: 0.125}

@@ -29,8 +29,9 @@ from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import MAX_MEMBERS, ArrayDirectory, Indices, index_width
 from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.layout import SUBDIRECTORIES, list_runs
+from ptycho_dist.rundir.layout import SUBDIRECTORIES
 from ptycho_dist.rundir.ledger import LedgerWriter
+from ptycho_dist.rundir.listing import list_runs
 from ptycho_dist.runtime.local_array import LocalArray
 
 VALUE = st.one_of(

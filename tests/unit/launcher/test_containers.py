@@ -8,7 +8,7 @@ import pytest
 from launcher.planning.plan import DataFacts, make_plan
 from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.config.load import ConfigError, load_run_config
-from ptycho_dist.rundir.layout import list_runs
+from ptycho_dist.rundir.listing import list_runs
 
 
 def executable(path, text):

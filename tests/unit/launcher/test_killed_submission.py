@@ -29,7 +29,7 @@ from launcher.status.overview import overview
 from launcher.status.run_status import status_of
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.layout import list_runs
+from ptycho_dist.rundir.listing import list_runs
 
 SBATCH = """
 script=${@: -1}

@@ -21,8 +21,8 @@ from ptycho_dist.config.world import world_of
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import write_json_atomic
 from ptycho_dist.rundir.heartbeat import Heartbeat, write_heartbeat
-from ptycho_dist.rundir.layout import prepare_run
 from ptycho_dist.rundir.ledger import LedgerWriter
+from ptycho_dist.rundir.making import prepare_run
 from ptycho_dist.rundir.run_plan import RunPlan
 
 
