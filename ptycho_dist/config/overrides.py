@@ -18,7 +18,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     dotted, equals, value = text.partition("=")
     path = dotted.strip()
     if not equals or not all(path.split(".")):
-        raise UserError(f"--set {text}: section.field=value is expected")
+        raise UserError(f"--set {text}: expected section.field=value")
     return path, parse_yaml(value, f"--set {path}")
 
 

@@ -18,7 +18,7 @@ from launcher.arrays.plan import plan_array
 from launcher.arrays.prepare import prepare_array
 from launcher.arrays.submit import script_of
 from launcher.commands.which_run import named, one_run
-from launcher.control.resume import Changes
+from launcher.control.changes import Changes
 from launcher.status.array_status import array_status, fold, summary
 from launcher.status.overview import overview
 from launcher.status.run_status import status_of

@@ -16,8 +16,8 @@ from rich.console import Console
 from launcher.cli import main
 from launcher.commands import which_run
 from launcher.control.after import dependency_options
+from launcher.control.changes import Changes
 from launcher.control.clean import removals
-from launcher.control.resume import Changes
 from launcher.control.resume import resume as resume_run
 from launcher.scaling.study.plan import plan_study
 from launcher.scaling.study.preview import show_preview

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from launcher.cli import main
-from launcher.control.resume import Changes, resume
+from launcher.control.changes import Changes
+from launcher.control.resume import resume
 from launcher.slurm.jobs import Scheduler
 from launcher.status.run_status import status_of
 from launcher.watching.watch import watch
