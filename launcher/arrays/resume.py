@@ -77,6 +77,7 @@ def _resumes(each: MemberStatus) -> bool:
 
 
 def _cancelled_by_name(each: MemberStatus) -> bool:
+    """Whether a person cancelled this member and not the array as a whole."""
     return each.status.state == "cancelled" and not _with_the_whole(each.member.run)
 
 
@@ -89,7 +90,8 @@ def _with_the_whole(run: RunDirectory) -> bool:
 
 
 def _require_one_script(ready: list[Ready]) -> None:
-    place = Path("/member")
+    """Check that all need the same batch script, since a job array has only one."""
+    place = Path("/member")  # the same for all, so that paths make no difference
     wanted = render(ready[0].plan, place)
     for each in ready:
         if render(each.plan, place) != wanted:

@@ -14,8 +14,8 @@ from launcher.control.submission import settle
 from launcher.slurm.jobs import Scheduler
 from launcher.slurm.scancel import cancel_job
 from launcher.status.run_status import RunStatus, status_of
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.attempts.processes import LocalProcess
+from ptycho_dist.attempts.record import read_attempts
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
@@ -110,7 +110,7 @@ def _ask_to_stop(alive: Sequence[tuple[RunDirectory, RunStatus]]) -> None:
 def _waits_for_its_turn(run: RunDirectory, status: RunStatus) -> bool:
     """A member of an array on this machine: its job is the process that runs the others as well,
     which leaves out whom the ledger says to be cancelled."""
-    begun = any(record["job_id"] == status.job_id for record in read_attempts(run))
+    begun = any(record.job_id == status.job_id for record in read_attempts(run))
     return run.array_id is not None and status.state == "pending" and not begun
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from launcher.status.attempts import AttemptEnd, attempt_numbers, read_attempt
+from ptycho_dist.attempts.record import AttemptEnd, attempt_numbers, read_attempt
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.checked_json import count
 from ptycho_dist.rundir.layout import RunDirectory
@@ -57,24 +57,24 @@ def history_of(run: RunDirectory) -> list[PastAttempt]:
 def _past(run: RunDirectory, number: int, *, last: bool) -> PastAttempt:
     step, of_attempt = _resumed_from(run, number)
     try:
-        start = read_attempt(run, number)
+        record = read_attempt(run, number)
     except UserError as error:
         return PastAttempt(
             attempt=number, job_id=None, begun="", started_at=None, ended_at=None,
             resumed_from_step=step, resumed_from_attempt=of_attempt, reached_step=None,
             cause=None, ended=f"its record is damaged: {error}",
         )  # fmt: skip
-    end = start.end
+    end = record.end
     return PastAttempt(
         attempt=number,
-        job_id=start.job_id,
-        begun=_BEGUN.get(start.cause, start.cause),
-        started_at=start.started_at,
+        job_id=record.job_id,
+        begun=_BEGUN.get(record.cause, record.cause),
+        started_at=record.started_at,
         ended_at=end.ended_at if end else None,
         resumed_from_step=step,
         resumed_from_attempt=of_attempt,
-        reached_step=end.step if end else None,
-        cause=(end.cause or end.outcome) if end else None,
+        reached_step=end.ending.step if end else None,
+        cause=(end.ending.cause or end.ending.outcome) if end else None,
         ended=_words(end, last=last),
     )
 
@@ -82,11 +82,12 @@ def _past(run: RunDirectory, number: int, *, last: bool) -> PastAttempt:
 def _words(end: AttemptEnd | None, *, last: bool) -> str:
     if end is None:
         return "" if last else "its end was not recorded"
-    what = _ENDED.get(end.cause, end.cause or end.outcome)
-    if end.outcome == "finished":
+    ending = end.ending
+    what = _ENDED.get(ending.cause, ending.cause or ending.outcome)
+    if ending.outcome == "finished":
         return what
     code = f"exit code {end.exit_code}" if end.exit_code is not None else ""
-    reason = end.reason or code
+    reason = ending.reason or code
     return f"{what}: {reason}" if reason and reason != what else what
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from launcher.slurm.jobs import Scheduler
-from launcher.status.attempts import Records, read_records
+from launcher.status.records import Records, read_records
 from launcher.status.run_status import STATES, RunStatus, brief_status_of
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory

@@ -9,11 +9,12 @@ from typing import Any
 
 from launcher.slurm.jobs import Scheduler
 from launcher.slurm.pending_reasons import Wait
-from launcher.status.attempts import AttemptStart, Records, read_records
 from launcher.status.eta import training_ends_at
+from launcher.status.records import Records, read_records
 from launcher.status.stragglers import stragglers
-from launcher.status.verdict import OVER, judge
+from launcher.status.verdict import OVER, state_of
 from launcher.text.plain_text import plain
+from ptycho_dist.attempts.record import AttemptRecord
 from ptycho_dist.errors import UserError
 from ptycho_dist.proof.rank_records import MOST_RANKS
 from ptycho_dist.rundir.checked_json import count, number, scalars
@@ -145,7 +146,7 @@ def brief_status_of(records: Records, scheduler: Scheduler) -> RunStatus:
 
 def _status(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat]) -> RunStatus:
     job, latest, run = records.job, records.latest, records.run
-    said = judge(records, scheduler, heartbeats)
+    said = state_of(records, scheduler, heartbeats)
     end = latest.end if latest is not None and said.state in OVER else None
     at_work = latest if said.state == "running" else None
     first = next((beat for beat in heartbeats if beat.rank == 0), None)
@@ -167,7 +168,7 @@ def _status(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbe
         starts_at=said.starts_at,
         began_at=began_at,
         ended_at=end.ended_at if end else None,
-        walltime_ends_at=at_work.walltime_ends_at if at_work else None,
+        walltime_ends_at=at_work.ends_at if at_work else None,
         training_ends_at=training_ends_at(first.progress, first.updated_at)
         if at_work and first is not None and trains
         else None,
@@ -182,7 +183,7 @@ def _planned(run: RunDirectory) -> int | None:
     return ranks if type(ranks) is int and 0 < ranks <= MOST_RANKS else None
 
 
-def _of_attempt(heartbeats: Iterable[Heartbeat], attempt: AttemptStart | None) -> list[Heartbeat]:
+def _of_attempt(heartbeats: Iterable[Heartbeat], attempt: AttemptRecord | None) -> list[Heartbeat]:
     own = [beat for beat in heartbeats if attempt is not None and beat.attempt == attempt.number]
     return sorted(own, key=lambda beat: beat.rank)
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from launcher.slurm.jobs import Scheduler
 from launcher.slurm.pending_reasons import Wait, why_it_waits
-from launcher.status.attempts import AttemptEnd, AttemptStart, Records
+from launcher.status.records import Records
 from launcher.status.submission_record import Job
 from ptycho_dist.attempts.ending import cancel_requested
 from ptycho_dist.attempts.processes import LocalProcess, start_time
+from ptycho_dist.attempts.record import AttemptEnd, AttemptRecord
 from ptycho_dist.errors import ClusterUnreachable
 from ptycho_dist.rundir.heartbeat import Heartbeat
 from ptycho_dist.rundir.layout import RunDirectory
@@ -32,7 +33,7 @@ class Said:
     starts_at: float | None = None
 
 
-def judge(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat]) -> Said:
+def state_of(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat]) -> Said:
     """The state of a run (RD-070, RD-200 to RD-202).
 
     Args:
@@ -43,7 +44,7 @@ def judge(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat
     Raises:
         UserError: the run directory is damaged.
     """
-    said = _judge(records, scheduler, heartbeats)
+    said = _unless_finished(records, scheduler, heartbeats)
     cut_short = records.unsettled
     if cut_short is not None and (
         records.job is None or (cut_short.state != "prepared" and said.state in OVER)
@@ -54,12 +55,14 @@ def judge(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat
     return said
 
 
-def _judge(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat]) -> Said:
+def _unless_finished(
+    records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat]
+) -> Said:
     job, attempt, run = records.job, records.of_job, records.run
     if job is None:
         return Said("prepared", "not submitted yet", "run directory")
     if attempt is not None and attempt.end is not None:
-        if attempt.end.restart and not run.result_json.exists():
+        if attempt.end.restarts and not run.result_json.exists():
             return _between(run, job, attempt.end, scheduler)
         state, cause = _ended(run, attempt, attempt.end, heartbeats)
         return Said(state, cause, "run directory")
@@ -92,43 +95,44 @@ def _between(run: RunDirectory, job: Job, end: AttemptEnd, scheduler: Scheduler)
 
 
 def _ended(
-    run: RunDirectory, attempt: AttemptStart, end: AttemptEnd, heartbeats: Sequence[Heartbeat]
+    run: RunDirectory, attempt: AttemptRecord, end: AttemptEnd, heartbeats: Sequence[Heartbeat]
 ) -> tuple[str, str]:
     if run.result_json.exists():
         return "finished", _why_finished(attempt)
     if cancel_requested(run, attempt.job_id):
-        how = "with a checkpoint" if end.outcome == "stopped" else f"exit code {end.exit_code}"
+        stopped = end.ending.outcome == "stopped"
+        how = "with a checkpoint" if stopped else f"exit code {end.exit_code}"
         return "cancelled", f"cancelled on request, {how}"
-    rest = f"; {end.why}" if end.restart is False and end.why else ""
-    if end.outcome == "stopped":
+    rest = f"; {end.why}" if end.why and not end.restarts else ""
+    if end.ending.outcome == "stopped":
         return (
             "stopped",
             f"all ranks stopped on request with a checkpoint; `resume` goes on{rest}",
         )
-    if end.outcome == "cut_short":
+    if end.ending.outcome == "cut_short":
         return (
             "stopped",
             "the ranks had to leave before they could write a checkpoint; `resume` goes on from "
             f"the one before{rest}",
         )
-    if end.cause == "cancelled":
+    if end.ending.cause == "cancelled":
         return "cancelled", f"ended on request (scancel, or a signal); exit code {end.exit_code}"
     reasons = [f"rank {h.rank} on {h.node}: {h.reason}" for h in heartbeats if h.state == "failed"]
     said = "; ".join(dict.fromkeys(reasons))
-    return "failed", said or end.reason or f"exit code {end.exit_code}"
+    return "failed", said or end.ending.reason or f"exit code {end.exit_code}"
 
 
-def _why_finished(attempt: AttemptStart | None) -> str:
+def _why_finished(attempt: AttemptRecord | None) -> str:
     """A run of a scaling study ends when it has measured, perhaps within an epoch."""
     end = attempt.end if attempt is not None else None
-    said = end.reason if end is not None and end.outcome == "finished" else ""
+    said = end.ending.reason if end is not None and end.ending.outcome == "finished" else ""
     return said or "all epochs are done"
 
 
 def _ask_slurm(
     run: RunDirectory,
     job: Job,
-    attempt: AttemptStart | None,
+    attempt: AttemptRecord | None,
     heartbeats: Sequence[Heartbeat],
     scheduler: Scheduler,
 ) -> Said:
@@ -157,13 +161,13 @@ def _ask_slurm(
 
 
 def _without_slurm(
-    job: Job, attempt: AttemptStart | None, heartbeats: Sequence[Heartbeat], silence: str
+    job: Job, attempt: AttemptRecord | None, heartbeats: Sequence[Heartbeat], silence: str
 ) -> Said:
     if _signs_of_life(heartbeats):
         return Said("running", f"heartbeats are fresh; {silence}", "run directory")
     if attempt is None:
         known = "it was submitted, and has begun no attempt since"
-    elif attempt.walltime_ends_at is not None and attempt.walltime_ends_at < time.time():
+    elif attempt.ends_at is not None and attempt.ends_at < time.time():
         known = "its walltime is over, it recorded no end, and no rank has said anything lately"
     else:
         known = "no rank has said anything lately"

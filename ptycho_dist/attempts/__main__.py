@@ -13,13 +13,9 @@ import signal
 import sys
 from pathlib import Path
 
-from ptycho_dist.attempts.attempt import (
-    begin_attempt,
-    end_attempt,
-    read_attempts,
-    take_back_restart,
-)
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt, take_back_restart
 from ptycho_dist.attempts.ending import cancel_requested
+from ptycho_dist.attempts.record import read_attempts
 from ptycho_dist.attempts.slurm_job import (
     job_ends_at,
     job_is_being_cancelled,
@@ -73,19 +69,18 @@ def _close_what_was_killed(run: RunDirectory, job_id: str) -> str | None:
     go on, or None: it does."""
     if cancel_requested(run, job_id):
         return "it was cancelled"
-    records = [record for record in read_attempts(run) if record["job_id"] == job_id]
+    records = [record for record in read_attempts(run) if record.job_id == job_id]
     if not records:
         return None
     last = records[-1]
-    if last["ended_at"] is None:
-        down = lost_nodes(last["nodes"])
-        decision = end_attempt(run, last["number"], None, lost_nodes=down).decision
+    if last.end is None:
+        down = lost_nodes(last.nodes)
+        decision = end_attempt(run, last.number, None, lost_nodes=down).decision
         return None if decision.restart else decision.why
-    following = last.get("next") or {}
-    # `scontrol requeue` by a person is a start that a person wants
-    if following.get("restart") or last["ending"]["cause"] == "preempt":
+    # After `scontrol requeue` by a person the last end looks like a preemption.
+    if last.end.restarts or last.end.ending.cause == "preempt":
         return None
-    return str(following.get("why"))
+    return last.end.why
 
 
 def _end(run: RunDirectory, number: int, exit_code: int) -> int:
@@ -93,16 +88,16 @@ def _end(run: RunDirectory, number: int, exit_code: int) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     job_id = own_job_id()
     records = read_attempts(run)
-    (record,) = (known for known in records if known["number"] == number)
-    if record["ended_at"] is not None or records[-1]["number"] != number:
-        # its node was lost with this script on it, and another attempt has begun elsewhere
-        print(f"attempt {number} was ended from elsewhere; this script leaves all as it is")
+    (record,) = (known for known in records if known.number == number)
+    if record.end is not None or records[-1].number != number:
+        # The node was lost with this script on it, and another attempt has begun elsewhere.
+        print(f"attempt {number} was ended from elsewhere; this script changes nothing")
         return EXIT_RUN_FAILED
     lost, on_request = [], False
     if job_id is not None and not run.result_json.exists():  # srun says 0 of a lost node
-        lost = lost_nodes(record["nodes"])
+        lost = lost_nodes(record.nodes)
         # SLURM says COMPLETING of a job whose node it has lost, too
-        on_request = not lost and job_is_being_cancelled(job_id, record.get("ends_at"))
+        on_request = not lost and job_is_being_cancelled(job_id, record.ends_at)
     ended = end_attempt(run, number, exit_code, lost_nodes=lost, on_request=on_request)
     decision = ended.decision
     if ended.exit_code != 0:

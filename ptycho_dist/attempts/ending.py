@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from ptycho_dist.attempts.record import AttemptRecord, Ending
 from ptycho_dist.errors import EXIT_STOPPED, EXIT_USER_MISTAKE
 from ptycho_dist.rundir.heartbeat import Heartbeat, read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
@@ -20,53 +20,35 @@ EARLY_SIGNAL_S = 90
 _KILLED_BY_STOP = frozenset({128 + signal.SIGTERM, 128 + signal.SIGUSR2})
 
 
-@dataclass(frozen=True)
-class Ending:
-    """The end of one attempt."""
-
-    outcome: Outcome
-    """finished; stopped: all ranks with a checkpoint of one step; cut_short: they had to leave
-    before it; failed."""
-    cause: Cause
-    reason: str
-    """In one line."""
-    step: int
-    """How far the ranks are known to have come."""
-    committed_step: int
-    """Of the newest checkpoint that the attempt has committed or began from; 0: none."""
-    node: str | None
-    """Where the first rank failed, as far as one can tell."""
-
-
 def ending_of(
     run: RunDirectory,
-    record: dict[str, Any],
+    record: AttemptRecord,
     exit_code: int | None,
     *,
     now: float,
     lost_nodes: Sequence[str] = (),
     on_request: bool = False,
 ) -> Ending:
-    """Judge an attempt that is over.
+    """Find out how and why an attempt ended that is over.
 
     Args:
         run: its directory.
-        record: of the attempt, as `read_attempts` gives it.
-        exit_code: of srun or of the local cluster; None: its script was killed before it could
-            record the end.
+        record: the record of the attempt.
+        exit_code: of srun or of the local cluster; None: the batch script was killed before it
+            could record the end.
         now: seconds since the epoch.
-        lost_nodes: those of its nodes that the scheduler says are down.
-        on_request: a person has ended it.
+        lost_nodes: nodes of the attempt that the scheduler reports as down.
+        on_request: whether a person ended the attempt.
     """
     failed = [
         heartbeat
         for heartbeat in read_heartbeats(run).values()
-        if heartbeat.attempt == record["number"] and heartbeat.state == "failed"
+        if heartbeat.attempt == record.number and heartbeat.state == "failed"
     ]
     plan = run.plan()
-    said = _Said(read_ledger(run, record["number"]), failed, plan.world.ranks)
-    if run.result_json.exists():  # rank 0 writes it when the last epoch is committed, or the last
-        # step that was to be measured
+    said = _Said(read_ledger(run, record.number), failed, plan.world.ranks)
+    if run.result_json.exists():
+        # Rank 0 writes it when the last epoch is committed, or the last step to be measured.
         measured = plan.measurement is not None
         why = "what was to be measured is measured" if measured else "all epochs are done"
         return said.ending("finished", "finished", why)
@@ -75,17 +57,17 @@ def ending_of(
         outcome = "stopped"
     elif said.count("left"):
         outcome = "cut_short"
-    if on_request or cancel_requested(run, record["job_id"]):
+    if on_request or cancel_requested(run, record.job_id):
         return said.ending(outcome, "cancelled", "ended on request")
     if exit_code == EXIT_USER_MISTAKE:
         return said.ending(outcome, "mistake", said.first_failure()[0] or "exit code 2")
-    if lost_nodes:  # SLURM ends the job then, and its ranks stop as on request
+    if lost_nodes:  # SLURM then ends the job, and its ranks stop as on request
         names = ", ".join(lost_nodes)
         return said.ending(outcome, "node_fail", f"node lost: {names}", lost_nodes[0])
-    ends_at = record.get("ends_at")
+    ends_at = record.ends_at
     agreed = said.count("stopped") > 0 and exit_code == EXIT_STOPPED
     if outcome != "failed" or agreed or said.killed_by_a_stop_signal(exit_code):
-        lead_s = record.get("signal_lead_s") or 0
+        lead_s = record.signal_lead_s or 0
         at_walltime = "walltime" in said.requests or (
             ends_at is not None and said.last_time >= ends_at - lead_s - EARLY_SIGNAL_S
         )

@@ -7,9 +7,10 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ptycho_dist.attempts.attempt import Attempt, begin_attempt, read_attempts
+from ptycho_dist.attempts.attempt import Attempt, begin_attempt
 from ptycho_dist.attempts.job_variables import ATTEMPT_VARIABLE
 from ptycho_dist.attempts.processes import LocalProcess
+from ptycho_dist.attempts.record import read_attempts
 from ptycho_dist.attempts.slurm_job import own_job_id, slurm_nodes
 from ptycho_dist.errors import JoinError, UserError
 from ptycho_dist.rundir.layout import RunDirectory
@@ -92,9 +93,8 @@ def _through_run_directory(run: RunDirectory, environment: RankEnvironment) -> O
     job_id = own_job_id()
     deadline = time.monotonic() + HAND_OVER_TIMEOUT_S
     while time.monotonic() < deadline:
-        records = read_attempts(run) if run.attempts.is_dir() else []
-        for record in reversed(records):
-            if (record["job_id"], record.get("step")) == (job_id, environment.step):
+        for record in reversed(read_attempts(run)):
+            if (record.job_id, record.step) == (job_id, environment.step):
                 return OwnAttempt(Attempt.of_record(record), begun_here=False)
         time.sleep(POLL_S)
     raise JoinError(

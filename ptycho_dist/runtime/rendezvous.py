@@ -15,7 +15,8 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
-from ptycho_dist.attempts.attempt import Attempt, read_attempts
+from ptycho_dist.attempts.attempt import Attempt
+from ptycho_dist.attempts.record import read_attempts
 from ptycho_dist.differences import as_table, differing, in_words
 from ptycho_dist.errors import JoinError, UserError
 from ptycho_dist.rundir.heartbeat import read_heartbeats
@@ -202,7 +203,7 @@ def _absence(run: RunDirectory, attempt: Attempt, rank: int, timeout_s: float) -
 
 
 def _planned_node(run: RunDirectory, rank: int) -> str:
-    nodes = read_attempts(run)[-1]["nodes"]
+    nodes = read_attempts(run)[-1].nodes
     index = rank // run.world().tasks_per_node
     return f" on {nodes[index]}" if index < len(nodes) else ""
 

@@ -10,8 +10,8 @@ import fork_client
 import pytest
 
 from launcher.timing.attribution import attribute
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.attempts.ending import ending_of
+from ptycho_dist.attempts.record import read_attempts
 from ptycho_dist.checkpoint.catalog import newest_whole
 from ptycho_dist.proof.verify import verify
 from ptycho_dist.rundir.files import read_json

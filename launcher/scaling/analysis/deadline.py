@@ -15,8 +15,8 @@ from typing import Any
 
 from launcher.scaling.analysis.laws import FARTHEST, throughput_by
 from launcher.scaling.analysis.results import ForDeadline, Law, Series, Size
+from launcher.scaling.analysis.sizes import size_name
 from launcher.scaling.study.definition import Mode
-from launcher.text.counted import counted
 from launcher.text.durations import duration
 from ptycho_dist.rundir.checked_json import count
 
@@ -39,8 +39,8 @@ class _Candidate:
         return self.nodes * self.seconds
 
     @property
-    def name(self) -> str:
-        return f"{counted(self.nodes, 'node')} × {self.tasks_per_node}"
+    def ranks(self) -> int:
+        return self.nodes * self.tasks_per_node
 
 
 def for_deadline(
@@ -141,7 +141,7 @@ def _why(best: _Candidate, deadline_s: float, work: float, mode: Mode) -> str:
         how = f"was not measured: {best.law} foretells it"
         how += ", beyond the largest measured size" if best.extrapolated else ""
     text = (
-        f"{best.name} does {work:.4g} samples in {duration(best.seconds)}, "
+        f"{size_name(best)} does {work:.4g} samples in {duration(best.seconds)}, "
         f"{best.node_seconds / _HOUR_S:.3g} node-hours, the fewest of all that make "
         f"{duration(deadline_s)}; it {how}. The queue is not included."
     )
@@ -157,7 +157,7 @@ def _too_slow(deadline_s: float, candidates: Sequence[_Candidate]) -> str:
     fastest = min(candidates, key=lambda each: each.seconds)
     how = "measured" if fastest.law is None else f"by {fastest.law}"
     return (
-        f"None does it in {duration(deadline_s)}: the fastest, {fastest.name} ({how}), takes "
+        f"None does it in {duration(deadline_s)}: the fastest, {size_name(fastest)} ({how}), takes "
         f"{duration(fastest.seconds)}. Nothing is said beyond twice the largest measured size."
     )
 

@@ -14,7 +14,7 @@ from launcher.planning.earlier_runs import measured_before
 from launcher.planning.load import FactsReader, facts_of, facts_or_error, plan_config
 from launcher.planning.plan import LaunchPlan
 from launcher.scaling.study.definition import Point, Study
-from launcher.scaling.study.points import mode_text, points_of, size_name, variants_of
+from launcher.scaling.study.points import mode_text, point_name, points_of, variants_of
 from launcher.scaling.study.request import StudyRequest
 from launcher.sites.reader import SiteReader
 from ptycho_dist.config.faults import ConfigError
@@ -101,7 +101,7 @@ def plan_study(
             own, plan = plan_config(of_point, sites.site, measured, read_facts)
         except ConfigError as error:
             if first.repeat == 0:
-                name = size_name(first.nodes, first.tasks_per_node, first.modes)
+                name = point_name(first.nodes, first.tasks_per_node, first.modes)
                 faults.add(name, error.faults)
             continue
         plan = replace(plan, measurement=request.measurement)

@@ -313,7 +313,8 @@ def test_a_damaged_record_of_an_attempt_is_named(explained, copy_of, change):
     folder, run = copy_of("nan_loss")
     path = run.attempts / "001.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(UserError, match=r"001\.json: not the record of an attempt"):
+    (field,) = change
+    with pytest.raises(UserError, match=rf"001\.json: `{field}` is .*, found .*; damaged"):
         explained(folder, run)
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from launcher.run_report.attempts import AttemptSpan
 from launcher.run_report.figures import draw_losses, draw_throughput, draw_timeline
-from launcher.run_report.losses import EpochFigures
+from launcher.run_report.losses import EpochRow
 from launcher.run_report.pictures import MOST_PIXELS, evenly, png_size
 from launcher.run_report.throughput import MOST_BINS, MOST_LINES, throughput_of
 from ptycho_dist.rundir.step_times import PHASES, Block, RankTimes
@@ -149,7 +149,7 @@ def test_long_runs_are_drawn_in_slices():
 def test_any_losses_can_be_drawn(rows):
     """SC-082"""
     epochs = [
-        EpochFigures(
+        EpochRow(
             epoch=epoch, step=epoch, train_loss=loss, val_loss=None, learning_rate=None,
             seconds=None, patterns_per_s=None, attempt=attempt, at=None, standing=standing,
         )

@@ -7,6 +7,7 @@ import stat
 import subprocess
 
 import pytest
+from attempt_files import attempt_files
 from rich.console import Console
 
 from launcher.cli import main
@@ -15,7 +16,7 @@ from launcher.control.resume import resume
 from launcher.slurm.jobs import Scheduler
 from launcher.status.run_status import status_of
 from launcher.watching.watch import watch
-from ptycho_dist.attempts.attempt import begin_attempt, end_attempt, read_attempts
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
@@ -162,7 +163,7 @@ def test_a_run_that_finished_while_it_was_being_cancelled_is_finished(run):
     write_json_atomic(run.result_json, {})
     end_attempt(run, 1, 143)
     assert status_of(run).state == "finished"
-    assert read_attempts(run)[0]["outcome"] == "finished"
+    assert attempt_files(run)[0]["outcome"] == "finished"
 
 
 def test_one_damaged_run_does_not_hide_the_others(run, capsys):

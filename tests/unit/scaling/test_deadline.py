@@ -82,14 +82,14 @@ def test_nothing_beyond_twice_the_largest_size():
     assert found.nodes is None
     assert found.node_hours is None
     assert "None does it in" in found.why
-    assert "8 nodes × 1 (by Amdahl)" in found.why
+    assert "8 ranks on 8 nodes (by Amdahl)" in found.why
 
 
 def test_without_a_law_only_measured_sizes_are_asked():
     """SC-047"""
     found = asked(strong((1, 2)), START_UP + WORK / 199.0)
     assert found.nodes is None
-    assert "2 nodes × 1 (measured)" in found.why
+    assert "2 ranks on 2 nodes (measured)" in found.why
 
 
 def test_a_deadline_that_is_close_says_so():

@@ -9,12 +9,12 @@ import random
 import numpy as np
 import pytest
 import torch
+from attempt_files import attempt_files
 from lightning.pytorch import Callback
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 
 from launcher.drill.drill import compare
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.config.plain_data import config_digest, decode_run_config
 from ptycho_dist.rundir.consumed import ConsumedRanges
 from ptycho_dist.rundir.drill_trace import lost_in_resume
@@ -62,7 +62,7 @@ def interrupted(fit, simulate, tmp_path):
                 fit(text, resume=run)
             except Exception as error:
                 return (*compare(reference, run), f"it fails: {error}")
-            if fit.outcome == "finished" or list(lost_in_resume(run, len(read_attempts(run)), 1)):
+            if fit.outcome == "finished" or list(lost_in_resume(run, len(attempt_files(run)), 1)):
                 break  # a cause is found: what would follow from it is not needed
         return compare(reference, run)
 
