@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ptycho_dist.config.load import config_digest, config_values
+from ptycho_dist.config.plain_data import config_digest, config_values
 from ptycho_dist.data.planned import plan_digest, require_planned_data
 from ptycho_dist.rank.started_rank import StartedRank
 from ptycho_dist.rundir.ledger import LedgerWriter
