@@ -11,11 +11,13 @@ from launcher.slurm.jobs import Scheduler
 from launcher.status.array_status import FoldedArray, fold
 from launcher.status.overview import born, overview
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.array import ArrayDirectory, as_array, list_arrays
-from ptycho_dist.rundir.layout import (
-    RunDirectory,
+from ptycho_dist.rundir.array import ArrayDirectory
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.listing import (
     absolute,
+    as_array,
     is_run,
+    list_arrays,
     list_runs,
     member_paths,
     run_paths,

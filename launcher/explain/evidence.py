@@ -1,4 +1,4 @@
-"""What is known of one attempt: its record, ledger, heartbeats, the accounting, and its logs."""
+"""What is known about one attempt: record, ledger, heartbeats, SLURM's accounting, and logs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ptycho_dist.rundir.ledger import read_ledger
 
 SHORT_TAIL_BYTES = 16 * 1024
 MOST_LOGS = 1024
-"""How many logs are looked at where no rank has said anything else."""
+"""How many logs are read if no rank has recorded anything."""
 LOCAL_LOG = "batch-local.log"
 _RANK_WRITER = re.compile(r"rank-(\d{1,9})")
 _RANK_LOG = re.compile(r"attempt-(\d{1,9})-rank-(\d{1,9})\.log")
@@ -26,7 +26,7 @@ _RANK_LOG = re.compile(r"attempt-(\d{1,9})-rank-(\d{1,9})\.log")
 
 @dataclass(frozen=True)
 class Word:
-    """What a rank has recorded of its failure."""
+    """The reason for its failure that a rank has recorded."""
 
     rank: int
     time: float
@@ -36,27 +36,27 @@ class Word:
 
 @dataclass(frozen=True)
 class RankTrace:
-    """What is recorded of one rank in the attempt."""
+    """What is recorded about one rank in the attempt."""
 
     node: str | None = None
     ended: bool = False
-    """It has said that it stopped, left, failed or finished."""
+    """Whether it has recorded that it stopped, left, failed or finished."""
     last_sign: float = 0.0
     step: int | None = None
 
 
 @dataclass
 class Evidence:
-    """All that is looked at; logs are read when they are asked for."""
+    """Everything that a verdict may use. Logs are read when they are needed."""
 
     run: RunDirectory
     record: AttemptRecord | None
-    """The record of the attempt; None: no attempt began."""
+    """Record of the attempt; None: the job began no attempt."""
     records: list[AttemptRecord]
     """The records of all attempts, oldest first."""
     job_id: str | None
     words: list[Word] = field(default_factory=list)
-    """In the order of their clocks."""
+    """Recorded reasons, earliest first by the clocks of the ranks."""
     ranks: dict[int, RankTrace] = field(default_factory=dict)
     account: list[Accounted] = field(default_factory=list)
 
@@ -68,13 +68,13 @@ class Evidence:
 
     @property
     def what_followed(self) -> str | None:
-        """What the policy of restarts decided at its end."""
+        """Why the attempt was, or was not, followed by a restart."""
         end = None if self.record is None else self.record.end
         return None if end is None or end.decision is None else clean(end.why)
 
     @property
     def number(self) -> int | None:
-        """Of the attempt."""
+        """The number of the attempt; None: the job began none."""
         return None if self.record is None else self.record.number
 
     def rank_log(self, rank: int, tail_bytes: int = TAIL_BYTES) -> Log:
@@ -86,7 +86,7 @@ class Evidence:
 
     @cached_property
     def ranks_with_logs(self) -> list[int]:
-        """Those of the attempt."""
+        """The ranks that have a log of this attempt."""
         found = []
         for path in self.run.logs.glob(f"attempt-{self.number or 0:03d}-rank-*.log"):
             match = _RANK_LOG.fullmatch(path.name)
@@ -96,7 +96,7 @@ class Evidence:
 
     @cached_property
     def batch(self) -> list[Line]:
-        """What the batch script, srun, slurmstepd or the local cluster said in this attempt."""
+        """The lines of the batch script, srun, slurmstepd or the local cluster in this attempt."""
         path = self._batch_log()
         if path is None:
             return []
@@ -119,12 +119,12 @@ class Evidence:
 
 
 def gather(run: RunDirectory, number: int | None, job_id: str | None) -> Evidence:
-    """Gather what is known of an attempt.
+    """Gather what is known about an attempt.
 
     Args:
-        run: its directory.
-        number: of the attempt; None: the latest one.
-        job_id: of the job that was submitted last, for a job of which no attempt began.
+        run: directory of the run.
+        number: number of the attempt; None: the latest one.
+        job_id: the job that was submitted last; it counts if it began no attempt.
 
     Raises:
         UserError: there is no such attempt, or its record is damaged.

@@ -1,4 +1,4 @@
-"""Why a run ended: the first rank that failed, the cause, the evidence, and what to do."""
+"""Why a run ended: the cause, the rank that failed first, the evidence, and what to do."""
 
 from __future__ import annotations
 
@@ -27,31 +27,32 @@ class Explanation:
     run_id: str
     path: str
     state: str
-    """Of the run, as `status` says."""
+    """State of the run, as `status` shows it."""
     attempt: int | None
-    """Which one is explained; None: none began."""
+    """Number of the attempt that is explained; None: none began."""
     attempts: int
+    """How many attempts the run has had."""
     cause: str
     """The name of a class of `launcher.explain.causes`."""
     title: str
     summary: str
-    """In one line."""
+    """The cause in one line, with the rank or node."""
     confidence: Confidence
     first_rank: int | None
     node: str | None
     how: str | None
-    """How one knows which rank was the first."""
+    """How the first rank was found, in words."""
     step: int | None
-    """How far that rank was."""
+    """The last step that this rank recorded."""
     together: tuple[int, ...]
-    """The ranks that recorded the same reason at once, that one among them."""
+    """All ranks that recorded the same reason, including the first one."""
     followers: tuple[int, ...]
-    """Ranks that only saw it go."""
+    """Ranks that failed only because the first one was gone."""
     evidence: tuple[Line, ...]
     advice: tuple[str, ...]
     exit_code: int | None
     what_followed: str | None
-    """What the policy of restarts decided, in words."""
+    """Whether a restart followed, and why, in words."""
 
     @property
     def failed(self) -> bool:
@@ -98,9 +99,9 @@ def explain(
     """Explain an attempt that is over, or say that there is nothing to explain.
 
     Args:
-        run: its directory.
-        attempt: its number; None: the latest one.
-        scheduler: whom to ask about jobs; None: SLURM, now.
+        run: directory of the run.
+        attempt: number of the attempt; None: the latest one.
+        scheduler: answers questions about jobs; None: ask SLURM now.
 
     Raises:
         UserError: there is no such attempt, or a record of the run directory is damaged.
@@ -111,7 +112,7 @@ def explain(
 def examine(
     run: RunDirectory, attempt: int | None = None, scheduler: Scheduler | None = None
 ) -> tuple[Evidence, Explanation]:
-    """As `explain`, together with the evidence that was looked at."""
+    """Like `explain`, but return the evidence as well."""
     read_attempts(run)  # a damaged record is reported before anything is built on it
     status = status_of(run, scheduler)
     evidence = gather(run, attempt, status.job_id)
@@ -122,7 +123,8 @@ def examine(
     finished = evidence.ending is not None and evidence.ending.cause == "finished"
     if judged and not finished:
         return evidence, _explained(status, evidence, judge(evidence))
-    if status.state == "unknown":  # the logs may know what nobody else can say
+    if status.state == "unknown":
+        # Nobody says whether the run is over, but its logs may show beyond doubt why it ended.
         verdict = judge(evidence)
         if verdict.confidence != "guessed":
             return evidence, _explained(status, evidence, verdict)
@@ -136,7 +138,7 @@ def _nothing_to_explain(status: RunStatus, evidence: Evidence) -> Explanation:
         number = before[-2 if status.state == "finished" else -1]
         advice = (
             *advice,
-            f"how attempt {number} ended: `ptycho-launch explain {status.run_id} "
+            f"to see how attempt {number} ended: `ptycho-launch explain {status.run_id} "
             f"--attempt {number}`",
         )
     cause = BY_NAME["not_failed"]
@@ -148,7 +150,7 @@ def _nothing_to_explain(status: RunStatus, evidence: Evidence) -> Explanation:
         attempt=evidence.number,
         attempts=len(evidence.records),
         cause=cause.name,
-        title="nobody here can say" if unknown else cause.title,
+        title="whether the run is over is unknown" if unknown else cause.title,
         summary=clean(f"{status.state}: {status.cause}"),
         confidence="guessed" if unknown else "recorded",
         first_rank=None,
@@ -208,7 +210,7 @@ def _lost_node(evidence: Evidence, verdict: Verdict) -> str | None:
 
 def _summary(verdict: Verdict, node: str | None) -> str:
     if verdict.cause.name == "cancelled":
-        by = f" by {verdict.by}" if verdict.by else ", by cancel, scancel or a signal"
+        by = f" by {verdict.by}" if verdict.by else " (by cancel, scancel or a signal)"
         return f"{verdict.cause.title}{by}"
     if verdict.first is None:
         return verdict.cause.title + (f": {clean(node)}" if node else "")

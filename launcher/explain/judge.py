@@ -1,4 +1,4 @@
-"""From evidence to a cause, by a fixed precedence (specs/run_directory.md, RD-232)."""
+"""Judges the cause from the evidence, by a fixed precedence (specs/run_directory.md, RD-232)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Confidence = Literal["recorded", "read", "guessed"]
 MOST_LINES = 6
 LAST_LINES = 8
 BEFORE_RANKS = frozenset({"module_not_found", "venv_missing", "setup_failed"})
-"""Classes of a script that ends before a rank lives; later the same words end nothing."""
+"""Classes of a script that ends before any rank runs. Later, the same words are harmless."""
 NOT_BY_A_RANK = frozenset({"cancelled", "walltime", "preempted", "node_failure"})
 
 _STATES = {
@@ -38,19 +38,23 @@ class Verdict:
 
     cause: Cause
     confidence: Confidence
-    """recorded: by a rank, the batch script or SLURM's accounting; read: from logs; guessed."""
+    """recorded (by a rank, the batch script or SLURM's accounting), read (in logs), or guessed."""
     lines: tuple[Line, ...] = ()
     first: FirstRank | None = None
     by: str | None = None
-    """Who ended it on request."""
+    """The user who cancelled it, if it was cancelled."""
 
 
 def judge(evidence: Evidence) -> Verdict:
-    """Why an attempt ended that is over: the first of these that holds.
+    """Why an attempt that is over ended: the first of these that holds (RD-232).
 
-    A request of a person; what SLURM says of the job; what the batch script recorded of walltime,
-    preemption, nodes and requests; a specific reason that the first rank recorded; specific signs
-    in its log, the batch log and the accounting; the same for general ones; nothing known.
+    1. A person asked for it, before any rank failed.
+    2. SLURM says why it ended the job.
+    3. The batch script recorded the walltime, a preemption, a lost node or a request.
+    4. A specific class matches the reason that the first rank recorded, or else its log, the batch
+       log or the accounting.
+    5. The same for the general classes.
+    6. The cause is unknown.
     """
     first = first_rank(evidence)
     verdict = (
@@ -76,10 +80,10 @@ def _on_request(evidence: Evidence, first: FirstRank | None) -> Verdict | None:
         if record is not None and record.end is not None and asked > record.end.ended_at:
             continue
         if first is not None and first.word is not None and first.word.time < asked:
-            continue  # it had failed by itself
+            continue  # it had failed before the request
         by = event.get("by")
         by = clean(by) if isinstance(by, str) else None
-        line = Line("ledger (launcher)", None, f"cancel_requested by {by or 'somebody'}")
+        line = Line("ledger (launcher)", None, f"cancel_requested by {by or 'an unknown user'}")
         return Verdict(BY_NAME["cancelled"], "recorded", (line,), by=by)
     return None
 
@@ -113,7 +117,7 @@ def _of_slurm(evidence: Evidence, name: str) -> list[Line]:
 
 
 def _is_last_of_its_job(evidence: Evidence) -> bool:
-    """The accounting tells of the job as a whole: of its last start."""
+    """Whether this attempt is the one that the accounting shows: the last start of the job."""
     return not any(
         record.job_id == evidence.job_id and record.number > (evidence.number or 0)
         for record in evidence.records
@@ -137,7 +141,7 @@ def _as_recorded(evidence: Evidence) -> Verdict | None:
 
 
 def _by_signs(evidence: Evidence, first: FirstRank | None) -> Verdict | None:
-    """The first class of the table that fits, specific ones before general ones."""
+    """The first class of the table that matches, the specific classes before the general ones."""
     own = _lines_of(evidence, first)
     said = [first.word.said_in] if first is not None and first.word is not None else []
     causes = _possible(evidence, first)
@@ -168,7 +172,7 @@ def _possible(evidence: Evidence, first: FirstRank | None) -> list[Cause]:
 
 
 def _lines_of(evidence: Evidence, first: FirstRank | None) -> list[Line]:
-    """Where signs are looked for: the log of the first rank, then what stands around the ranks."""
+    """The lines that are searched: the log of the first rank, then the batch log and sacct."""
     lines = []
     if first is not None:
         lines += [

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ptycho_dist.attempts.attempt import Attempt, end_attempt
-from ptycho_dist.config.load import config_digest, config_values
+from ptycho_dist.config.plain_data import config_digest, config_values
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.data.planned import plan_digest, require_planned_data

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ptycho_dist.config.load import config_digest, decode_run_config
+from ptycho_dist.config.plain_data import config_digest, decode_run_config
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import read_ledger

@@ -85,8 +85,8 @@ def test_a_rank_that_loses_its_random_generators_is_named(launch, config):
     [
         (("--points", "window", "--set", "execution.accum_steps=1"), "no accumulation window"),
         (("--points", "bogus"), "bogus"),
-        (("--ranks", "two"), "whole numbers with commas are expected"),
-        (("--set", "training.batch_size=64"), "nothing lies in its middle"),
+        (("--ranks", "two"), "expected whole numbers, separated by commas"),
+        (("--set", "training.batch_size=64"), "so it has no middle"),
     ],
 )
 def test_a_drill_that_cannot_be_is_refused(launch, config, arguments, words):

@@ -18,12 +18,8 @@ from launcher.scaling.study.points import mode_text, point_name, points_of, vari
 from launcher.scaling.study.request import StudyRequest
 from launcher.sites.reader import SiteReader
 from ptycho_dist.config.faults import ConfigError
-from ptycho_dist.config.load import (
-    LoadedConfig,
-    config_digest,
-    read_run_config,
-    read_run_configs,
-)
+from ptycho_dist.config.load import LoadedConfig, read_run_config, read_run_configs
+from ptycho_dist.config.plain_data import config_digest
 from ptycho_dist.config.world import World, world_of
 
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from launcher.cli import main
 from launcher.commands import which_run
 from launcher.control.after import dependency_options
+from launcher.control.changes import Changes
 from launcher.control.clean import removals
-from launcher.control.resume import Changes
 from launcher.control.resume import resume as resume_run
 from launcher.scaling.study.plan import plan_study
 from launcher.scaling.study.preview import show_preview
@@ -29,11 +29,12 @@ from launcher.status.array_status import array_status
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.faults import ConfigError
-from ptycho_dist.config.load import config_digest, load_run_config
+from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.plain_data import config_digest
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.array import ArrayDirectory, as_array
+from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.files import read_json, write_json_atomic
-from ptycho_dist.rundir.layout import list_runs
+from ptycho_dist.rundir.listing import as_array, list_runs
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 TEXT = """

@@ -20,8 +20,9 @@ from ptycho_dist.attempts.attempt import begin_attempt
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.legacy import LegacyScope
-from ptycho_dist.rundir.layout import RunDirectory, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import LedgerWriter
+from ptycho_dist.rundir.making import prepare_run
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.runtime.accelerator import Device

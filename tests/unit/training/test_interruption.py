@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 
 from launcher.drill.drill import compare
-from ptycho_dist.config.load import config_digest, decode_run_config
+from ptycho_dist.config.plain_data import config_digest, decode_run_config
 from ptycho_dist.rundir.consumed import ConsumedRanges
 from ptycho_dist.rundir.drill_trace import lost_in_resume
 from ptycho_dist.rundir.ledger import read_ledger
