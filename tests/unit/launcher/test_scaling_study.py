@@ -475,6 +475,23 @@ def test_a_damaged_study_is_told_in_one_line(record, tmp_path, data):
         assert all(0 < point.ranks < 10**9 for point in found.points)
 
 
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"base": {}}, r"base\.ranks: field required"),
+        ({"samples": -3}, r"base\.samples: input should be greater than or equal to 1, found -3"),
+        ({"samples": "x"}, r"base\.samples: input should be a valid integer, found 'x'"),
+    ],
+)
+def test_a_study_says_its_work(record, tmp_path, changes, why):
+    """SC-015, SC-047, SC-053: a damaged study.json is refused with the field and its value."""
+    directory = ArrayDirectory(tmp_path)
+    base = changes.get("base", record["base"] | changes)
+    directory.study_json.write_text(json.dumps(record | {"base": base}))
+    with pytest.raises(UserError, match=why):
+        read_study(directory)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 10**5, '{"format": 1, "points": [{}]}'])
 def test_what_is_no_object_is_told_in_one_line(tmp_path, text):
     """SC-015"""
