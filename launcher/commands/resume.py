@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
     from launcher.arrays.resume import resume_array
     from launcher.commands.following import follow, follow_array
     from launcher.commands.which_run import RESUMABLE, run_or_array_to
-    from launcher.control.resume import Changes, resume
+    from launcher.control.changes import Changes
+    from launcher.control.resume import resume
     from launcher.scaling.study.resume import resume_study
     from ptycho_dist.rundir.array import ArrayDirectory
 

@@ -12,11 +12,13 @@ from launcher.status.array_status import FoldedArray, fold
 from launcher.status.next_command import reference_to
 from launcher.status.overview import born, overview
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.array import ArrayDirectory, as_array, list_arrays
-from ptycho_dist.rundir.layout import (
-    RunDirectory,
+from ptycho_dist.rundir.array import ArrayDirectory
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.listing import (
     absolute,
+    as_array,
     is_run,
+    list_arrays,
     list_runs,
     member_paths,
     run_paths,
