@@ -19,7 +19,7 @@ from launcher.slurm.cluster_facts import ClusterFacts
 from launcher.slurm.scontrol import require_slurm
 from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.config.run import RunConfig
-from ptycho_dist.rundir.layout import new_run_path
+from ptycho_dist.rundir.making import new_run_path
 
 FORMAT = 1
 

@@ -12,7 +12,7 @@ from launcher.planning.plan import LaunchPlan
 from launcher.preflight.findings import Finding
 from launcher.text.counted import counted
 from ptycho_dist.config.run import RunConfig
-from ptycho_dist.rundir.layout import run_paths
+from ptycho_dist.rundir.listing import run_paths
 
 _PROBE_BYTES = 1 << 20
 _LITTLE_BYTES = 2 << 30

@@ -14,7 +14,7 @@ from launcher.text.plain_text import plain
 from launcher.timing.goodput import last_sign_of_life
 from launcher.timing.start_up import start_up_s
 from ptycho_dist.attempts.record import AttemptRecord, read_attempt
-from ptycho_dist.proof.lineage import Part
+from ptycho_dist.proof.lineage import LineagePart
 from ptycho_dist.rundir.checked_json import count, number
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.step_times import RankTimes
@@ -99,7 +99,7 @@ def read_attempts(
     run: RunDirectory,
     events: Events,
     jobs: Sequence[Job],
-    lineage: Sequence[Part] | None,
+    lineage: Sequence[LineagePart] | None,
     times: Mapping[int, Mapping[int, RankTimes]],
     working: int | None,
     now: float,
@@ -136,7 +136,7 @@ def _span(
     before: AttemptSpan | None,
     events: Events,
     jobs: Sequence[Job],
-    lineage: Sequence[Part] | None,
+    lineage: Sequence[LineagePart] | None,
     times: Mapping[int, RankTimes],
     now: float | None,
 ) -> AttemptSpan:

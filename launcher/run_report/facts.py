@@ -24,7 +24,7 @@ from launcher.timing.attribution import Attribution, attribute
 from launcher.timing.goodput import AttemptTimes, Goodput, credible_lineage, goodput
 from ptycho_dist.attempts.record import attempt_numbers
 from ptycho_dist.errors import UserError
-from ptycho_dist.proof.lineage import Part
+from ptycho_dist.proof.lineage import LineagePart
 from ptycho_dist.proof.verify import Proof, verify
 from ptycho_dist.rundir.checked_json import number, read_object
 from ptycho_dist.rundir.heartbeat import read_heartbeats
@@ -173,7 +173,7 @@ def _proof(run: RunDirectory) -> tuple[Proof | None, str]:
         return None, str(error).removeprefix(f"{run.run_id}: ")
 
 
-def _nothing_committed(run: RunDirectory, events: Events) -> tuple[Part, ...] | None:
+def _nothing_committed(run: RunDirectory, events: Events) -> tuple[LineagePart, ...] | None:
     """An empty lineage where the ledger is there and tells of no commit; None: nobody knows."""
     told = events.of("checkpoint_committed", "resumed_from")
     return None if told or not events.events or run.result_json.exists() else ()
@@ -198,7 +198,7 @@ def _times(
 def _goodput(
     run: RunDirectory,
     attempts: Sequence[AttemptSpan],
-    lineage: Sequence[Part] | None,
+    lineage: Sequence[LineagePart] | None,
     times: Mapping[int, Mapping[int, RankTimes]],
     events: Events,
 ) -> Goodput | None:

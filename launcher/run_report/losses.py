@@ -12,7 +12,7 @@ from typing import Literal
 
 from launcher.run_report.events import Event, Events
 from launcher.run_report.left_out import LeftOut
-from ptycho_dist.proof.lineage import Part
+from ptycho_dist.proof.lineage import LineagePart
 from ptycho_dist.rundir.checked_json import count, moment, number
 from ptycho_dist.rundir.layout import RunDirectory
 
@@ -48,7 +48,7 @@ class EpochRow:
 def read_epochs(
     run: RunDirectory,
     events: Events,
-    lineage: Sequence[Part] | None,
+    lineage: Sequence[LineagePart] | None,
     working: int | None,
     left_out: LeftOut,
 ) -> tuple[EpochRow, ...]:
@@ -83,7 +83,7 @@ def read_epochs(
     return tuple(sorted(found, key=lambda each: (each.attempt or 0, each.epoch)))
 
 
-def _within(part: Part, epoch: EpochRow) -> bool:
+def _within(part: LineagePart, epoch: EpochRow) -> bool:
     return part.attempt == epoch.attempt and part.from_step < epoch.step <= part.to_step
 
 

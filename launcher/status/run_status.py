@@ -12,7 +12,7 @@ from launcher.slurm.pending_reasons import Wait
 from launcher.status.eta import training_ends_at
 from launcher.status.records import Records, read_records
 from launcher.status.stragglers import stragglers
-from launcher.status.verdict import OVER, judge
+from launcher.status.verdict import OVER, state_of
 from launcher.text.plain_text import plain
 from ptycho_dist.attempts.record import AttemptRecord
 from ptycho_dist.errors import UserError
@@ -146,7 +146,7 @@ def brief_status_of(records: Records, scheduler: Scheduler) -> RunStatus:
 
 def _status(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat]) -> RunStatus:
     job, latest, run = records.job, records.latest, records.run
-    said = judge(records, scheduler, heartbeats)
+    said = state_of(records, scheduler, heartbeats)
     end = latest.end if latest is not None and said.state in OVER else None
     at_work = latest if said.state == "running" else None
     first = next((beat for beat in heartbeats if beat.rank == 0), None)

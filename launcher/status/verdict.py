@@ -33,7 +33,7 @@ class Said:
     starts_at: float | None = None
 
 
-def judge(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat]) -> Said:
+def state_of(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat]) -> Said:
     """The state of a run (RD-070, RD-200 to RD-202).
 
     Args:
@@ -44,7 +44,7 @@ def judge(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat
     Raises:
         UserError: the run directory is damaged.
     """
-    said = _judge(records, scheduler, heartbeats)
+    said = _unless_finished(records, scheduler, heartbeats)
     cut_short = records.unsettled
     if cut_short is not None and (
         records.job is None or (cut_short.state != "prepared" and said.state in OVER)
@@ -55,7 +55,9 @@ def judge(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat
     return said
 
 
-def _judge(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat]) -> Said:
+def _unless_finished(
+    records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat]
+) -> Said:
     job, attempt, run = records.job, records.of_job, records.run
     if job is None:
         return Said("prepared", "not submitted yet", "run directory")

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from ptycho_dist.checkpoint.catalog import newest_whole
 from ptycho_dist.errors import UserError
-from ptycho_dist.proof.rank_records import AttemptRecord, Consumed
+from ptycho_dist.proof.rank_records import AttemptEvents, Consumed
 from ptycho_dist.rundir.checked_json import LARGEST
 from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.layout import RunDirectory
 
 
 @dataclass(frozen=True)
-class Part:
+class LineagePart:
     """One attempt of a lineage: what it did after `from_step` and up to `to_step` counts."""
 
     attempt: int
@@ -62,7 +62,7 @@ def end_on_disk(run: RunDirectory) -> End | None:
     return End(attempt, step)
 
 
-def end_by_ledger(attempts: Mapping[int, AttemptRecord]) -> End | None:
+def end_by_ledger(attempts: Mapping[int, AttemptEvents]) -> End | None:
     """The newest commit that the ranks tell of; None: there is none."""
     for number in sorted(attempts, reverse=True):
         record = attempts[number]
@@ -73,22 +73,22 @@ def end_by_ledger(attempts: Mapping[int, AttemptRecord]) -> End | None:
     return None
 
 
-def trace(attempts: Mapping[int, AttemptRecord], end: End) -> tuple[list[Part], list[str]]:
+def trace(attempts: Mapping[int, AttemptEvents], end: End) -> tuple[list[LineagePart], list[str]]:
     """The lineage that ends there, oldest first, and why it cannot be followed to its beginning."""
-    parts: list[Part] = []
+    parts: list[LineagePart] = []
     attempt, step = end.attempt, end.step
     while True:
         if attempt not in attempts:
-            parts.append(Part(attempt, 0, step))
+            parts.append(LineagePart(attempt, 0, step))
             return parts[::-1], [
                 f"attempt {attempt}: no rank's ledger file is there, and the checkpoint of step "
                 f"{step} is of this attempt"
             ]
         resumed = attempts[attempt].resumed
         if resumed is None:
-            parts.append(Part(attempt, 0, step))
+            parts.append(LineagePart(attempt, 0, step))
             return parts[::-1], []
-        parts.append(Part(attempt, resumed.step, step))
+        parts.append(LineagePart(attempt, resumed.step, step))
         if resumed.of_attempt >= attempt or resumed.step > step:
             return parts[::-1], [
                 f"attempt {attempt}: resumed from step {resumed.step} of attempt "
@@ -97,7 +97,7 @@ def trace(attempts: Mapping[int, AttemptRecord], end: End) -> tuple[list[Part], 
         attempt, step = resumed.of_attempt, resumed.step
 
 
-def given_up(attempts: Mapping[int, AttemptRecord], parts: list[Part]) -> int:
+def given_up(attempts: Mapping[int, AttemptEvents], parts: list[LineagePart]) -> int:
     """Samples that were used and recorded and are not in the lineage: the work lost.
 
     What a rank used after its last `consumed` is not recorded, and not counted.

@@ -87,7 +87,7 @@ class RankRecord:
 
 
 @dataclass
-class AttemptRecord:
+class AttemptEvents:
     """One attempt as its ranks tell of it."""
 
     ranks: dict[int, RankRecord] = field(default_factory=dict)
@@ -108,13 +108,13 @@ class AttemptRecord:
         return self.ranks[0].committed if 0 in self.ranks else []
 
 
-def read_rank_records(run: RunDirectory) -> tuple[dict[int, AttemptRecord], list[str]]:
+def read_rank_records(run: RunDirectory) -> tuple[dict[int, AttemptEvents], list[str]]:
     """All attempts by number, and the files that are not what their names say.
 
     Raises:
         UserError: the folder or a file of it cannot be read.
     """
-    attempts: dict[int, AttemptRecord] = {}
+    attempts: dict[int, AttemptEvents] = {}
     forged: list[str] = []
     try:
         paths = sorted(run.ledger.iterdir())
@@ -129,7 +129,7 @@ def read_rank_records(run: RunDirectory) -> tuple[dict[int, AttemptRecord], list
             record, stranger = _read(path, attempt, rank)
             if stranger is not None:
                 forged.append(stranger)
-            attempts.setdefault(attempt, AttemptRecord()).ranks[rank] = record
+            attempts.setdefault(attempt, AttemptEvents()).ranks[rank] = record
     except OSError as error:
         where = error.filename or run.ledger
         raise UserError(f"{where}: cannot be read: {error.strerror}") from None

@@ -13,7 +13,7 @@ from itertools import zip_longest
 from typing import Any
 
 from ptycho_dist.errors import UserError
-from ptycho_dist.proof.lineage import Part, end_by_ledger, end_on_disk, given_up, trace
+from ptycho_dist.proof.lineage import LineagePart, end_by_ledger, end_on_disk, given_up, trace
 from ptycho_dist.proof.rank_records import read_rank_records
 from ptycho_dist.proof.walk import Walk
 from ptycho_dist.rundir.layout import RunDirectory
@@ -30,7 +30,7 @@ class Proof:
     run_id: str
     faults: tuple[str, ...]
     """Why it is not proven; the last line counts those that are left out."""
-    lineage: tuple[Part, ...]
+    lineage: tuple[LineagePart, ...]
     """The attempts that the committed weights come from, oldest first."""
     whole_epochs: int
     """Epochs that are done and proven."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ptycho_dist.proof.coverage import Coverage, Piece, User
-from ptycho_dist.proof.lineage import Part
-from ptycho_dist.proof.rank_records import AttemptRecord, Committed, RankRecord, Started
+from ptycho_dist.proof.lineage import LineagePart
+from ptycho_dist.proof.rank_records import AttemptEvents, Committed, RankRecord, Started
 from ptycho_dist.rundir.consumed import Progression, join
 
 Records = dict[tuple[int, int], list[Progression]]
@@ -16,7 +16,7 @@ Records = dict[tuple[int, int], list[Progression]]
 class Walk:
     """Goes along the lineage, commit by commit, and compares."""
 
-    def __init__(self, samples: int, epochs: int, attempts: Mapping[int, AttemptRecord]) -> None:
+    def __init__(self, samples: int, epochs: int, attempts: Mapping[int, AttemptEvents]) -> None:
         self._samples = samples
         self._epochs = epochs
         self._attempts = attempts
@@ -26,7 +26,7 @@ class Walk:
         self.faults: list[str] = []
         self.torn: list[str] = []
 
-    def follow(self, part: Part, following: Part | None) -> None:
+    def follow(self, part: LineagePart, following: LineagePart | None) -> None:
         """One attempt of the lineage; `following` is the one that resumed from it."""
         record = self._attempts[part.attempt]
         for _, rank in sorted(record.ranks.items()):
@@ -69,7 +69,7 @@ class Walk:
                 f"result.json says that the run has finished; its last commit stands at "
                 f"{self._where(self.position)}, in the middle of the epoch"
             )
-        record = self._attempts.get(attempt, AttemptRecord())
+        record = self._attempts.get(attempt, AttemptEvents())
         for rank, found in sorted(record.ranks.items()):
             if found.finished not in (None, step):
                 self.faults.append(
@@ -78,7 +78,7 @@ class Walk:
                 )
 
     def _require_all_ranks(
-        self, part: Part, record: AttemptRecord, started: Started | None
+        self, part: LineagePart, record: AttemptEvents, started: Started | None
     ) -> None:
         attempt = part.attempt
         for number, rank in sorted(record.ranks.items()):
@@ -102,7 +102,7 @@ class Walk:
         if len(absent) > 3:
             self.faults.append(f"{len(absent) - 3} more ranks of attempt {attempt} have no ledger")
 
-    def _begin(self, part: Part, started: Started) -> None:
+    def _begin(self, part: LineagePart, started: Started) -> None:
         who = f"attempt {part.attempt}"
         if started.samples != self._samples:
             self.faults.append(
@@ -128,7 +128,7 @@ class Walk:
             )
             self.position = begun
 
-    def _commits(self, part: Part, record: AttemptRecord) -> dict[int, int]:
+    def _commits(self, part: LineagePart, record: AttemptEvents) -> dict[int, int]:
         """Step → samples of the lineage after it, of the commits that count."""
         found: dict[int, int] = {}
         for commit in record.committed:
@@ -146,7 +146,9 @@ class Walk:
                 found[commit.step] = position
         return found
 
-    def _records(self, part: Part, number: int, rank: RankRecord, steps: set[int]) -> Records:
+    def _records(
+        self, part: LineagePart, number: int, rank: RankRecord, steps: set[int]
+    ) -> Records:
         """What a rank used before each of these commits.
 
         A commit that is tried again is recorded again: equal records before it succeeds are one.
@@ -184,7 +186,7 @@ class Walk:
         return found
 
     def _compare(
-        self, part: Part, started: Started, step: int, until: int, ranks: dict[int, Records]
+        self, part: LineagePart, started: Started, step: int, until: int, ranks: dict[int, Records]
     ) -> None:
         if until < self.position:
             self.faults.append(
@@ -240,7 +242,7 @@ class Walk:
     def _where(self, position: int) -> str:
         return _at(*divmod(position, self._samples))
 
-    def _say_unfit(self, part: Part, step: int, epoch: int, sample: int) -> None:
+    def _say_unfit(self, part: LineagePart, step: int, epoch: int, sample: int) -> None:
         self.faults.append(
             f"attempt {part.attempt}: the commit of step {step} stands at {_at(epoch, sample)}, "
             "where no micro-batch of this run ends"
