@@ -134,9 +134,9 @@ def _found(
 ) -> FirstRank:
     trace = evidence.ranks.get(rank)
     node = trace.node if trace is not None else None
-    told = _ENDED_BY_SIGNAL.search(signal.text) if signal is not None else None
-    if told is not None:
-        node = told["node"] or node
+    ended = _ENDED_BY_SIGNAL.search(signal.text) if signal is not None else None
+    if ended is not None:
+        node = ended["node"] or node
     others = tuple(each for each in followers if each != rank)
     planned = _planned_node(evidence, rank)
     return FirstRank(rank, node or planned, how, others, word, signal=signal)

@@ -154,8 +154,8 @@ def _by_signs(evidence: Evidence, first: FirstRank | None) -> Verdict | None:
         for cause in chosen:
             fitting = [line for line in own if cause.fits(line.text)]
             if fitting:
-                told: Confidence = "recorded" if fitting[0].file == "sacct" else "read"
-                return _seen(cause, told, [*said, *fitting], first)
+                certainty: Confidence = "recorded" if fitting[0].file == "sacct" else "read"
+                return _seen(cause, certainty, [*said, *fitting], first)
     return None
 
 

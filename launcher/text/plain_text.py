@@ -1,4 +1,4 @@
-"""Untrusted text (logs, heartbeats, answers of SLURM) without what would steer a terminal."""
+"""Cleans untrusted text (logs, heartbeats, answers of SLURM) of what would steer a terminal."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _CONTROLS = re.compile(
 
 
 def plain(text: str) -> str:
-    """Untrusted text as a terminal may show it, on one line."""
+    """Untrusted text on one line, safe to show on a terminal."""
     one_line = " ".join(text.splitlines())
     return _CONTROLS.sub("", _ESCAPES.sub("", one_line))
 
 
 def for_stdout(line: str) -> str:
-    """A line of a log: as it is for a file or a pipe, `plain` for a terminal.
+    """A line of a log: unchanged for a file or a pipe, cleaned for a terminal.
 
-    Of a progress bar that was drawn over itself, the last state is left.
+    If the line is a progress bar that was drawn over itself, its last state is kept.
     """
     if not sys.stdout.isatty():
         return line

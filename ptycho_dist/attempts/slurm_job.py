@@ -1,4 +1,4 @@
-"""What a batch script asks of SLURM about its own job, and tells it; bounded, and never fatal."""
+"""What a batch script asks and tells SLURM about its own job; bounded in time, and never fatal."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from ptycho_dist.attempts.bounded_command import run_command
 
 TIMEOUT_S = 20
 LEAVING_S = 10
-"""How long a job may take to leave its nodes."""
+"""How long a job may take to leave its nodes, in seconds."""
 _LOST = ("DOWN", "NOT_RESPONDING", "FAIL", "POWERED_DOWN")
 
 
 def own_job_id() -> str | None:
-    """The job that this process belongs to, by the id under which squeue shows it and scancel ends
-    it alone: a member of a job array is `ARRAYJOB_TASK`; None: outside of a job."""
+    """The id of the job of this process, as squeue and scancel use it; None: outside of a job.
+
+    The id of a member of a job array is `ARRAYJOB_TASK`.
+    """
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 def slurm_nodes() -> list[str]:
-    """The nodes of SLURM's job, in the order of ranks; none outside of one."""
+    """The nodes of the job, in the order of the ranks; empty outside of a job."""
     if "SLURM_JOB_NODELIST" not in os.environ:
         return []
     from submitit.slurm.slurm import SlurmJobEnvironment
@@ -32,11 +34,11 @@ def slurm_nodes() -> list[str]:
 
 
 def rendezvous_host() -> str:
-    """The address of this node that the other nodes of the job can resolve.
+    """The address of this node, as the other nodes of the job can resolve it.
 
-    SLURM knows where it reaches a node (NodeAddr), even where its name is in no DNS; asked
-    for on the batch host, which is the node of rank 0. Without scontrol (containers) the
-    aliases SLURM hands down, then the node's name, then the host's.
+    Called on the batch host, which is the node of rank 0. SLURM knows the address of a node
+    (NodeAddr) even if no DNS has its name. Without scontrol (in a container) the address comes from
+    the aliases in SLURM's variables, else it is the name of the node, else that of the host.
     """
     node = os.environ.get("SLURMD_NODENAME", "")
     if not node:
@@ -52,10 +54,10 @@ def rendezvous_host() -> str:
 
 
 def job_ends_at(job_id: str) -> float | None:
-    """When SLURM will end the job, in seconds since the epoch; None: nobody says."""
-    told = os.environ.get("SLURM_JOB_END_TIME", "")  # newer SLURM hands it down
-    if told.isdecimal():
-        return float(told)
+    """When SLURM will end the job, in seconds since the epoch; None: unknown."""
+    end_time = os.environ.get("SLURM_JOB_END_TIME", "")  # set by newer SLURM
+    if end_time.isdecimal():
+        return float(end_time)
     text = _shown("job", job_id).get("EndTime", "")
     try:
         return time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
@@ -64,14 +66,14 @@ def job_ends_at(job_id: str) -> float | None:
 
 
 def job_is_being_cancelled(job_id: str, ends_at: float | None) -> bool:
-    """Whether SLURM is ending the job before its walltime, and not to start it again: `scancel` by
-    its owner or an operator, without our `cancel`.
+    """Whether SLURM ends the job before its walltime, and will not start it again.
 
-    SLURM says COMPLETING of it, as of a job that it has put back, whose restarts it counts at once.
+    That is so after a `scancel` by its owner or an operator, without our `cancel`. Such a job is
+    COMPLETING; so is a job that was requeued, but its number of restarts has already grown.
 
     Args:
-        job_id: of the job that this script belongs to.
-        ends_at: when its walltime is over, in seconds since the epoch.
+        job_id: id of the job of this script.
+        ends_at: when its walltime is over, in seconds since the epoch; None: unknown.
     """
     job = _shown("job", job_id)
     if job.get("JobState") == "CANCELLED":
@@ -82,7 +84,7 @@ def job_is_being_cancelled(job_id: str, ends_at: float | None) -> bool:
 
 
 def lost_nodes(nodes: Sequence[str]) -> list[str]:
-    """Those that SLURM says are down or do not respond."""
+    """The nodes that, as SLURM says, are down or do not respond."""
     lost = []
     for node in nodes:
         state = _shown("node", node).get("State", "")
@@ -92,11 +94,12 @@ def lost_nodes(nodes: Sequence[str]) -> list[str]:
 
 
 def requeue(job_id: str, delay_s: int, exclude: Sequence[str]) -> str | None:
-    """Put the job back into the queue; None, or why SLURM does not.
+    """Requeue the job; returns None, or why SLURM refuses.
 
-    SLURM itself would hold it for two minutes: its start is set, and nodes are excluded, while it
-    is leaving, which SLURM allows; a start that has passed when it has left is forgotten. From here
-    on SLURM ends this script. A job that somebody else has put back is left so.
+    By itself, SLURM would hold a requeued job for two minutes. So its start time is set, and nodes
+    are excluded, while the job leaves its nodes; SLURM allows that, but forgets a start time that
+    has passed when the job is gone. After this call, SLURM ends this script. A job that somebody
+    else has requeued is left as it is.
     """
     refused = _tell("requeue", job_id)
     if refused is not None and "pending" not in refused:
@@ -105,7 +108,7 @@ def requeue(job_id: str, delay_s: int, exclude: Sequence[str]) -> str | None:
     excluded = [f"ExcNodeList={','.join(exclude)}"] if exclude else []
     if excluded and _tell("update", f"JobId={job_id}", *start, *excluded) is None:
         return None
-    _tell("update", f"JobId={job_id}", *start)  # fewer nodes may be too few
+    _tell("update", f"JobId={job_id}", *start)  # without the excluded nodes there may be too few
     return None
 
 
