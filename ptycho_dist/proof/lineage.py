@@ -58,9 +58,7 @@ def end_on_disk(run: RunDirectory) -> End | None:
     manifest = checkpoint.manifest()
     attempt, step = _named(manifest, "attempt"), _named(manifest, "step")
     if attempt is None or step != checkpoint.step:
-        raise UserError(
-            f"{checkpoint.path}: its manifest does not name an attempt, or names another step"
-        )
+        raise UserError(f"{checkpoint.path}: the manifest names no attempt, or another step")
     return End(attempt, step)
 
 

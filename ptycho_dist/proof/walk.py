@@ -97,9 +97,7 @@ class Walk:
         for number, rank in sorted(record.ranks.items()):
             who = f"rank {number} of attempt {attempt}"
             if started is not None and number >= started.ranks:
-                self.faults.append(
-                    f"{who}: {rank.name} exists, but there are {started.ranks} ranks"
-                )
+                self.faults.append(f"{who}: {rank.name} exists, of {started.ranks} ranks")
             elif not rank.events:
                 self.faults.append(f"{who}: no event in {rank.name}")
             elif rank.started != started:
