@@ -231,7 +231,7 @@ def test_an_array_and_a_study_are_refused_with_what_to_name(killed, tmp_path, ca
     assert f"name one of them, {array.array_id}.000" in capsys.readouterr().err
     write_json_atomic(array.path / "study.json", {})
     assert main(asked) == 2
-    assert f"`ptycho-launch scale report {array.array_id}`" in capsys.readouterr().err
+    assert f"`ptycho-launch scale report {array.path}`" in capsys.readouterr().err
     assert main([asked[0], f"{array.array_id}.000", *asked[2:], "--json"]) == 0
 
 
