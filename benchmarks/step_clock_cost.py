@@ -27,7 +27,7 @@ from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.data.formats import write_scan
 from ptycho_dist.data.simulate import SimulationSpec, simulate
-from ptycho_dist.rundir.layout import prepare_run
+from ptycho_dist.rundir.making import prepare_run
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.rundir.step_times import read_step_times

@@ -20,7 +20,8 @@ from ptycho_dist.data.planned import planned_fingerprints
 from ptycho_dist.rundir.array import FORMAT, ArrayDirectory, index_width, member_id
 from ptycho_dist.rundir.files import json_bytes
 from ptycho_dist.rundir.frozen import write_code
-from ptycho_dist.rundir.layout import NEEDED_AT_ONCE, absolute, building, fill_run, new_run_path
+from ptycho_dist.rundir.listing import absolute
+from ptycho_dist.rundir.making import NEEDED_AT_ONCE, building, fill_run, new_run_path
 from ptycho_dist.rundir.run_plan import FrozenCode
 
 

@@ -11,7 +11,7 @@ from launcher.arrays.plan import ArrayPlan
 from launcher.arrays.submit import script_of
 from launcher.slurm.scontrol import max_array_size
 from ptycho_dist.rundir.array import ArrayDirectory
-from ptycho_dist.rundir.layout import absolute
+from ptycho_dist.rundir.listing import absolute
 
 ID_PLACEHOLDER = "ARRAY-ID"
 

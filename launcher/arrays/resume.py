@@ -8,8 +8,9 @@ from pathlib import Path
 
 from launcher.arrays.handover import ArraySubmission, submit_again
 from launcher.arrays.submit import jobs_of_array, parts_for
+from launcher.control.changes import Changes
 from launcher.control.code_state import OwnCode
-from launcher.control.resume import Changes, Ready, make_ready
+from launcher.control.resume import Ready, make_ready
 from launcher.control.submission import settle
 from launcher.control.submit import choose_cluster, require_cluster
 from launcher.planning.script import render

@@ -27,7 +27,9 @@ from ptycho_dist.data.planned import planned_fingerprints
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.frozen import write_code
-from ptycho_dist.rundir.layout import RunDirectory, absolute, new_run_path, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.listing import absolute
+from ptycho_dist.rundir.making import new_run_path, prepare_run
 from ptycho_dist.rundir.run_plan import FrozenCode
 
 

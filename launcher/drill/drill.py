@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from launcher.control.resume import Changes, resume
+from launcher.control.changes import Changes
+from launcher.control.resume import resume
 from launcher.control.submit import submit
 from launcher.drill.points import Interruption, applicable_points, interruptions, short_run
 from launcher.planning.plan import LaunchPlan

@@ -57,7 +57,8 @@ def first_rank(evidence: Evidence) -> FirstRank | None:
     2. A rank that others name.
     3. A rank that joined and died without a word: one that a signal ended, as srun says, or else
        the one that was silent longest.
-    4. The rank whose log has the earliest line that tells of a failure.
+    4. The rank that was the first to notice that another one was gone.
+    5. The rank whose log has the earliest line that tells of a failure.
     """
     followers = tuple(sorted({word.rank for word in evidence.words if _follows(word)}))
     by_signal = _signalled(evidence)

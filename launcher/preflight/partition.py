@@ -1,4 +1,4 @@
-"""May the run go to its partition, and is its walltime allowed there? Pure."""
+"""Checks whether the run may use its partition, and for its walltime. Pure."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _FIELD = "resources.partition"
 def partition_findings(
     plan: LaunchPlan, facts: ClusterFacts, places: FieldPlaces
 ) -> Iterator[Finding]:
-    """All of the partition, its nodes and its walltime."""
+    """Findings on the partition, its nodes and its walltime."""
     if not facts.partitions:
-        why = facts.unknown.get("partitions", "SLURM names none")
+        why = facts.unknown.get("partitions", "SLURM shows no partition")
         yield Finding("note", "partition", _FIELD, f"not checked: {why}")
         return
     named = plan.resources.partition
@@ -37,7 +37,8 @@ def partition_findings(
                 "error",
                 "partition",
                 _FIELD,
-                f"none is named, and this cluster has no default; there are {listed(visible)}",
+                f"no partition is named, and this cluster has no default one; there are "
+                f"{listed(visible)}",
             )
             return
     else:
@@ -50,7 +51,7 @@ def partition_findings(
     spared = any(not refused(found) for found in of_each)
     every_one = facts.config.get("EnforcePartLimits", "").upper() == "ALL"
     for found in of_each:
-        # of several partitions one that fits is enough, unless the site wants all to fit
+        # Of several partitions one that fits is enough, unless the site requires all to fit.
         for each in found:
             lenient = each.level == "error" and spared and not every_one
             yield Finding(
@@ -59,7 +60,7 @@ def partition_findings(
 
 
 def chosen_partitions(plan: LaunchPlan, facts: ClusterFacts) -> list[Partition]:
-    """Those that the run names and that exist; without a name the default one."""
+    """The partitions that the run names and that exist; by default, the default partition."""
     named = plan.resources.partition
     if named is None:
         return [each for each in facts.partitions if each.default]
@@ -86,7 +87,7 @@ def _of_partition(
 def _access(partition: Partition, facts: ClusterFacts) -> Iterator[Finding]:
     name, state = partition.name, partition.state
     if state in _CLOSED:
-        yield Finding("error", "partition", _FIELD, f"{name} {_CLOSED[state]}; choose another")
+        yield Finding("error", "partition", _FIELD, f"{name} {_CLOSED[state]}; choose another one")
     elif state != "UP":
         yield Finding(
             "warning", "partition", _FIELD, f"{name} is {state}: the job would wait until it is up"
@@ -95,7 +96,7 @@ def _access(partition: Partition, facts: ClusterFacts) -> Iterator[Finding]:
         return
     allowed = partition.allowed("Groups")
     if partition.root_only:
-        yield Finding("error", "partition", _FIELD, f"{name} is for root only; choose another")
+        yield Finding("error", "partition", _FIELD, f"{name} is for root only; choose another one")
     elif allowed is not None and not allowed & facts.groups:
         yield Finding(
             "error",
@@ -122,8 +123,10 @@ def _walltime(
     else:
         effect = "refused"
         if facts.config.get("EnforcePartLimits", "").upper() in ("NO", "0", ""):
-            effect = "taken, and never started"
-        requeued = "; the run goes on in further jobs (requeue.on)" if plan.requeue.on else ""
+            effect = "accepted but never started"
+        requeued = (
+            "; the run then continues in further jobs (requeue.on)" if plan.requeue.on else ""
+        )
         yield Finding(
             "error",
             "walltime",
@@ -135,7 +138,7 @@ def _walltime(
 
 
 def _elsewhere(partition: Partition, plan: LaunchPlan, facts: ClusterFacts) -> str:
-    """Other partitions that would take the run as it is."""
+    """End of a sentence: the other partitions that would accept the run unchanged; or empty."""
     need = Need.of(plan)
     fitting = [
         other.name

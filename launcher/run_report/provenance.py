@@ -16,7 +16,7 @@ from launcher.run_report.left_out import LeftOut
 from launcher.text.counted import counted
 from launcher.text.plain_text import plain
 from launcher.text.redact import REMOVED, names_a_secret
-from ptycho_dist.config.load import config_values
+from ptycho_dist.config.plain_data import config_values
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.checked_json import count, moment, read_object
 from ptycho_dist.rundir.layout import RunDirectory

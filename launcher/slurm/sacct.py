@@ -65,8 +65,11 @@ def ask_states(job_ids: list[str]) -> tuple[dict[str, JobState], str]:
 
 
 def ask_comments(since: float) -> list[tuple[str, str]]:
-    """Job id and comment of each job of this user since a time (seconds since the epoch); empty
-    if there is no accounting, or it keeps no comments."""
+    """Job id and comment of each job of this user; empty without accounting.
+
+    Args:
+        since: leave out jobs that ended before; seconds since the epoch.
+    """
     start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
     jobs, _ = _sacct("-X", f"--user={os.getuid()}", f"--starttime={start}")
     return [(job.job_id, job.comment) for job in jobs]

@@ -10,11 +10,7 @@ from typing import Any
 
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import read_json
-from ptycho_dist.rundir.layout import (
-    RunDirectory,
-    is_code_diff,
-    run_paths,
-)
+from ptycho_dist.rundir.layout import RunDirectory, is_code_diff
 
 FORMAT = 1
 MAX_MEMBERS = 10_000
@@ -194,14 +190,3 @@ def _index_in(name: str) -> int | None:
 def is_owned_by_array(name: str) -> bool:
     """Whether an entry of the directory of an array is not a person's."""
     return name in _OWNED or _SCRIPT.fullmatch(name) is not None or is_code_diff(name)
-
-
-def list_arrays(root: Path) -> list[ArrayDirectory]:
-    """All arrays under `root`, by name."""
-    return [array for path in run_paths(root) if (array := as_array(path)) is not None]
-
-
-def as_array(path: Path) -> ArrayDirectory | None:
-    """The array in this place, if there is one."""
-    array = ArrayDirectory(path)
-    return array if array.array_json.is_file() else None

@@ -1,0 +1,1 @@
+"""What the process of a rank stands on: device, rendezvous, heartbeat, guard, local cluster."""

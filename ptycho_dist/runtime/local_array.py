@@ -1,7 +1,7 @@
-"""The members of an array on this machine, one after another, without SLURM.
+"""Runs the members of an array on this machine, one after another, without SLURM.
 
-`python -u -m ptycho_dist.runtime.local_array ARRAY_DIR INDICES` stands where a job array stands on
-a cluster. Each member is run by a local cluster of its own, so that it can be cancelled alone.
+`python -u -m ptycho_dist.runtime.local_array ARRAY_DIR INDICES` takes the place of a job array.
+Each member gets its own local cluster, so that it can be cancelled alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ptycho_dist.rundir.layout import RunDirectory
 
 
 class LocalArray:
-    """The members that this process is to run."""
+    """The members of an array that this process runs."""
 
     def __init__(self, array: ArrayDirectory, indices: Indices) -> None:
         _, members = array.read()
@@ -31,7 +31,7 @@ class LocalArray:
         self._ended_by_a_person = False
 
     def run(self) -> int:
-        """Run them; one that fails does not keep the others from their turn."""
+        """Run all members, also after one has failed; return 0."""
         signal.signal(signal.SIGTERM, self._stop)
         own = str(LocalProcess.of(os.getpid()))
         for run in self._runs:
@@ -52,7 +52,7 @@ class LocalArray:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        if self._ended_by_a_person:  # it came while the process was being started
+        if self._ended_by_a_person:  # SIGTERM came while the process was being started
             self._process.terminate()
         return self._process.wait()
 

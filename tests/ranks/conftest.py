@@ -19,7 +19,8 @@ from ptycho_dist.attempts.attempt import Attempt, begin_attempt
 from ptycho_dist.attempts.job_variables import ATTEMPT_VARIABLE
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
-from ptycho_dist.rundir.layout import RunDirectory, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.making import prepare_run
 from ptycho_dist.rundir.run_plan import RunPlan
 
 WAITING_CLOCK = Path(__file__).with_name("waiting_clock_program.py")

@@ -16,7 +16,7 @@ from launcher.status.run_status import status_of
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.proof.verify import verify
 from ptycho_dist.rundir.array import ArrayDirectory
-from ptycho_dist.rundir.layout import list_runs
+from ptycho_dist.rundir.listing import list_runs
 
 TEXT = """
 model: {n_filters_scale: 0.125}

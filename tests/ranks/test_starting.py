@@ -14,7 +14,7 @@ from attempt_files import attempt_files
 from waiting import HANG_S, wait_for
 
 from ptycho_dist.checkpoint.catalog import committed
-from ptycho_dist.config.load import config_digest, decode_run_config
+from ptycho_dist.config.plain_data import config_digest, decode_run_config
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import read_ledger

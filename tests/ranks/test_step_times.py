@@ -37,7 +37,7 @@ def slow_run(make_run, start_ranks, simulate, tmp_path, monkeypatch):
     run = make_run(TEXT)
     record = json.loads(run.run_json.read_text())
     test = simulate(tmp_path / "test.npz", n_patterns=2, seed=1)
-    from ptycho_dist.config.load import config_digest, decode_run_config
+    from ptycho_dist.config.plain_data import config_digest, decode_run_config
 
     record["config"]["data"]["test_data_file"] = str(test)
     record["config"]["execution"]["checkpoint_every_n_steps"] = 12

@@ -18,7 +18,7 @@ from launcher.slurm.jobs import Scheduler
 from launcher.status.run_status import status_of
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.rundir.array import ArrayDirectory
-from ptycho_dist.rundir.layout import list_runs
+from ptycho_dist.rundir.listing import list_runs
 
 pytestmark = pytest.mark.slurm
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from attempt_files import attempt_files
 
-from ptycho_dist.config.load import config_digest, decode_run_config
+from ptycho_dist.config.plain_data import config_digest, decode_run_config
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import read_ledger
 

@@ -30,7 +30,7 @@ from ptycho_dist.legacy import params
 from ptycho_dist.models.registry import build_model
 from ptycho_dist.models.scan_physics import ScanPhysics
 from ptycho_dist.reconstruction.stitch import Worker, stitch
-from ptycho_dist.rundir.layout import prepare_run
+from ptycho_dist.rundir.making import prepare_run
 from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.runtime.agreement import Agreement
 

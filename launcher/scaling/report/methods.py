@@ -46,16 +46,16 @@ def _what(study: Study, analysis: StudyAnalysis, origin: StudyProvenance) -> lis
     ]
     base = study.base
     if "strong" in study.modes:
-        kept = exact(base.get("global_batch"))
+        kept = exact(base.global_batch)
         said.append(f"Strong scaling keeps the global batch of {kept} samples.")
     if study.measurement.until == "target_loss":
         said.append("Each repeat has a seed of its own for network and order of the data.")
     if "weak" in study.modes:
-        kept = exact(base.get("batch_size"))
+        kept = exact(base.batch_size)
         said.append(
             f"Weak scaling keeps the batch of {kept} samples per rank, with "
-            f"{_LR_RULES[analysis.lr_rule]}, from {exact(base.get('learning_rate'))} at a global "
-            f"batch of {exact(base.get('global_batch'))}."
+            f"{_LR_RULES[analysis.lr_rule]}, from {exact(base.learning_rate)} at a global "
+            f"batch of {exact(base.global_batch)}."
         )
     return said
 

@@ -9,7 +9,7 @@ from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.files import read_json, write_json_atomic
 from ptycho_dist.rundir.heartbeat import Heartbeat, write_heartbeat
-from ptycho_dist.rundir.layout import prepare_run
+from ptycho_dist.rundir.making import prepare_run
 from ptycho_dist.rundir.run_plan import RunPlan
 
 

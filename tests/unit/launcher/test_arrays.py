@@ -19,7 +19,7 @@ from launcher.arrays.plan import plan_array
 from launcher.arrays.prepare import prepare_array
 from launcher.arrays.submit import script_of
 from launcher.commands.which_run import named, one_run
-from launcher.control.resume import Changes
+from launcher.control.changes import Changes
 from launcher.status.array_status import array_status, fold, summary
 from launcher.status.overview import overview
 from launcher.status.run_status import status_of
@@ -30,8 +30,9 @@ from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import MAX_MEMBERS, ArrayDirectory, Indices, index_width
 from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.layout import SUBDIRECTORIES, list_runs
+from ptycho_dist.rundir.layout import SUBDIRECTORIES
 from ptycho_dist.rundir.ledger import LedgerWriter
+from ptycho_dist.rundir.listing import list_runs
 from ptycho_dist.runtime.local_array import LocalArray
 
 VALUE = st.one_of(

@@ -12,9 +12,10 @@ from launcher.arrays.prepare import prepare_array
 from launcher.arrays.submit import submit_array
 from launcher.cli import main
 from launcher.control.after import dependency_options
+from launcher.control.changes import Changes
 from launcher.control.code_state import OwnCode
 from launcher.control.handover import Handover
-from launcher.control.resume import Changes, make_ready
+from launcher.control.resume import make_ready
 from launcher.slurm.job_state import JobState
 from launcher.status.array_status import array_status
 from launcher.status.run_status import status_of

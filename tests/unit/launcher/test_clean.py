@@ -13,7 +13,9 @@ from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.layout import RunDirectory, list_runs, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.listing import list_runs
+from ptycho_dist.rundir.making import prepare_run
 from ptycho_dist.rundir.run_plan import RunPlan
 
 NAMES = {name: f"{name}-20260101-000000-00a{i}" for i, name in enumerate(["one", "two", "three"])}

@@ -8,7 +8,7 @@ from attempt_files import attempt_files
 
 from launcher.planning.plan import DataFacts, make_plan
 from ptycho_dist.config.load import ConfigError, load_run_config
-from ptycho_dist.rundir.layout import list_runs
+from ptycho_dist.rundir.listing import list_runs
 
 
 def executable(path, text):

@@ -146,7 +146,7 @@ def test_every_class_has_advice_that_names_fields_and_commands_that_exist():
 
 
 def test_what_resume_is_told_to_set_may_be_set_there():
-    from launcher.control.resume import MAY_CHANGE
+    from launcher.control.changes import MAY_CHANGE
 
     for name in BY_NAME:
         for command in re.findall(r"`(ptycho-launch resume [^`]*)`", " ".join(ADVICE[name])):

@@ -11,8 +11,8 @@ from launcher.planning.plan import DataFacts, make_plan
 from ptycho_dist.config.lead import Measured, needed_lead
 from ptycho_dist.config.load import ConfigError, load_run_config
 from ptycho_dist.config.world import world_of
-from ptycho_dist.rundir.layout import prepare_run
 from ptycho_dist.rundir.ledger import LedgerWriter
+from ptycho_dist.rundir.making import prepare_run
 from ptycho_dist.rundir.run_plan import RunPlan
 
 FACTS = DataFacts(n_patterns=37, N=64)

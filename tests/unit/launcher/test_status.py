@@ -11,7 +11,8 @@ from attempt_files import attempt_files
 from rich.console import Console
 
 from launcher.cli import main
-from launcher.control.resume import Changes, resume
+from launcher.control.changes import Changes
+from launcher.control.resume import resume
 from launcher.slurm.jobs import Scheduler
 from launcher.status.run_status import status_of
 from launcher.watching.watch import watch
@@ -22,8 +23,8 @@ from ptycho_dist.config.world import world_of
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import write_json_atomic
 from ptycho_dist.rundir.heartbeat import Heartbeat, write_heartbeat
-from ptycho_dist.rundir.layout import prepare_run
 from ptycho_dist.rundir.ledger import LedgerWriter
+from ptycho_dist.rundir.making import prepare_run
 from ptycho_dist.rundir.run_plan import RunPlan
 
 

@@ -9,8 +9,8 @@ from ptycho_dist.attempts.attempt import begin_attempt
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.layout import prepare_run
 from ptycho_dist.rundir.ledger import LedgerWriter, rank_writer
+from ptycho_dist.rundir.making import prepare_run
 from ptycho_dist.rundir.run_plan import RunPlan
 
 

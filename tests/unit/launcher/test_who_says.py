@@ -9,7 +9,7 @@ from launcher.slurm.jobs import Scheduler
 from launcher.status.overview import overview
 from launcher.status.run_status import status_of
 from ptycho_dist.attempts.processes import start_time
-from ptycho_dist.rundir.layout import list_runs
+from ptycho_dist.rundir.listing import list_runs
 
 GONE = 'echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1'
 NO_ACCOUNTING = 'echo "Slurm accounting storage is disabled" >&2; exit 1'

@@ -10,7 +10,8 @@ from ptycho_dist.checkpoint.catalog import checkpoint_name
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.consumed import ConsumedRanges, expand
-from ptycho_dist.rundir.layout import RunDirectory, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.making import prepare_run
 from ptycho_dist.rundir.run_plan import RunPlan
 
 

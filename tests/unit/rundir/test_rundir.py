@@ -20,12 +20,12 @@ from ptycho_dist.attempts.attempt import (
     holds_the_run,
 )
 from ptycho_dist.attempts.processes import LocalProcess, start_time
-from ptycho_dist.config.load import json_digest
+from ptycho_dist.config.plain_data import json_digest
 from ptycho_dist.errors import EXIT_STOPPED, UserError
 from ptycho_dist.rundir.files import read_json, write_json_atomic
 from ptycho_dist.rundir.heartbeat import Heartbeat, read_heartbeats, write_heartbeat
-from ptycho_dist.rundir.layout import list_runs
 from ptycho_dist.rundir.ledger import LedgerWriter, read_ledger
+from ptycho_dist.rundir.listing import list_runs
 
 
 def begin(run, **kwargs):
@@ -42,7 +42,7 @@ def test_it_is_private_and_read_back_equal(make_run):
 
 
 def test_a_failure_leaves_nothing_behind(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("ptycho_dist.rundir.layout.json_bytes", lambda data: 1 / 0)
+    monkeypatch.setattr("ptycho_dist.rundir.making.json_bytes", lambda data: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         make_run()
     assert list((tmp_path / "runs").iterdir()) == []
