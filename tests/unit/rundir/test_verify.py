@@ -210,7 +210,8 @@ def test_a_missing_file_is_named(in_folder, random):
         proof = verify(run)
         alone = sum(of == attempt for of, _ in honest.events) == 1
         if alone:
-            assert any(f.startswith(f"attempt {attempt}: no rank has a ledger file") for f in proof.faults)
+            said = f"attempt {attempt}: no rank has a ledger file"
+            assert any(fault.startswith(said) for fault in proof.faults)
         else:
             name = f"ledger/{attempt:03d}-rank-{rank:05d}.jsonl"
             assert f"rank {rank} of attempt {attempt}: {name} is missing" in proof.faults
@@ -377,10 +378,10 @@ def test_a_damaged_event_is_a_fault_and_no_crash(in_folder, event, field, value,
 
 
 @pytest.mark.parametrize("value", [None, [], "x", {"attempt": "1", "steps": 2}, {"attempt": 1}])
-def test_a_result_of_nobody_is_refused(calm, value):
+def test_a_result_that_names_no_attempt_is_refused(calm, value):
     run = calm.write()
     run.result_json.write_text(json.dumps(value))
-    with pytest.raises(UserError, match="not a result"):
+    with pytest.raises(UserError, match="does not name an attempt and its steps; damaged"):
         verify(run)
 
 
