@@ -11,6 +11,7 @@ from launcher.slurm.jobs import Scheduler
 from launcher.status.array_status import FoldedArray, fold
 from launcher.status.next_command import reference_to
 from launcher.status.overview import born, overview
+from launcher.text.plain_text import plain
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.layout import RunDirectory
@@ -173,7 +174,8 @@ def _members_called(root: Path, reference: str) -> list[Found]:
 
 def _taken(word: str, found: Found) -> Found:
     """Say on stderr what was taken, so that stdout and `--json` stay clean."""
-    print(f"no {word} named: taking the newest, {found.path.name}", file=sys.stderr, flush=True)
+    name = plain(found.path.name)
+    print(f"no {word} named: taking the newest, {name}", file=sys.stderr, flush=True)
     return found
 
 

@@ -1,4 +1,4 @@
-"""What a batch script asks and tells SLURM about its own job; bounded in time, and never fatal."""
+"""What a batch script asks SLURM about its own job, and orders; bounded in time, never fatal."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from collections.abc import Sequence
 from ptycho_dist.attempts.bounded_command import run_command
 
 TIMEOUT_S = 20
+"""Seconds that one command of SLURM may take."""
 LEAVING_S = 10
-"""How long a job may take to leave its nodes, in seconds."""
+"""Seconds that a job may take to leave its nodes."""
 _LOST = ("DOWN", "NOT_RESPONDING", "FAIL", "POWERED_DOWN")
 
 
 def own_job_id() -> str | None:
-    """The id of the job of this process, as squeue and scancel use it; None: outside of a job.
+    """The id of the job that this process belongs to; None: outside of a job.
 
-    The id of a member of a job array is `ARRAYJOB_TASK`.
+    It is the id under which squeue shows the job and scancel ends it: `ARRAYJOB_TASK` for a member
+    of a job array.
     """
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 def slurm_nodes() -> list[str]:
-    """The nodes of the job, in the order of the ranks; empty outside of a job."""
+    """The nodes of the SLURM job, in the order of the ranks; empty outside of a job."""
     if "SLURM_JOB_NODELIST" not in os.environ:
         return []
     from submitit.slurm.slurm import SlurmJobEnvironment
@@ -34,11 +36,11 @@ def slurm_nodes() -> list[str]:
 
 
 def rendezvous_host() -> str:
-    """The address of this node, as the other nodes of the job can resolve it.
+    """The address of this node that the other nodes of the job can resolve.
 
-    Called on the batch host, which is the node of rank 0. SLURM knows the address of a node
-    (NodeAddr) even if no DNS has its name. Without scontrol (in a container) the address comes from
-    the aliases in SLURM's variables, else it is the name of the node, else that of the host.
+    SLURM knows the address of a node (NodeAddr), even if its name is in no DNS. It is asked on
+    the batch host, which is the node of rank 0. Without scontrol (in a container) the address is
+    one of the aliases that SLURM passes on, then the name of the node, then that of the host.
     """
     node = os.environ.get("SLURMD_NODENAME", "")
     if not node:
@@ -55,7 +57,7 @@ def rendezvous_host() -> str:
 
 def job_ends_at(job_id: str) -> float | None:
     """When SLURM will end the job, in seconds since the epoch; None: unknown."""
-    end_time = os.environ.get("SLURM_JOB_END_TIME", "")  # set by newer SLURM
+    end_time = os.environ.get("SLURM_JOB_END_TIME", "")  # set by newer versions of SLURM
     if end_time.isdecimal():
         return float(end_time)
     text = _shown("job", job_id).get("EndTime", "")
@@ -66,14 +68,14 @@ def job_ends_at(job_id: str) -> float | None:
 
 
 def job_is_being_cancelled(job_id: str, ends_at: float | None) -> bool:
-    """Whether SLURM ends the job before its walltime, and will not start it again.
+    """Whether a person or an operator ended the job with `scancel`, without our `cancel`.
 
-    That is so after a `scancel` by its owner or an operator, without our `cancel`. Such a job is
-    COMPLETING; so is a job that was requeued, but its number of restarts has already grown.
+    Such a job is COMPLETING before its walltime is over. So is a job that SLURM has put back into
+    the queue, but the restarts of that one are counted at once.
 
     Args:
-        job_id: id of the job of this script.
-        ends_at: when its walltime is over, in seconds since the epoch; None: unknown.
+        job_id: the job that this script belongs to.
+        ends_at: when the walltime is over, in seconds since the epoch; None: unknown.
     """
     job = _shown("job", job_id)
     if job.get("JobState") == "CANCELLED":
@@ -84,7 +86,7 @@ def job_is_being_cancelled(job_id: str, ends_at: float | None) -> bool:
 
 
 def lost_nodes(nodes: Sequence[str]) -> list[str]:
-    """The nodes that, as SLURM says, are down or do not respond."""
+    """The nodes that SLURM reports as down or as not responding."""
     lost = []
     for node in nodes:
         state = _shown("node", node).get("State", "")
@@ -94,12 +96,19 @@ def lost_nodes(nodes: Sequence[str]) -> list[str]:
 
 
 def requeue(job_id: str, delay_s: int, exclude: Sequence[str]) -> str | None:
-    """Requeue the job; returns None, or why SLURM refuses.
+    """Put the job back into the queue; a job that somebody else has put back stays there.
 
-    By itself, SLURM would hold a requeued job for two minutes. So its start time is set, and nodes
-    are excluded, while the job leaves its nodes; SLURM allows that, but forgets a start time that
-    has passed when the job is gone. After this call, SLURM ends this script. A job that somebody
-    else has requeued is left as it is.
+    SLURM by itself holds a requeued job for two minutes. Therefore the earliest start is set, and
+    nodes are excluded, while the job is still leaving its nodes. SLURM forgets a start that has
+    passed by the time the job has left. From the requeue on SLURM ends this script.
+
+    Args:
+        job_id: the job that this script belongs to.
+        delay_s: seconds to wait before the next start.
+        exclude: nodes that the job must not get.
+
+    Returns:
+        Why SLURM refuses; None: the job is in the queue.
     """
     refused = _tell("requeue", job_id)
     if refused is not None and "pending" not in refused:
@@ -108,7 +117,8 @@ def requeue(job_id: str, delay_s: int, exclude: Sequence[str]) -> str | None:
     excluded = [f"ExcNodeList={','.join(exclude)}"] if exclude else []
     if excluded and _tell("update", f"JobId={job_id}", *start, *excluded) is None:
         return None
-    _tell("update", f"JobId={job_id}", *start)  # without the excluded nodes there may be too few
+    # SLURM refuses exclusions that leave too few nodes; the start is set without them then.
+    _tell("update", f"JobId={job_id}", *start)
     return None
 
 

@@ -368,7 +368,7 @@ def test_pictures_are_few_whole_and_of_this_run(killed, tmp_path):
     for name, why in (
         ("epoch-0000/object.png", "leads out of the run directory"),
         ("epoch-0000/patches.png", "cut short"),
-        ("object.png", "is no PNG"),
+        ("object.png", "is not a PNG"),
     ):
         assert re.search(rf"reconstruction/{name}: .*{why}", notes)
 
