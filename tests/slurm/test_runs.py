@@ -11,6 +11,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from waiting import HANG_S, wait_for
 
 from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.attempts.processes import start_time
@@ -40,6 +41,11 @@ def config(make_config):
     return make_config(TEXT)
 
 
+@pytest.fixture
+def forking_config(make_config, forked_ranks):
+    return make_config(TEXT + forked_ranks)
+
+
 def losses(run):
     with (run.metrics / "metrics.csv").open() as file:
         return [float(row["train_loss"]) for row in csv.DictReader(file)]
@@ -52,14 +58,6 @@ def only_run(root: Path) -> RunDirectory:
 
 def joined(run):
     return [event for event in read_ledger(run) if event["event"] == "joined"]
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.1)
-    return found
 
 
 def job_ids(cluster):
@@ -76,7 +74,7 @@ def sbatch_by_hand(cluster, script):
         over = words["JobState"] not in {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING"}
         return (words["JobState"], words["ExitCode"]) if over else None
 
-    return wait_for(ended, 120)
+    return wait_for(ended, "end of the job")
 
 
 def files_with_a_secret(root):
@@ -156,12 +154,12 @@ def test_the_printed_script_given_to_sbatch_by_hand_runs_the_same_job(
 
 
 def test_without_accounting_the_end_is_noticed_within_10_s(
-    cluster_without_accounting, config, launch, tmp_path
+    cluster_without_accounting, forking_config, launch, tmp_path
 ):
     cluster = cluster_without_accounting
     assert cluster.run(["sacct"], check=False).returncode != 0
     done = launch(
-        "submit", config, *FOUR_RANKS, "--cluster", "slurm", "--wait", "--runs-dir", tmp_path / "r",
+        "submit", forking_config, *FOUR_RANKS, "--cluster", "slurm", "--wait", "--runs-dir", tmp_path / "r",
         env=cluster.env,
     )  # fmt: skip
     returned = time.time()
@@ -171,14 +169,14 @@ def test_without_accounting_the_end_is_noticed_within_10_s(
     assert returned - read_attempts(run)[0]["ended_at"] < 10  # the bound itself
 
 
-def test_two_jobs_on_one_node_at_once_both_train(cluster, config, launch, tmp_path):
+def test_two_jobs_on_one_node_at_once_both_train(cluster, forking_config, launch, tmp_path):
     """RD-031"""
     root = tmp_path / "runs"
     two = ("--set", "resources.tasks_per_node=2", "--cluster", "slurm", "--runs-dir", root)
     for _ in range(2):
-        assert launch("submit", config, *two, env=cluster.env).returncode == 0
+        assert launch("submit", forking_config, *two, env=cluster.env).returncode == 0
     runs = [RunDirectory(path) for path in root.iterdir()]
-    wait_for(lambda: all(run.result_json.exists() for run in runs), 120)
+    wait_for(lambda: all(run.result_json.exists() for run in runs))
     wait_for(lambda: all(read_attempts(run)[0]["ended_at"] for run in runs))
     first, second = (read_attempts(run)[0] for run in runs)
     assert first["nodes"] == second["nodes"]  # the scheduler fills a node before the next
@@ -226,7 +224,7 @@ def test_a_rank_that_cannot_come_is_named_and_the_job_ends(
 
 
 def test_cancel_ends_every_rank_within_30_s_and_the_ledger_says_so(
-    cluster, config, launch, tmp_path
+    cluster, forking_config, launch, tmp_path
 ):
     """RD-071: also where a step takes seconds, in which srun would kill the ranks.
 
@@ -235,15 +233,15 @@ def test_cancel_ends_every_rank_within_30_s_and_the_ledger_says_so(
     root = tmp_path / "runs"
     long = ("--set", "training.nepochs=5000", "--set", "model.n_filters_scale=2.0")
     launch(
-        "submit", config, *FOUR_RANKS, *long, "--cluster", "slurm", "--runs-dir", root,
+        "submit", forking_config, *FOUR_RANKS, *long, "--cluster", "slurm", "--runs-dir", root,
         env=cluster.env,
     )  # fmt: skip
     run = only_run(root)
-    wait_for(lambda: any(h.progress.get("step", 0) >= 1 for h in read_heartbeats(run).values()), 90)
+    wait_for(lambda: any(h.progress.get("step", 0) >= 1 for h in read_heartbeats(run).values()))
     pids = [heartbeat.pid for heartbeat in read_heartbeats(run).values()]
     assert len(pids) == 4
     later = launch(
-        "submit", config, "--cluster", "slurm", "--runs-dir", tmp_path / "later", "--json",
+        "submit", forking_config, "--cluster", "slurm", "--runs-dir", tmp_path / "later", "--json",
         "--after", run.path, env=cluster.env,
     )  # fmt: skip
     assert later.returncode == 0, later.stderr
@@ -311,7 +309,7 @@ def test_a_slurm_that_is_not_there(cluster, config, launch, tmp_path):
     only_python = {"PATH": "/nowhere"}
     for env, words in ((unreachable, "does not answer"), (only_python, "not on PATH")):
         done = launch(
-            "submit", config, "--cluster", "slurm", "--runs-dir", root, env=env, timeout=90
+            "submit", config, "--cluster", "slurm", "--runs-dir", root, env=env, timeout=HANG_S
         )
         assert (done.returncode, done.stdout) == (3, "")
         assert words in done.stderr
@@ -320,7 +318,7 @@ def test_a_slurm_that_is_not_there(cluster, config, launch, tmp_path):
 
 
 def test_a_job_submitted_from_inside_another_one_is_not_led_astray(
-    cluster, config, launch, tmp_path
+    cluster, forking_config, launch, tmp_path
 ):
     """LP-046, LP-048: variables of an allocation and stale exports of a login shell."""
     stale = {
@@ -334,7 +332,7 @@ def test_a_job_submitted_from_inside_another_one_is_not_led_astray(
         "WORLD_SIZE": "99",
     }
     done = launch(
-        "submit", config, *FOUR_RANKS, "--cluster", "slurm", "--wait", "--runs-dir", tmp_path / "r",
+        "submit", forking_config, *FOUR_RANKS, "--cluster", "slurm", "--wait", "--runs-dir", tmp_path / "r",
         env={**cluster.env, **stale},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
