@@ -159,8 +159,8 @@ def test_without_accounting_the_end_is_noticed_within_10_s(
     cluster = cluster_without_accounting
     assert cluster.run(["sacct"], check=False).returncode != 0
     done = launch(
-        "submit", forking_config, *FOUR_RANKS, "--cluster", "slurm", "--wait", "--runs-dir", tmp_path / "r",
-        env=cluster.env,
+        "submit", forking_config, *FOUR_RANKS, "--cluster", "slurm", "--wait",
+        "--runs-dir", tmp_path / "r", env=cluster.env,
     )  # fmt: skip
     returned = time.time()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -332,8 +332,8 @@ def test_a_job_submitted_from_inside_another_one_is_not_led_astray(
         "WORLD_SIZE": "99",
     }
     done = launch(
-        "submit", forking_config, *FOUR_RANKS, "--cluster", "slurm", "--wait", "--runs-dir", tmp_path / "r",
-        env={**cluster.env, **stale},
+        "submit", forking_config, *FOUR_RANKS, "--cluster", "slurm", "--wait",
+        "--runs-dir", tmp_path / "r", env={**cluster.env, **stale},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 

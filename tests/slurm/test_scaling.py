@@ -31,8 +31,8 @@ def test_a_study_from_its_submission_to_its_measurements(
         return done.stdout
 
     command(
-        "scale", make_config(TEXT + forked_ranks), "--nodes", "1,2", "--mode", "strong,weak", "--repeats", "1",
-        "--steps", "2", "--warm-up", "1", "--cluster", "slurm", "--yes",
+        "scale", make_config(TEXT + forked_ranks), "--nodes", "1,2", "--mode", "strong,weak",
+        "--repeats", "1", "--steps", "2", "--warm-up", "1", "--cluster", "slurm", "--yes",
     )  # fmt: skip
     (path,) = root.iterdir()
     array = ArrayDirectory(path)

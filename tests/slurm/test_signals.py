@@ -72,8 +72,8 @@ def test_a_signal_at_a_random_moment(
     root = tmp_path / "runs"
     generator = random.Random(name)
     done = launch(
-        "submit", make_config(TEXT + forked_ranks), "--cluster", "slurm", "--runs-dir", root, "--json",
-        env=cluster.env,
+        "submit", make_config(TEXT + forked_ranks), "--cluster", "slurm", "--runs-dir", root,
+        "--json", env=cluster.env,
     )  # fmt: skip
     submission = json.loads(done.stdout)
     job_id = submission["job_id"]
