@@ -1,4 +1,4 @@
-"""`python -m launcher`: the same as `ptycho-launch`."""
+"""Makes `python -m launcher` the same as `ptycho-launch`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command `ptycho-launch`: its parser, and the call of one command."""
+"""The command `ptycho-launch`: its parser, and the call of one command module."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from launcher.commands import (
     drill,
     explain,
     init,
-    list,
     logs,
     plan,
     report,
@@ -27,6 +26,9 @@ from launcher.commands import (
     validate,
     verify,
 )
+from launcher.commands import (
+    list as list_,
+)
 from ptycho_dist.errors import one_line_errors
 
 COMMANDS = {
@@ -38,7 +40,7 @@ COMMANDS = {
     "check": check,
     "submit": submit,
     "status": status,
-    "list": list,
+    "list": list_,
     "logs": logs,
     "explain": explain,
     "verify": verify,
@@ -51,18 +53,18 @@ COMMANDS = {
     "doctor": doctor,
     "completion": completion,
 }
-"""The module of each command by the name that a person types, in the order of the help."""
+"""Command module by the name that a person types, in the order of the help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: words of the command line; None takes those of the process.
+        arguments: words of the command line; None: those of this process.
 
     Returns:
-        0 done; 1 the run failed; 2 the user's mistake; 3 the cluster cannot be reached;
-        130 interrupted by Ctrl-C.
+        The exit code: 0 done; 1 the run failed; 2 the user's mistake; 3 the cluster cannot be
+        reached; 130 interrupted by Ctrl-C.
     """
     parser = build_parser()
     options = parser.parse_args(arguments)
@@ -75,7 +77,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ptycho-launch",
         description="Train physics-informed ptychography networks, on this machine or on SLURM.",
-        epilog="Exit codes: 0 done, 1 the run failed, 2 your mistake, 3 cluster unreachable.",
+        epilog="Exit codes: 0 done, 1 the run failed, 2 your mistake, 3 the cluster cannot be "
+        "reached, 130 interrupted.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():

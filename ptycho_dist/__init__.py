@@ -1,0 +1,1 @@
+"""Training and reconstruction of ptychography networks on one or many ranks."""

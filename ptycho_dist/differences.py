@@ -1,4 +1,4 @@
-"""Who differs from whom: values of all ranks, in groups. Torch-free."""
+"""Compare the values of all ranks and group the ranks by value. Torch-free."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from rich.console import Console
 from rich.table import Table
 
 Groups = list[tuple[list[int], str | None]]
-"""Ranks that have one value, and the value (None: no such key); the fewest ranks first."""
+"""The ranks that share a value, and the value (None if the key is absent); smallest group first."""
 
 
 def differing(of_ranks: Sequence[Mapping[str, str]]) -> dict[str, Groups]:
-    """The keys in which ranks differ, sorted, with the groups of ranks for each value.
+    """Find the keys in which ranks differ.
 
     Args:
-        of_ranks: key → value, one mapping per rank.
+        of_ranks: One mapping of keys to values per rank, in rank order.
+
+    Returns:
+        The differing keys, sorted, each with its groups of ranks.
     """
     found: dict[str, Groups] = {}
     for key in sorted({key for values in of_ranks for key in values}):
@@ -35,12 +38,13 @@ def in_words(
     shown: Callable[[str | None], str],
     node_of: Callable[[int], str] | None = None,
 ) -> str:
-    """`N: rank 1 has 64, ranks 0, 2 have 128`.
+    """Write one difference as a sentence: `N: rank 1 has 64, ranks 0, 2 have 128`.
 
     Args:
-        key, groups: of `differing`.
-        shown: a value as a message shows it.
-        node_of: names the node of a rank that is alone with its value.
+        key: A key that `differing` returned.
+        groups: Its groups of ranks.
+        shown: Formats a value for a message.
+        node_of: Names the node of a rank that is the only one with its value.
     """
     parts = []
     for ranks, value in groups:
@@ -51,7 +55,7 @@ def in_words(
 
 
 def numbers(ranks: Sequence[int]) -> str:
-    """`0, 2, 5-999`: ascending ranks, four and more in a row as a range."""
+    """Format ascending ranks as `0, 2, 5-999`; four or more in a row become a range."""
     parts: list[str] = []
     start = 0
     for place in range(1, len(ranks) + 1):
@@ -66,7 +70,7 @@ def numbers(ranks: Sequence[int]) -> str:
 def as_table(
     found: Mapping[str, Groups], shown: Callable[[str | None], str], node_of: Callable[[int], str]
 ) -> str:
-    """A table of `differing` in plain text: what differs, value, ranks and their nodes."""
+    """Format the result of `differing` as a plain-text table: key, value, ranks and nodes."""
     table = Table(box=None, pad_edge=False)
     for heading in ("what", "value", "ranks", "nodes"):
         table.add_column(heading, overflow="fold")

@@ -1,4 +1,4 @@
-"""Errors that are a person's to mend, told apart from faults of the program."""
+"""Exit codes, and the errors that a person can fix, as opposed to faults of the program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXIT_STOPPED = 75
 
 
 class UserError(Exception):
-    """A mistake in a config, a file or a command: one line that says what to do.
+    """A mistake in a config, a file or a command, explained in one line that says what to do.
 
     Commands print the message without a traceback and exit with `exit_code`.
     """
@@ -24,45 +24,48 @@ class UserError(Exception):
 
 
 class RunError(Exception):
-    """A run that cannot go on, said in one line; the rank exits with 1 and prints no traceback."""
+    """A run that cannot continue; the rank prints one line without a traceback and exits with 1."""
 
 
 class JoinError(RunError):
-    """The ranks did not come together; the message names each rank that is at fault."""
+    """The ranks could not form a group; the message names each rank at fault."""
 
     def __init__(self, message: str, table: str = "") -> None:
         super().__init__(message)
         self.table = table
-        """Who differs in what, in lines of text, for a log."""
+        """Plain-text table for the log that shows which ranks differ in what."""
 
 
 class DivergedLoss(RunError):
-    """The loss is no longer finite; nothing of it is committed."""
+    """The loss is no longer finite; no checkpoint is committed from that step on."""
 
 
 class DataError(UserError):
-    """A data file that is missing, damaged, or not what its contract promises."""
+    """A data file is missing, damaged, or breaks the data contract."""
 
 
 class ClusterUnreachable(UserError):
-    """The scheduler does not answer: not installed, not running, or not reachable from here."""
+    """The scheduler does not answer: it is not installed, not running, or not reachable."""
 
     exit_code = EXIT_CLUSTER_UNREACHABLE
 
 
 def printable(text: str) -> str:
-    """`text` on one line: what would break it, or command a terminal, is written out (`\\x1b`)."""
+    r"""Return `text` on one line, with line breaks and terminal controls escaped (`\x1b`)."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def one_line_errors(debug: bool, command: Callable[[], int]) -> int:
-    """Run a command; a UserError becomes one line on stderr per fault, and its exit code.
+    """Run a command and turn a UserError into one line on stderr per fault.
 
     Args:
-        debug: let errors through, with their traceback.
-        command: returns the exit code when all is well.
+        debug: Whether to let errors through with their traceback.
+        command: The command; without an error it returns its own exit code.
+
+    Returns:
+        The exit code of the command, of the error, or of an interruption by Ctrl-C.
     """
     try:
         return command()

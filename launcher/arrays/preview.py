@@ -9,7 +9,7 @@ from typing import Any
 from launcher.arrays.grid import ArrayPart, split
 from launcher.arrays.plan import ArrayPlan
 from launcher.arrays.submit import script_of
-from launcher.slurm.jobs import max_array_size
+from launcher.slurm.scontrol import max_array_size
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.layout import absolute
 

@@ -14,7 +14,7 @@ from launcher.control.handover import Handover
 from launcher.control.submit import require_cluster
 from launcher.planning.plan import LaunchPlan
 from launcher.planning.script import JobArray, render
-from launcher.slurm.jobs import max_array_size
+from launcher.slurm.scontrol import max_array_size
 from ptycho_dist.rundir.array import ArrayDirectory, Indices, index_width
 from ptycho_dist.rundir.layout import RunDirectory
 

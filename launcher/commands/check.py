@@ -10,17 +10,19 @@ from launcher.commands.arguments import knows_runs, speaks_json, takes_config
 from launcher.status.next_command import default_runs_dir
 from ptycho_dist.errors import EXIT_USER_MISTAKE
 
-SUMMARY = "hold a config against the live cluster, and submit nothing"
+SUMMARY = "check a config against the live cluster, without submitting it"
 EXAMPLE = "ptycho-launch check run.yaml --set resources.partition=gpu"
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
+    """Take CONFIG."""
     takes_config(command)
     knows_runs(command)
     speaks_json(command)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Show what the cluster says of the plan; exit 2 where it would refuse the run."""
     from rich.console import Console
 
     from launcher.planning.load import load_and_plan

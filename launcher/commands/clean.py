@@ -1,4 +1,4 @@
-"""`ptycho-launch clean`: remove runs that are over."""
+"""`ptycho-launch clean`: remove what runs that are over have left."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from launcher.commands.arguments import knows_runs, speaks_json
+from launcher.commands.arguments import asks_first, knows_runs, selects_states, speaks_json
 from ptycho_dist.errors import UserError
 
 if TYPE_CHECKING:
     from launcher.control.clean import Removal
 
-SUMMARY = "show what can be removed of runs that are over; with --delete, remove it"
+SUMMARY = "show what can be removed of runs that are over; with --delete remove it"
 EXAMPLE = "ptycho-launch clean --state finished,failed --older-than 30d --delete"
 _OVER = ("finished", "stopped", "failed", "cancelled", "lost", "prepared")
 _AGE = re.compile(r"(\d{1,6})([smhd])")
@@ -22,39 +22,40 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
+    """Take runs, and which of them to remove."""
     command.add_argument(
-        "runs", nargs="*", metavar="RUN", help="these runs and arrays alone (default: all)"
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        help="run ids, beginnings of them, or run directories (default: all runs and arrays)",
     )
     knows_runs(command)
-    command.add_argument(
-        "--state",
-        default=None,
-        metavar="STATE,...",
-        help=f"runs in these states, of {', '.join(_OVER)} (default: finished; of named runs: any)",
-    )
+    selects_states(command, "finished; of named runs any that is over")
     command.add_argument(
         "--older-than",
         default="0s",
         metavar="AGE",
-        help="unchanged for so long: 12h, 30d (default: 0s)",
+        help="select runs that have not changed for this long, such as 12h or 30d (default: 0s)",
     )
     command.add_argument(
-        "--delete", action="store_true", help="remove it, after asking once more on a terminal"
+        "--delete", action="store_true", help="remove them, after asking for confirmation"
     )
-    command.add_argument("--yes", action="store_true", help="with --delete: do not ask once more")
+    asks_first(command)
     speaks_json(command)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Show what can be removed; with `--delete` ask, and remove it."""
+    from launcher.commands.which_run import named
     from launcher.control.clean import removals, remove
-    from ptycho_dist.rundir.array import find_run_or_array, list_arrays
+    from ptycho_dist.rundir.array import list_arrays
     from ptycho_dist.rundir.layout import list_runs
 
     age = _AGE.fullmatch(options.older_than)
     if age is None:
-        raise UserError(f"--older-than {options.older_than}: an age such as 12h or 30d is expected")
+        raise UserError(f"--older-than {options.older_than}: expected an age such as 12h or 30d")
     root = options.runs_dir
-    runs = [find_run_or_array(root, each) for each in options.runs]
+    runs = [named(root, each) for each in options.runs]
     states = options.state or (",".join(_OVER) if runs else "finished")
     if unknown := set(states.split(",")) - set(_OVER):
         raise UserError(f"--state {min(unknown)}: no such state; there are {', '.join(_OVER)}")
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([each.to_json() for each in found], indent=2))
     else:
-        _show(found, named=bool(runs))
+        _show(found, all_of_them=bool(runs))
     if not going or not options.delete:
         if going and not options.json:
             print("nothing was removed; add --delete to remove it")
@@ -82,11 +83,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _show(found: list[Removal], *, named: bool) -> None:
+def _show(found: list[Removal], *, all_of_them: bool) -> None:
+    """Print a line for each that can be removed, and with `all_of_them` for each that stays."""
     for each in found:
         if not each.kept and each.parts:
             print(f"{_readable(each.bytes):>9}  {each.path.name}: {each.what}")
-        elif named:
+        elif all_of_them:
             print(f"    stays  {each.path.name}: {each.what}; {each.kept or 'nothing to remove'}")
     going = [each for each in found if not each.kept and each.parts]
     total = _readable(sum(each.bytes for each in going))
@@ -95,7 +97,7 @@ def _show(found: list[Removal], *, named: bool) -> None:
 
 def _ask_again(count: int) -> None:
     if not sys.stdin.isatty():
-        raise UserError("--delete asks once more, and this is no terminal; add --yes")
+        raise UserError("--delete asks for confirmation, and stdin is not a terminal; add --yes")
     print(f"This cannot be undone. Type {count} to remove {count}: ", end="", flush=True)
     if sys.stdin.readline().strip() != str(count):
         raise UserError("nothing was removed")

@@ -1,4 +1,4 @@
-"""`ptycho-launch doctor`: what this login node has, for a ticket."""
+"""`ptycho-launch doctor`: what this login node has, for a support ticket."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import json
 
 from launcher.commands.arguments import knows_runs, speaks_json
 
-SUMMARY = "report what this login node has, without secrets, to paste into a ticket"
+SUMMARY = "report what this login node has, without secrets, for a support ticket"
 EXAMPLE = "ptycho-launch doctor > report.txt"
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
+    """Take `--runs-dir`, whose storage is looked at."""
     knows_runs(command)
     speaks_json(command)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Print the report."""
     from launcher.doctor.doctor import examine, report_lines
 
     report = examine(options.runs_dir)

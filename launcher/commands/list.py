@@ -1,31 +1,31 @@
-"""`ptycho-launch list`: all runs, a line each."""
+"""`ptycho-launch list`: all runs, one line each."""
 
 from __future__ import annotations
 
 import argparse
 import json
 
-from launcher.commands.arguments import knows_runs, speaks_json
+from launcher.commands.arguments import knows_runs, selects_states, speaks_json
 
 SUMMARY = "list the runs, the newest last"
 EXAMPLE = "ptycho-launch list --state failed,running"
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
+    """Take `--runs-dir` and `--state`."""
     knows_runs(command)
     speaks_json(command)
-    command.add_argument(
-        "--state", default="", metavar="STATE,...", help="only those in these states"
-    )
+    selects_states(command, "all")
 
 
 def run(options: argparse.Namespace) -> int:
+    """Print a line for each run or array."""
     from launcher.control.submission import settle
     from launcher.slurm.jobs import Scheduler
     from launcher.status.overview import overview, overview_json
     from ptycho_dist.rundir.layout import list_runs
 
-    states = [state for state in options.state.split(",") if state]
+    states = [state for state in (options.state or "").split(",") if state]
     runs, scheduler = list_runs(options.runs_dir), Scheduler(every_s=60)
     settle(runs, scheduler)
     statuses = overview(runs, states, scheduler)

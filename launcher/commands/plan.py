@@ -9,12 +9,13 @@ from pathlib import Path
 
 from launcher.commands.arguments import knows_runs, speaks_json, takes_axes, takes_config
 
-SUMMARY = "show what would be submitted, and submit nothing"
+SUMMARY = "show what would be submitted, without submitting it"
 EXAMPLE = "ptycho-launch plan run.yaml --set resources.nodes=4 --json"
 RUN_ID_PLACEHOLDER = "RUN-ID"
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
+    """Take CONFIG and the axes of an array."""
     takes_config(command)
     takes_axes(command)
     knows_runs(command)
@@ -22,6 +23,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    """Print the plan and the batch script of the run, or of the array."""
     if options.array or options.throttle is not None:
         return _plan_array(options)
     from launcher.planning.load import load_and_plan

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
-from launcher.commands.arguments import speaks_json, takes_run
+from launcher.commands.arguments import speaks_json, takes_run, writes_file
 
-SUMMARY = "write one run as a page of HTML: loss, pictures, speed, attempts, proof"
+SUMMARY = "write a page of HTML about a run: loss, pictures, speed, attempts, proof"
 EXAMPLE = "ptycho-launch report fly64-20260714-101500-3f9a --output fly64.html"
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
+    """Take RUN and where the page is written."""
     takes_run(command)
-    command.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="the page (default: report.html in the run directory)",
-    )
+    writes_file(command, "report.html in the run directory")
     speaks_json(command)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Write the page and print its path; with `--json` print the facts and write nothing."""
+    from launcher.commands.which_run import one_run
     from launcher.control.submission import settle
-    from launcher.run_report.choose import run_to_report
     from launcher.run_report.facts import read_facts
     from launcher.slurm.jobs import Scheduler
 
-    found, scheduler = run_to_report(options.runs_dir, options.run), Scheduler(every_s=60)
+    found, scheduler = one_run(options.runs_dir, options.run), Scheduler(every_s=60)
     settle([found], scheduler)
     facts = read_facts(found, scheduler)
     if options.json:

@@ -1,4 +1,4 @@
-"""`ptycho-launch scale`: a scaling study as one object."""
+"""`ptycho-launch scale`: start a scaling study, or report on studies."""
 
 from __future__ import annotations
 
@@ -7,72 +7,105 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.commands.arguments import chooses_cluster, knows_runs, sets_fields, speaks_json, waits
+from launcher.commands.arguments import (
+    asks_first,
+    chooses_cluster,
+    draws_numbers,
+    knows_runs,
+    sets_fields,
+    speaks_json,
+    waits,
+)
 from ptycho_dist.errors import UserError
 
 if TYPE_CHECKING:
     from launcher.scaling.study.plan import PlannedStudy
 
-SUMMARY = "a scaling study: the same training at many sizes, measured"
+SUMMARY = "run a scaling study: the same training at many sizes, measured"
 EXAMPLE = "ptycho-launch scale run.yaml --nodes 1,2,4,8 --mode strong,weak --repeats 5"
 _OF_A_NEW_STUDY = (
-    *("nodes", "tasks_per_node", "mode", "repeats", "steps", "seconds", "target_loss", "warm_up"),
-    *("lr_rule", "seed", "at_once", "cluster", "wait", "yes", "overrides"),
+    "nodes",
+    "tasks_per_node",
+    "mode",
+    "repeats",
+    "steps",
+    "seconds",
+    "target_loss",
+    "warm_up",
+    "lr_rule",
+    "seed",
+    "at_once",
+    "cluster",
+    "wait",
+    "yes",
+    "overrides",
 )
+"""Options that only a new study takes."""
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
+    """Take CONFIG with the sizes of a new study, or `report` or `compare` with studies."""
     command.add_argument(
         "words",
         nargs="+",
         metavar="WORD",
-        help="CONFIG: a new study of this run.yaml; report STUDY, or compare A B: what studies "
-        "have shown",
+        help="CONFIG: start a new study of this run.yaml; report [STUDY]: write what a study has "
+        "measured (default: the newest study); compare STUDY STUDY: print two studies side by side",
     )
     knows_runs(command)
     speaks_json(command)
     command.add_argument_group("what a report answers").add_argument(
-        "--deadline", metavar="HH:MM:SS", help="the cheapest size that trains the config in this "
-        "time",
-    )  # fmt: skip
+        "--deadline",
+        metavar="HH:MM:SS",
+        help="find the cheapest size that trains the config within this time",
+    )
     grid = command.add_argument_group("sizes of a new study")
-    grid.add_argument("--nodes", metavar="N,...", help="numbers of nodes: 1,2,4,8")
+    grid.add_argument("--nodes", metavar="N,...", help="numbers of nodes, such as 1,2,4,8")
     grid.add_argument(
-        "--tasks-per-node", metavar="N,...", help="ranks per node, each with all numbers of nodes "
-        "(default: as in the config)",
-    )  # fmt: skip
+        "--tasks-per-node",
+        metavar="N,...",
+        help="numbers of ranks per node, each with every number of nodes (default: that of the "
+        "config)",
+    )
     grid.add_argument(
-        "--mode", metavar="MODE,...", help="strong (the global batch is kept), weak (the batch per "
-        "rank is kept), or strong,weak (default: strong)",
-    )  # fmt: skip
+        "--mode",
+        metavar="MODE,...",
+        help="strong (keeps the global batch), weak (keeps the batch per rank), or strong,weak "
+        "(default: strong)",
+    )
     grid.add_argument("--repeats", type=int, metavar="N", help="runs of each size (default: 5)")
     grid.add_argument(
         "--lr-rule",
         choices=("sqrt", "linear", "none"),
-        help="of weak scaling: how the learning rate follows the global batch (default: sqrt)",
+        help="in weak scaling, how the learning rate follows the global batch (default: sqrt)",
     )
     sets_fields(grid)
-    measured = command.add_argument_group("what each of its runs measures")
-    measured.add_argument("--steps", type=int, metavar="N", help="N optimizer steps (default: 30)")
-    measured.add_argument("--seconds", type=float, metavar="S", help="as many as S seconds hold")
+    measured = command.add_argument_group("how long each run measures")
     measured.add_argument(
-        "--target-loss", type=float, metavar="L", help="as many as an epoch's loss of L needs"
+        "--steps", type=int, metavar="N", help="for N optimizer steps (default: 30)"
+    )
+    measured.add_argument("--seconds", type=float, metavar="S", help="for S seconds of steps")
+    measured.add_argument(
+        "--target-loss", type=float, metavar="L", help="until the loss of an epoch is L or less"
     )
     measured.add_argument(
-        "--warm-up", type=int, metavar="N", help="steps before that do not count (default: 5)"
+        "--warm-up", type=int, metavar="N", help="leave the first N steps out (default: 5)"
     )
-    job = command.add_argument_group("how they are run")
-    chooses_cluster(job, "slurm where sbatch is on PATH, else local")
+    job = command.add_argument_group("how the runs are submitted")
+    chooses_cluster(job)
     job.add_argument(
-        "--at-once", type=int, metavar="N", help="runs beside each other, which may disturb each "
-        "other (default: 1)",
-    )  # fmt: skip
-    job.add_argument("--seed", type=int, metavar="N", help="of the order of the runs (default: 0)")
-    job.add_argument("--yes", action="store_true", help="do not ask before submitting")
+        "--at-once",
+        type=int,
+        metavar="N",
+        help="let N runs run at the same time, which may disturb each other (default: 1)",
+    )
+    draws_numbers(job)
+    asks_first(job)
     waits(job)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Start a new study, or write a report or a comparison of studies."""
     action = options.words[0]
     if action in ("report", "compare"):
         from launcher.commands import scale_report
@@ -80,9 +113,12 @@ def run(options: argparse.Namespace) -> int:
         _refuse_flags_of_a_new_study(options)
         return scale_report.report(options) if action == "report" else scale_report.compare(options)
     if options.deadline is not None:
-        raise UserError("--deadline: belongs to `scale report STUDY`, not to `scale CONFIG`")
+        raise UserError("--deadline belongs to `scale report`, not to `scale CONFIG`")
     if len(options.words) > 1:
-        raise UserError(f"scale {action} {options.words[1]}: one CONFIG is expected")
+        raise UserError(
+            f"scale: one CONFIG is expected, found {' '.join(options.words)}; the other forms are "
+            "`scale report [STUDY]` and `scale compare STUDY STUDY`"
+        )
     return _new_study(options, Path(action))
 
 
@@ -90,7 +126,7 @@ def _refuse_flags_of_a_new_study(options: argparse.Namespace) -> None:
     for name in _OF_A_NEW_STUDY:
         if getattr(options, name) not in (None, False, []):
             flag = "--set" if name == "overrides" else f"--{name.replace('_', '-')}"
-            raise UserError(f"{flag}: belongs to `scale CONFIG`, not to `scale {options.words[0]}`")
+            raise UserError(f"{flag} belongs to `scale CONFIG`, not to `scale {options.words[0]}`")
 
 
 def _new_study(options: argparse.Namespace, config: Path) -> int:
@@ -128,7 +164,7 @@ def _new_study(options: argparse.Namespace, config: Path) -> int:
 
 def _confirmed(planned: PlannedStudy) -> bool:
     if not sys.stdin.isatty():
-        raise UserError("scale asks before it submits, and this is no terminal; add --yes")
+        raise UserError("scale asks before it submits, and stdin is not a terminal; add --yes")
     cost = f"at most {planned.node_hours:.3g} node-hours"
     question = f"Submit {len(planned.members)} runs, {cost}? [y/N] "
     print(question, end="", file=sys.stderr, flush=True)

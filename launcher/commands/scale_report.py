@@ -1,6 +1,6 @@
-"""`ptycho-launch scale report` and `ptycho-launch scale compare`, which `scale` calls.
+"""`ptycho-launch scale report` and `ptycho-launch scale compare`, called by `scale`.
 
-`options.words` begins with the word `report` or `compare`; what names studies follows.
+`options.words` begins with `report` or `compare`; the names of studies follow.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ from ptycho_dist.errors import UserError
 
 
 def report(options: argparse.Namespace) -> int:
-    """Write the report of a study, and say what was found and where it is."""
+    """Write the report of a study; print what was found, and where the report is."""
     from rich.markup import escape
 
+    from launcher.commands import which_run
     from launcher.control.submission import settle
     from launcher.scaling.analysis.analyse import analyse
     from launcher.scaling.collect import collect
     from launcher.scaling.report.write import write_report
-    from launcher.scaling.study.study_json import find_study
     from launcher.slurm.jobs import Scheduler
     from launcher.text.console import console
     from launcher.text.plain_text import plain
 
-    (reference,) = _studies(options, 1, "one study")
+    names = options.words[1:]
+    if len(names) > 1:
+        raise UserError(f"scale report: at most one study is expected, found {' '.join(names)}")
     deadline_s = _deadline_s(options.deadline)
-    study, scheduler = find_study(options.runs_dir, reference), Scheduler(every_s=60)
+    study = which_run.study(options.runs_dir, names[0] if names else None)
+    scheduler = Scheduler(every_s=60)
     settle([study], scheduler)
     collected = collect(study, scheduler)
     written = write_report(study.path, collected, analyse(collected, deadline_s=deadline_s))
@@ -41,19 +44,22 @@ def report(options: argparse.Namespace) -> int:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Print two studies beside each other; nothing is written."""
+    """Print two studies side by side; nothing is written."""
+    from launcher.commands import which_run
     from launcher.scaling.analysis.comparison import compare_sizes
     from launcher.scaling.collect import collect
     from launcher.scaling.report.files import finite
     from launcher.scaling.report.present_comparison import show_comparison
-    from launcher.scaling.study.study_json import find_study
     from launcher.text.console import console
 
     if options.deadline is not None:
-        raise UserError("--deadline: belongs to `scale report STUDY`")
-    before, after = (
-        find_study(options.runs_dir, word) for word in _studies(options, 2, "two studies")
-    )
+        raise UserError("--deadline belongs to `scale report`, not to `scale compare`")
+    names = options.words[1:]
+    if len(names) != 2:
+        raise UserError(
+            f"scale compare: two studies are expected, found {' '.join(names) or 'none'}"
+        )
+    before, after = (which_run.study(options.runs_dir, name) for name in names)
     comparison = compare_sizes(collect(before), collect(after))
     if options.json:
         named = {"before": before.array_id, "after": after.array_id}
@@ -63,13 +69,6 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _studies(options: argparse.Namespace, count: int, usage: str) -> list[str]:
-    action, *names = options.words
-    if len(names) != count:
-        raise UserError(f"scale {action}: {usage} expected, found {' '.join(names) or 'nothing'}")
-    return list(names)
-
-
 def _deadline_s(text: str | None) -> int | None:
     from launcher.slurm.units import duration_s
 
@@ -77,5 +76,5 @@ def _deadline_s(text: str | None) -> int | None:
         return None
     found = duration_s(text)
     if found is None:
-        raise UserError(f"--deadline: a time such as 12:00:00 is expected, found {text[:40]!r}")
+        raise UserError(f"--deadline: expected a time such as 12:00:00, found {text[:40]!r}")
     return found

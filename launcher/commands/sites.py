@@ -1,4 +1,4 @@
-"""`ptycho-launch sites`: the site profiles, or one of them."""
+"""`ptycho-launch sites`: all site profiles, or one of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ EXAMPLE = "ptycho-launch sites perlmutter"
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("name", nargs="?", metavar="NAME", help="show this profile")
+    """Take the name of a profile."""
+    command.add_argument("name", nargs="?", metavar="NAME", help="profile to show (default: all)")
     speaks_json(command)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Print one profile, or a line for each; a damaged profile is a warning."""
     from rich.console import Console
 
     from launcher.sites.present import show_site, show_sites, site_to_json

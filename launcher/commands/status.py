@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from launcher.commands.arguments import may_take_run, speaks_json
+from launcher.commands.arguments import speaks_json, takes_run
 from ptycho_dist.errors import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
@@ -18,28 +18,25 @@ EXAMPLE = "ptycho-launch status fly64-20260714-101500-3f9a --watch"
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
-    may_take_run(command)
+    """Take RUN and `--watch`."""
+    takes_run(command)
     speaks_json(command)
-    command.add_argument("--watch", action="store_true", help="go on until the run is over")
+    command.add_argument("--watch", action="store_true", help="show changes until the run is over")
 
 
 def run(options: argparse.Namespace) -> int:
+    """Show the run or the array; with `--watch` until it is over."""
+    from launcher.commands.which_run import run_or_array
     from launcher.control.submission import settle
     from launcher.slurm.jobs import Scheduler
     from launcher.status.details import details_of
-    from launcher.status.overview import newest_run
     from launcher.status.present import show_run
     from launcher.status.run_status import status_of
     from launcher.text.console import console
     from launcher.watching.watch import watch
-    from ptycho_dist.rundir.array import ArrayDirectory, find_run_or_array
+    from ptycho_dist.rundir.array import ArrayDirectory
 
-    if options.run:
-        found = find_run_or_array(options.runs_dir, options.run)
-    else:
-        found = newest_run(options.runs_dir)
-        member = ArrayDirectory.of_member(found)
-        found = found if member is None else member[0]
+    found = run_or_array(options.runs_dir, options.run)
     screen = console(stderr=options.json)
     scheduler = Scheduler(every_s=60)
     settle([found], scheduler)
@@ -51,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         if not options.watch:
             raise
-        screen.print("the watching ends; the run goes on")
+        screen.print("stopped watching; the run continues")
         return EXIT_INTERRUPTED
     if options.json:
         print(json.dumps(details.to_json(), indent=2))

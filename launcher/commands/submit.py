@@ -1,4 +1,4 @@
-"""`ptycho-launch submit`: start a run."""
+"""`ptycho-launch submit`: submit a run or an array of runs."""
 
 from __future__ import annotations
 
@@ -18,33 +18,35 @@ if TYPE_CHECKING:
     from ptycho_dist.rundir.array import ArrayDirectory
     from ptycho_dist.rundir.layout import RunDirectory
 
-SUMMARY = "submit a run"
+SUMMARY = "submit a run, or with --array an array of runs"
 EXAMPLE = "ptycho-launch submit run.yaml --cluster local --wait"
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
+    """Take CONFIG, the axes of an array, and where and when to run."""
     takes_config(command)
     takes_axes(command)
     knows_runs(command)
-    chooses_cluster(command, "slurm where sbatch is on PATH, else local")
+    chooses_cluster(command)
     waits(command)
     command.add_argument(
         "--after",
         action="append",
         default=[],
         metavar="RUN",
-        help="start when this run or array has finished (repeatable; SLURM)",
+        help="start only when this run or array has finished (repeatable; needs SLURM)",
     )
     speaks_json(command)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Submit the run or the array; with `--wait` follow it."""
     from launcher.commands.following import follow
+    from launcher.commands.which_run import named
     from launcher.control.submit import choose_cluster, submit
     from launcher.planning.load import load_and_plan
-    from ptycho_dist.rundir.array import find_run_or_array
 
-    after = [find_run_or_array(options.runs_dir, run) for run in options.after]
+    after = [named(options.runs_dir, run) for run in options.after]
     cluster = choose_cluster(options.cluster)
     if options.array or options.throttle is not None:
         return _submit_array(options, cluster, after)

@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 from launcher.control.submission import settle
-from launcher.slurm.jobs import Scheduler, cancel_job
+from launcher.slurm.jobs import Scheduler
+from launcher.slurm.scancel import cancel_job
 from launcher.status.run_status import RunStatus, status_of
 from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.attempts.processes import LocalProcess

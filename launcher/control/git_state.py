@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import re
-import select
-import signal
-import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from ptycho_dist.attempts.bounded_command import run_command
 
 LIMIT_S = 3.0
 """For all questions about one repository; slow file systems must not hold a submission up."""
 MAX_DIFF_BYTES = 1_000_000
-_MAX_ANSWER_BYTES = 4_000_000
+_MOST_BYTES = 4_000_000
 _MAX_NAMES = 200
 _CONFIGURED = r"^(remote\..*\.url|filter\..*\.(clean|smudge|process))$"
 _SAFE = ("--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+_VARIABLES = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+}
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
 _QUERY = re.compile(r"[?#].*$", re.DOTALL)
 
@@ -92,7 +93,7 @@ class Repository:
         """What differs from the commit, as `git apply` takes it; or None, and why."""
         command = ("diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--no-color")
         try:
-            text = self._ask(*command, "--ignore-submodules=dirty", limit=MAX_DIFF_BYTES)
+            text = self._ask(*command, "--ignore-submodules=dirty", most_bytes=MAX_DIFF_BYTES)
         except _NoAnswer as error:
             return None, str(error)
         return text, None
@@ -140,71 +141,18 @@ class Repository:
                 f"{len(changed)} changed and {len(untracked)} untracked files, not all named"
             )
 
-    def _text(self, *arguments: str) -> str:
-        return self._ask(*arguments).decode(errors="replace").strip()
-
-    def _ask(self, *arguments: str, limit: int = _MAX_ANSWER_BYTES) -> bytes:
-        with tempfile.TemporaryFile() as complaints:
-            answer, code = self._run(arguments, limit, complaints)
-            if code != 0:
-                complaints.seek(0)
-                lines = complaints.read(300).decode(errors="replace").splitlines()
-                said = lines[0] if lines else f"exit {code}"
-                raise _NoAnswer(f"git {arguments[0]} says no: {said}", code)
-        return answer
-
-    def _run(
-        self, arguments: Sequence[str], limit: int, complaints: IO[bytes]
-    ) -> tuple[bytes, int]:
-        try:
-            process = subprocess.Popen(
-                ["git", *_SAFE, *self._silenced, *arguments],
-                cwd=self.root,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                env=_environment(),
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise _NoAnswer(f"git cannot be run: {error.strerror}") from None
-        try:
-            answer = self._read(process, arguments[0], limit)
-            return answer, process.wait(max(0.1, self._until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            raise _NoAnswer(f"git {arguments[0]} did not answer in time") from None
-        finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)  # git, and what it may have started
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
-
-    def _read(self, process: subprocess.Popen[bytes], what: str, limit: int) -> bytes:
-        parts: list[bytes] = []
-        size, pipe = 0, process.stdout.fileno() if process.stdout is not None else -1
-        while True:
-            left = self._until - time.monotonic()
-            if left <= 0 or not select.select([pipe], [], [], left)[0]:
-                raise _NoAnswer(f"git {what} did not answer within {LIMIT_S:g} s")
-            part = os.read(pipe, 65536)
-            if not part:
-                return b"".join(parts)
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                raise _NoAnswer(f"git {what} says more than {limit} bytes, which are not kept")
-
-
-def _environment() -> dict[str, str]:
-    """Without GIT_*: a hook or an alias may have pointed them at another repository."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return kept | {
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-        "LC_ALL": "C",
-    }
+    def _ask(self, *arguments: str, most_bytes: int = _MOST_BYTES) -> bytes:
+        answer = run_command(
+            ["git", *_SAFE, *self._silenced, *arguments],
+            max(0.1, self._until - time.monotonic()),
+            name=f"git {arguments[0]}",
+            folder=self.root,
+            variables=_VARIABLES,
+            most_bytes=most_bytes,
+        )
+        if answer.trouble:
+            raise _NoAnswer(answer.trouble, answer.code)
+        return answer.stdout
 
 
 def without_secrets(url: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import time
@@ -39,10 +38,10 @@ from ptycho_dist.config.yaml_text import parse_yaml
 from ptycho_dist.data.planned import require_planned_data
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import read_json, write_bytes_atomic, write_json_atomic
-from ptycho_dist.rundir.frozen import frozen_digest, replace_code
+from ptycho_dist.rundir.frozen import replace_code
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.longest_times import measured_times
-from ptycho_dist.rundir.measurement_plan import MeasurementPlan
+from ptycho_dist.rundir.run_plan import FrozenCode, RunPlan
 
 MAY_CHANGE = (
     "site",
@@ -111,7 +110,7 @@ class Ready:
     run: RunDirectory
     loaded: LoadedConfig
     plan: LaunchPlan
-    old_plan: dict[str, Any]
+    old_plan: RunPlan
     changed: dict[str, str]
     code: OwnCode
 
@@ -121,26 +120,32 @@ class Ready:
         Raises:
             UserError: it cannot be written.
         """
-        record: dict[str, Any] = {**self.plan.to_json(), **self._frozen_code()}
-        if self.old_plan.get("resized") or _size(self.plan.world) != _size(self.run.world()):
-            record["resized"] = True
-        _write(self.run, self.loaded, record, self.old_plan, self.changed)
+        plan = replace(
+            self.plan.run_plan(),
+            data=self.old_plan.data,
+            code=self._frozen_code(),
+            resized=self.old_plan.resized or _size(self.plan.world) != _size(self.old_plan.world),
+        )
+        # A kill between the two leaves an older plan with a newer config. The next resume makes
+        # that good, and ranks refuse it where it matters (their world differs).
+        _record_changes(self.run, self.loaded, self.changed)
+        if plan.to_json() != self.old_plan.to_json():
+            self.run.write_plan(plan)
         write_bytes_atomic(self.run.script, render(self.plan, self.run.path).encode())
         try:
             self.code.record(self.run)
         except OSError as error:
             raise UserError(f"{self.run.code_json}: cannot be written: {error.strerror}") from None
 
-    def _frozen_code(self) -> dict[str, Any]:
-        """What plan.json says of frozen code: a run that has a copy keeps it, one that is frozen
-        from now on gets a copy of the code that is here now."""
+    def _frozen_code(self) -> FrozenCode | None:
+        """The frozen code from here on: a run that has a copy keeps it; one that is frozen from now
+        on gets a copy of the installed code."""
         if not self.plan.snapshot:
-            return {}
-        digest = frozen_digest(self.old_plan)
-        if digest is None:
-            replace_code(self.run, self.code.files)
-            digest = self.code.digest
-        return {"code": {"sha256": digest}}
+            return None
+        if self.old_plan.code is not None:
+            return self.old_plan.code
+        replace_code(self.run, self.code.files)
+        return FrozenCode(self.code.digest)
 
 
 def resume(run: RunDirectory, cluster: str | None, changes: Changes) -> Submission:
@@ -198,15 +203,15 @@ def make_ready(run: RunDirectory, status: RunStatus, changes: Changes, code: Own
     loaded, changed = _with_overrides(run, config, changes)
     require_planned_data(run, loaded.config)
     newest_whole(run)
-    old_plan = read_json(run.plan_json)
+    old_plan = run.plan()
     plan = _plan_anew(run, loaded, old_plan, changes)
-    frozen = frozen_digest(old_plan) if plan.snapshot else None
-    damage = None if frozen is None else code.damage(run, frozen)
-    if damage is not None:
-        raise UserError(
-            f"environment.snapshot: {damage}; restore it, or go on with the installed code: "
-            "--set environment.snapshot=false"
-        )
+    if plan.snapshot and old_plan.code is not None:
+        damage = code.damage(run, old_plan.code.sha256)
+        if damage is not None:
+            raise UserError(
+                f"environment.snapshot: {damage}; restore it, or continue with the installed code: "
+                "--set environment.snapshot=false"
+            )
     return Ready(run, loaded, plan, old_plan, changed, code)
 
 
@@ -276,7 +281,7 @@ def _absolute_files(config: RunConfig) -> RunConfig:
 
 
 def _site_from_here(
-    run: RunDirectory, config: RunConfig, old_plan: dict[str, Any], overrides: Sequence[str]
+    run: RunDirectory, config: RunConfig, old_plan: RunPlan, overrides: Sequence[str]
 ) -> PlannedSite | None:
     """The rules that the run was submitted with; those of a profile only where `--set site` asks.
 
@@ -286,49 +291,31 @@ def _site_from_here(
         text.partition("=")[0].strip() == "site" for text in overrides
     ):
         return planned_site(config.site, read_site(config.site).profile)
-    kept = old_plan.get("site")
-    if config.site is None or kept is None:
+    if config.site is None or old_plan.site is None:
         return None
-    return decode_planned_site(kept, str(run.plan_json))
+    return decode_planned_site(old_plan.site, str(run.plan_json))
 
 
 def _plan_anew(
-    run: RunDirectory, loaded: LoadedConfig, old_plan: dict[str, Any], changes: Changes
+    run: RunDirectory, loaded: LoadedConfig, old_plan: RunPlan, changes: Changes
 ) -> LaunchPlan:
     site = _site_from_here(run, loaded.config, old_plan, changes.overrides)
     _, plan = plan_config(ReadConfig.of(loaded), site, measured_times(run))
-    python = plan.python
-    if not changes.moved and loaded.config.environment.venv is None and "python" in old_plan:
-        python = Path(old_plan["python"])
-    return replace(
-        plan,
-        python=python,
-        drill=old_plan.get("drill"),
-        measurement=MeasurementPlan.of(old_plan),
-    )
+    if not changes.moved and loaded.config.environment.venv is None and old_plan.python is not None:
+        plan = replace(plan, python=Path(old_plan.python))
+    return replace(plan, drill=old_plan.drill, measurement=old_plan.measurement)
 
 
-def _write(
-    run: RunDirectory,
-    loaded: LoadedConfig,
-    plan: dict[str, Any],
-    old_plan: dict[str, Any],
-    changed: dict[str, str],
-) -> None:
-    """Each file as a whole. A kill in between leaves an older plan with a newer config, which the
-    next resume makes good, and which ranks refuse where it matters (their world differs)."""
+def _record_changes(run: RunDirectory, loaded: LoadedConfig, changed: dict[str, str]) -> None:
+    """Put the changed config into run.json, with a revision that says what changed and when."""
+    if not changed:
+        return
     record = read_json(run.run_json)
-    if changed:
-        revisions = [*record.get("revisions", []), {"at": time.time(), "changes": changed}]
-        record |= {
-            "config": run_config_to_json(loaded.config),
-            "config_sha256": config_digest(loaded.config),
-            "origins": dict(loaded.origins),
-            "revisions": revisions,
-        }
-        write_json_atomic(run.run_json, record)
-    stays = ("format", "data")
-    kept: dict[str, Any] = {name: old_plan[name] for name in stays if name in old_plan}
-    new_plan = {**kept, **plan}
-    if json.loads(json.dumps(new_plan)) != old_plan:
-        write_json_atomic(run.plan_json, new_plan)
+    revisions = [*record.get("revisions", []), {"at": time.time(), "changes": changed}]
+    record |= {
+        "config": run_config_to_json(loaded.config),
+        "config_sha256": config_digest(loaded.config),
+        "origins": dict(loaded.origins),
+        "revisions": revisions,
+    }
+    write_json_atomic(run.run_json, record)

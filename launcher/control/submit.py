@@ -7,7 +7,7 @@ import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,7 +18,8 @@ from launcher.control.handover import Handover, UncertainSubmission, submit_scri
 from launcher.control.submission import drop_intent, record_intent, record_job, submitting
 from launcher.planning.plan import LaunchPlan
 from launcher.planning.script import render
-from launcher.slurm.jobs import cancel_job, require_slurm
+from launcher.slurm.scancel import cancel_job
+from launcher.slurm.scontrol import require_slurm
 from launcher.status.next_command import reference_to
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.load import LoadedConfig
@@ -27,6 +28,7 @@ from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.frozen import write_code
 from ptycho_dist.rundir.layout import RunDirectory, absolute, new_run_path, prepare_run
+from ptycho_dist.rundir.run_plan import FrozenCode
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,11 @@ def prepare(loaded: LoadedConfig, plan: LaunchPlan, runs_root: Path) -> RunDirec
     """
     path = new_run_path(absolute(runs_root), plan.name)
     code = OwnCode()
-    record = {**plan.to_json(), "data": planned_fingerprints(loaded.config)}
-    if plan.snapshot:
-        record["code"] = {"sha256": code.digest}
+    record = replace(
+        plan.run_plan(),
+        data=planned_fingerprints(loaded.config),
+        code=FrozenCode(code.digest) if plan.snapshot else None,
+    )
 
     def add(run: RunDirectory) -> None:
         code.record(run)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import launcher
-from launcher.doctor.slurm import begin_slurm_report
-from launcher.slurm.command import Answer, ask
+from launcher.doctor.slurm import MOST_BYTES, begin_slurm_report
 from launcher.text.redact import Redactor, names_a_secret
+from ptycho_dist.attempts.bounded_command import Answer, run_command
 
 FORMAT = 1
 TIMEOUT_S = 15.0
@@ -70,8 +70,8 @@ def examine(runs_root: Path, environ: Mapping[str, str] = os.environ) -> dict[st
     with ThreadPoolExecutor(16) as pool:
         slurm = begin_slurm_report(pool)
         probe = [sys.executable, "-m", "launcher.doctor.storage_probe", str(runs_root)]
-        storage = pool.submit(ask, probe, TIMEOUT_S)
-        quota = pool.submit(ask, ["quota", "-s"], TIMEOUT_S)
+        storage = pool.submit(run_command, probe, TIMEOUT_S, name="the probe")
+        quota = pool.submit(run_command, ["quota", "-s"], TIMEOUT_S, most_bytes=MOST_BYTES)
         report = {
             "format": FORMAT,
             "software": _software(),

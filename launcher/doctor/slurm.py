@@ -7,7 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from launcher.slurm.command import Answer, ask
+from launcher.slurm.scontrol import ping, read_config, show_config
+from ptycho_dist.attempts.bounded_command import Answer, run_command
 
 TIMEOUT_S = 10.0
 COMMANDS = ("sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo", "sacct", "sacctmgr")
@@ -21,6 +22,8 @@ SETTINGS = (
 )  # fmt: skip
 """Of `scontrol show config`: those on which a run depends. No other is looked at."""
 MOST_LINES = 100
+MOST_BYTES = 2**20
+"""Of one command: what it prints is searched for secrets, which takes time."""
 
 
 def begin_slurm_report(pool: Executor) -> Callable[[], dict[str, Any]]:
@@ -30,11 +33,11 @@ def begin_slurm_report(pool: Executor) -> Callable[[], dict[str, Any]]:
         return lambda: {"commands": "none on PATH"}
 
     def begin(*command: str) -> Future[Answer]:
-        return pool.submit(ask, list(command), TIMEOUT_S)
+        return pool.submit(run_command, command, TIMEOUT_S, most_bytes=MOST_BYTES)
 
     version = begin("sbatch" if where["sbatch"] else "sinfo", "--version")
-    ping = begin("scontrol", "ping")
-    config = begin("scontrol", "show", "config")
+    controller = pool.submit(ping, TIMEOUT_S)
+    config = pool.submit(show_config, TIMEOUT_S)
     partitions = begin("sinfo", "--noheader", "--format=%P %a, %l, %D nodes %T, %c CPUs, %m MB, %G")
     features = begin("sinfo", "--noheader", "--format=%f")
     accounting = begin("sacct", "--noheader", "-X", "--format=JobID", "--starttime=now")
@@ -44,7 +47,7 @@ def begin_slurm_report(pool: Executor) -> Callable[[], dict[str, Any]]:
         return {
             "commands": {name: path or "not on PATH" for name, path in where.items()},
             "version": _said(version.result()),
-            "controller": _said(ping.result()),
+            "controller": _said(controller.result()),
             "settings": settings or trouble,
             "partitions": _lines(partitions.result()),
             "features": _lines(features.result()),
@@ -56,8 +59,7 @@ def begin_slurm_report(pool: Executor) -> Callable[[], dict[str, Any]]:
 
 def settings_of(answer: Answer) -> tuple[dict[str, str], str]:
     """The settings that matter, by their names; and why there are none."""
-    pairs = (line.partition("=") for line in answer.text.splitlines())
-    found = {name.strip(): value.strip() for name, _, value in pairs}
+    found = read_config(answer.text)
     known = {name: found[name] for name in SETTINGS if name in found}
     return known, answer.trouble or ("" if known else "no setting that is known")
 

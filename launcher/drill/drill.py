@@ -51,7 +51,7 @@ class Interrupted:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DrillResult:
     """The end of a drill."""
 
     lost: tuple[str, ...]
@@ -62,7 +62,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Request:
+class DrillRequest:
     """What a person asks of a drill."""
 
     cluster: str
@@ -78,7 +78,7 @@ class Request:
 
 
 def run_drills(
-    request: Request,
+    request: DrillRequest,
     load: Callable[[list[str]], tuple[LoadedConfig, LaunchPlan]],
     say: Callable[[str], None],
 ) -> bool:
@@ -117,13 +117,13 @@ def run_drills(
             f"{plan.world.ranks} ranks ({request.cluster}), {plan.world.total_steps} steps, "
             f"{loaded.config.execution.num_workers} workers: {len(wanted)} interruptions"
         )
-        verdict = drill(loaded, plan, request, wanted, say=say)
-        passed = passed and not verdict.lost
-        _tell(verdict, request.keep, say)
+        result = drill(loaded, plan, request, wanted, say=say)
+        passed = passed and not result.lost
+        _tell(result, request.keep, say)
     return passed
 
 
-def _world_sizes(request: Request, world: World) -> list[list[str]]:
+def _world_sizes(request: DrillRequest, world: World) -> list[list[str]]:
     """Overrides for each of the world sizes."""
     if request.ranks is None:
         return [[]]
@@ -141,34 +141,34 @@ def _world_sizes(request: Request, world: World) -> list[list[str]]:
     return sizes
 
 
-def _tell(verdict: Verdict, keep: bool, say: Callable[[str], None]) -> None:
-    seconds = [each.seconds for each in verdict.interrupted]
+def _tell(result: DrillResult, keep: bool, say: Callable[[str], None]) -> None:
+    seconds = [each.seconds for each in result.interrupted]
     if seconds:
         say(
             f"signal to durable checkpoint: median {median(seconds):.2f} s, maximum "
-            f"{max(seconds):.2f} s; the lead is {verdict.lead_s} s"
+            f"{max(seconds):.2f} s; the lead is {result.lead_s} s"
         )
-    if not verdict.lost:
+    if not result.lost:
         if not keep:
-            remove(verdict)
+            remove(result)
         say("PASS")
         return
-    for item in verdict.lost[:SHOWN]:
+    for item in result.lost[:SHOWN]:
         say(f"differs: {item}")
-    if len(verdict.lost) > SHOWN:
-        say(f"and {len(verdict.lost) - SHOWN} more")
-    say(f"runs: {verdict.runs[0].path} {verdict.runs[1].path}")
-    say(f"FAIL: {verdict.lost[0]}")
+    if len(result.lost) > SHOWN:
+        say(f"and {len(result.lost) - SHOWN} more")
+    say(f"runs: {result.runs[0].path} {result.runs[1].path}")
+    say(f"FAIL: {result.lost[0]}")
 
 
 def drill(
     loaded: LoadedConfig,
     plan: LaunchPlan,
-    request: Request,
+    request: DrillRequest,
     wanted: Sequence[Interruption],
     *,
     say: Callable[[str], None],
-) -> Verdict:
+) -> DrillResult:
     """Run twice, once undisturbed, and compare.
 
     Args:
@@ -197,7 +197,7 @@ def drill(
         status = _over(run, limit_s)
         if status.state != "stopped":
             say(f"not interrupted ({interruption}): {status.state}; {status.cause}")
-            return Verdict(
+            return DrillResult(
                 (*compare(reference, run), f"the end of attempt {interruption.attempt}"),
                 tuple(done),
                 plan.signal_lead_s,
@@ -212,7 +212,7 @@ def drill(
     status = _over(run, limit_s)
     if status.state != "finished":
         say(f"{run.run_id} is {status.state}: {status.cause}")
-    return Verdict(compare(reference, run), tuple(done), plan.signal_lead_s, (reference, run))
+    return DrillResult(compare(reference, run), tuple(done), plan.signal_lead_s, (reference, run))
 
 
 def compare(reference: RunDirectory, run: RunDirectory) -> tuple[str, ...]:
@@ -229,9 +229,9 @@ def compare(reference: RunDirectory, run: RunDirectory) -> tuple[str, ...]:
     return tuple(lost)
 
 
-def remove(verdict: Verdict) -> None:
+def remove(result: DrillResult) -> None:
     """Remove the two runs of a drill that was passed."""
-    for run in verdict.runs:
+    for run in result.runs:
         shutil.rmtree(run.path, ignore_errors=True)
 
 

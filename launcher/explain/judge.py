@@ -10,7 +10,6 @@ from launcher.explain.causes import BY_NAME, CAUSES, Cause
 from launcher.explain.evidence import Evidence
 from launcher.explain.first import FirstRank, first_rank, lost_a_peer, tells_of_signal
 from launcher.explain.reading import Line, clean
-from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.ledger import LAUNCHER, read_ledger
 
 Confidence = Literal["recorded", "read", "guessed"]
@@ -214,5 +213,4 @@ def _guess(evidence: Evidence, first: FirstRank | None) -> Verdict:
 
 
 def _has_setup(evidence: Evidence) -> bool:
-    plan = read_json(evidence.run.plan_json)
-    return isinstance(plan, dict) and bool(plan.get("setup"))
+    return bool(evidence.run.plan().setup)

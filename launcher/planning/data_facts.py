@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import ptycho_dist
+from ptycho_dist.attempts.bounded_command import run_command
 from ptycho_dist.config.contradictions import DataFacts
 from ptycho_dist.errors import DataError
 from ptycho_dist.rundir.files import write_json_atomic
@@ -51,14 +51,13 @@ def _facts(header: dict[str, Any]) -> DataFacts:
 
 def _read_header(path: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "ptycho_dist.data.header", str(path)]
+    told = run_command(command, TIMEOUT_S, name="its reader")
+    if told.code is None:
+        raise DataError(f"{path}: could not be read: {told.trouble}")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        raise DataError(f"{path}: could not be read within {TIMEOUT_S} s") from None
-    try:
-        answer = json.loads(done.stdout)
+        answer = json.loads(told.text)
     except ValueError:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        last = (told.complaint.strip().splitlines() or ["no output"])[-1]
         raise DataError(f"{path}: its header could not be read: {last}") from None
     if "error" in answer:
         raise DataError(str(answer["error"]))

@@ -10,7 +10,7 @@ from launcher.preflight.findings import FieldPlaces, Finding, Level
 from launcher.preflight.nodes import Need
 from launcher.slurm.cluster_facts import Association, ClusterFacts, Limits, Partition
 from launcher.slurm.units import duration_text, memory_text
-from launcher.text.counted import count, listed
+from launcher.text.counted import counted, listed
 
 _ACCOUNT, _QOS = "resources.account", "resources.qos"
 _RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED")
@@ -198,13 +198,13 @@ def _too_many_jobs(
     kind: str, limit: int, source: str, account: str, qos: str, facts: ClusterFacts
 ) -> Finding | None:
     by_qos = source.startswith("QOS ")
-    counted = [
+    own_jobs = [
         job
         for job in facts.queue
         if (job.qos == (source.removeprefix("QOS ")) if by_qos else job.account == account)
         and (kind == "MaxSubmit" or job.state in _RUNNING)
     ]
-    if "queue" in facts.unknown or len(counted) < limit:
+    if "queue" in facts.unknown or len(own_jobs) < limit:
         return None
     field = _QOS if by_qos else _ACCOUNT
     if kind == "MaxSubmit":
@@ -212,15 +212,15 @@ def _too_many_jobs(
             "error",
             "accounting",
             field,
-            f"{source} allows {count(limit, 'job')} in the queue (MaxSubmit), and you have "
-            f"{len(counted)}; wait until one is over",
+            f"{source} allows {counted(limit, 'job')} in the queue (MaxSubmit), and you have "
+            f"{len(own_jobs)}; wait until one is over",
         )
     return Finding(
         "warning",
         "accounting",
         field,
-        f"{source} lets {count(limit, 'job')} run at once (MaxJobs), and {len(counted)} of yours "
-        "run: the run waits until one is over",
+        f"{source} lets {counted(limit, 'job')} run at once (MaxJobs), and {len(own_jobs)} of "
+        "yours run: the run will wait until one of them is over",
     )
 
 
@@ -262,7 +262,7 @@ def _too_much(
         return None
     fewer = limit // amount
     if kind != "MaxTRESPerNode" and fewer and resource != "node":
-        remedy = f"with as much per node, {count(fewer, 'node')} at most"
+        remedy = f"with as much per node, {counted(fewer, 'node')} at most"
     else:
         remedy = f"set {_amount(resource, limit)} or less"
     return Finding(
@@ -277,4 +277,4 @@ def _too_much(
 def _amount(resource: str, number: int) -> str:
     if resource == "mem":
         return f"{memory_text(number)} of memory"
-    return count(number, {"node": "node", "cpu": "CPU", "gres/gpu": "GPU"}[resource])
+    return counted(number, {"node": "node", "cpu": "CPU", "gres/gpu": "GPU"}[resource])

@@ -16,7 +16,7 @@ from launcher.preflight.storage import Storage, look_at_storage, storage_finding
 from launcher.preflight.trial import trial_findings, trust_the_trial
 from launcher.slurm.ask_cluster import ask_cluster, node_hosts, this_host
 from launcher.slurm.cluster_facts import ClusterFacts
-from launcher.slurm.jobs import require_slurm
+from launcher.slurm.scontrol import require_slurm
 from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.rundir.layout import new_run_path
@@ -25,7 +25,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """All that a check found, the gravest first."""
 
     findings: tuple[Finding, ...]
@@ -51,7 +51,7 @@ class Report:
         }
 
 
-def check_run(loaded: LoadedConfig, plan: LaunchPlan, runs_root: Path) -> Report:
+def check_run(loaded: LoadedConfig, plan: LaunchPlan, runs_root: Path) -> CheckReport:
     """Hold a plan against the cluster; nothing is submitted, and nothing stays behind.
 
     Raises:
@@ -63,7 +63,7 @@ def check_run(loaded: LoadedConfig, plan: LaunchPlan, runs_root: Path) -> Report
     storage = look_at_storage(plan, loaded.config, runs_root)
     elsewhere = bool(storage.local) and _elsewhere(plan, facts)
     places = FieldPlaces(loaded)
-    return Report(
+    return CheckReport(
         findings_of(plan, loaded.config, facts, storage, places, elsewhere), facts, places
     )
 

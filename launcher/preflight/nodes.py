@@ -11,7 +11,7 @@ from launcher.preflight.constraint import feature_names, satisfies
 from launcher.preflight.findings import FieldPlaces, Finding, refused
 from launcher.slurm.cluster_facts import ClusterFacts, NodeGroup, Partition
 from launcher.slurm.units import memory_mb, memory_text
-from launcher.text.counted import count, listed
+from launcher.text.counted import counted, listed
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def node_findings(
             "error",
             "nodes",
             nodes_field,
-            f"{count(need.nodes, 'node')}, but a job in {name} has {most} at most; set "
+            f"{counted(need.nodes, 'node')}, but a job in {name} has {most} at most; set "
             f"{most} or less{elsewhere}",
         )
     if need.nodes < least and not waived(plan, facts, "PartitionMinNodes"):
@@ -79,7 +79,7 @@ def node_findings(
             "error",
             "nodes",
             nodes_field,
-            f"{count(need.nodes, 'node')}, but a job in {name} has {least} at least; set "
+            f"{counted(need.nodes, 'node')}, but a job in {name} has {least} at least; set "
             f"{least} or more{elsewhere}",
         )
     groups = [each for each in facts.nodes if each.partition == name]
@@ -100,7 +100,7 @@ def node_findings(
             "error",
             "nodes",
             nodes_field,
-            f"{count(need.nodes, 'node')}, but {name} has {able} {which}; {remedy}{elsewhere}",
+            f"{counted(need.nodes, 'node')}, but {name} has {able} {which}; {remedy}{elsewhere}",
         )
     elif refused(failed):
         return
@@ -109,8 +109,8 @@ def node_findings(
             "warning",
             "nodes",
             nodes_field,
-            f"{count(need.nodes, 'node')}, but of the {able} in {name} that fit only {usable} can "
-            f"be used now ({_ill(fitting)}): the job would wait until they are back"
+            f"{counted(need.nodes, 'node')}, but of the {able} in {name} that fit, only {usable} "
+            f"can be used now ({_ill(fitting)}): the job would wait until they are back"
             + (f"; with {usable} it need not" if usable else "")
             + elsewhere,
         )
@@ -155,7 +155,7 @@ def _per_node(
             "error",
             "nodes",
             "resources.cpus_per_task" if cpus >= tasks else places.of_tasks(),
-            f"{tasks} × {per_task} = {count(need.cpus, 'CPU')} per node (tasks_per_node × "
+            f"{tasks} × {per_task} = {counted(need.cpus, 'CPU')} per node (tasks_per_node × "
             f"cpus_per_task), but {where}; {remedy}{elsewhere}",
         )
     yield from _memory(partition, groups, plan, elsewhere)
@@ -167,7 +167,7 @@ def _per_node(
             "error",
             "nodes",
             "resources.gpus_per_node",
-            f"{count(need.gpus, 'GPU')} per node, but {has}; {remedy}{elsewhere}",
+            f"{counted(need.gpus, 'GPU')} per node, but {has}; {remedy}{elsewhere}",
         )
     kinds = sorted({kind for each in groups for kind in each.gpu_types})
     if gpus and need.gpu_type is not None and need.gpu_type not in kinds:
@@ -206,7 +206,7 @@ def _memory(
             "warning",
             "nodes",
             "resources.mem_per_node",
-            f"{plan.resources.mem_per_node} for {count(need.cpus, 'CPU')} per node is more than "
+            f"{plan.resources.mem_per_node} for {counted(need.cpus, 'CPU')} per node is more than "
             f"{memory_text(per_cpu)} for each (MaxMemPerCPU of {name}): SLURM would give, and "
             f"charge, {charged} CPUs; set {memory_text(per_cpu * need.cpus)} or less",
         )
@@ -245,11 +245,11 @@ def waived(plan: LaunchPlan, facts: ClusterFacts, flag: str) -> bool:
 
 
 def _need_text(need: Need) -> str:
-    parts = [count(need.cpus, "CPU")]
+    parts = [counted(need.cpus, "CPU")]
     if need.memory_mb is not None:
         parts.append(f"{memory_text(need.memory_mb)} of memory")
     if need.gpus:
-        parts.append(count(need.gpus, "GPU"))
+        parts.append(counted(need.gpus, "GPU"))
     if need.constraint is not None:
         parts.append(need.constraint)
     return ", ".join(parts)
@@ -258,7 +258,7 @@ def _need_text(need: Need) -> str:
 def _gpus(groups: list[NodeGroup]) -> str:
     best = max(groups, key=lambda each: each.gpus)
     kind = f" ({', '.join(best.gpu_types)})" if best.gpu_types else ""
-    return f"{count(best.gpus, 'GPU')}{kind}"
+    return f"{counted(best.gpus, 'GPU')}{kind}"
 
 
 def _ill(groups: list[NodeGroup]) -> str:

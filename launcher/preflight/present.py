@@ -7,9 +7,9 @@ import textwrap
 from rich.console import Console
 from rich.text import Text
 
-from launcher.preflight.check import Report
+from launcher.preflight.check import CheckReport
 from launcher.preflight.findings import Level
-from launcher.text.counted import count
+from launcher.text.counted import counted
 
 _STYLES: dict[Level, str] = {
     "error": "bold red",
@@ -20,7 +20,7 @@ _STYLES: dict[Level, str] = {
 _MARGIN = " " * 9
 
 
-def show_report(report: Report, arguments: str, console: Console) -> None:
+def show_report(report: CheckReport, arguments: str, console: Console) -> None:
     """Each finding with its field and line, then what to do.
 
     Args:
@@ -44,7 +44,7 @@ def show_report(report: Report, arguments: str, console: Console) -> None:
             head = Text(_MARGIN)
     faults = sum(each.level == "error" for each in report.findings)
     if faults:
-        verdict, command = f"{count(faults, 'error')}: mend, then check again", "check"
+        verdict, command = f"{counted(faults, 'error')}: mend, then check again", "check"
     else:
         verdict, command = "no error; next", "submit"
     console.print(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from launcher.planning.plan import LaunchPlan
-from launcher.slurm.jobs import slurm_settings
+from launcher.slurm.scontrol import slurm_settings
 
 
 def site_notes(plan: LaunchPlan) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from launcher.planning.plan import LaunchPlan
 from launcher.preflight.findings import Finding
-from launcher.text.counted import count
+from launcher.text.counted import counted
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.rundir.layout import run_paths
 
@@ -111,7 +111,7 @@ def storage_findings(
             f"{root}: only {free}; make room, or choose another --runs-dir",
         )
     elif storage.free_files is not None and storage.free_files < _FEW_FILES:
-        files = count(storage.free_files, "file")
+        files = counted(storage.free_files, "file")
         yield Finding(
             "warning", "storage", "", f"{root}: room for only {files} more (inodes); remove some"
         )

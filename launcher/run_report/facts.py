@@ -26,7 +26,7 @@ from launcher.timing.goodput import AttemptTimes, Goodput, credible_lineage, goo
 from ptycho_dist.errors import UserError
 from ptycho_dist.proof.lineage import Part
 from ptycho_dist.proof.verify import Proof, verify
-from ptycho_dist.rundir.checked_json import count, number, read_object
+from ptycho_dist.rundir.checked_json import number, read_object
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.step_times import RankTimes, read_step_times
@@ -226,10 +226,9 @@ def _explanation(
 
 def _world(run: RunDirectory) -> dict[str, int]:
     try:
-        world = run.world().to_json()
+        return run.world().to_json()
     except UserError:  # what is wrong with plan.json is said once
         return {}
-    return {name: value for name in world if (value := count(world, name)) is not None}
 
 
 def _scores(run: RunDirectory, left_out: LeftOut) -> tuple[tuple[Score, ...], str]:

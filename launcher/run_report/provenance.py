@@ -16,6 +16,7 @@ from ptycho_dist.config.load import config_values
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.checked_json import count, moment, read_object
 from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.run_plan import RunPlan
 
 _IN_RUN_YAML = ("run.yaml", "default", "front end", "ptycho-train default", "data file")
 """Origins of values that come again by themselves; as do those of `site NAME`."""
@@ -81,7 +82,7 @@ def read_provenance(
         left_out: takes what cannot be read.
     """
     record = left_out.reading("run.json", lambda: _object(run, "run.json"), {})
-    plan = left_out.reading("plan.json", lambda: _object(run, "plan.json"), {})
+    plan = left_out.reading("plan.json", run.plan, None)
     code = left_out.reading("code.json", lambda: _object(run, "code.json"), {})
     states = _code(code)
     digest = record.get("config_sha256")
@@ -93,7 +94,7 @@ def read_provenance(
         code=states,
         software=_software(events),
         devices=_devices(events),
-        resized=plan.get("resized") is True,
+        resized=plan is not None and plan.resized,
         repeat=left_out.reading(
             "the command that repeats it",
             lambda: repeat_commands(run, record, plan, states, cluster),
@@ -111,15 +112,14 @@ def _object(run: RunDirectory, name: str) -> Mapping[str, Any]:
         raise UserError("no such file") from None
 
 
-def _data(record: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, str]:
-    config, prints = record.get("config"), plan.get("data")
+def _data(record: Mapping[str, Any], plan: RunPlan | None) -> dict[str, str]:
+    config, prints = record.get("config"), {} if plan is None else plan.data
     files = config.get("data") if isinstance(config, dict) else None
     found: dict[str, str] = {}
     for field in ("train_data_file", "test_data_file"):
         file = files.get(field) if isinstance(files, dict) else None
-        known = prints.get(field) if isinstance(prints, dict) else None
         if isinstance(file, str):
-            seal = f", fingerprint {plain(known)[:16]}" if isinstance(known, str) else ""
+            seal = f", fingerprint {plain(prints[field])[:16]}" if field in prints else ""
             found[field] = f"{plain(file)}{seal}"
     return found
 
@@ -192,7 +192,7 @@ def _devices(events: Events) -> tuple[str, ...]:
 def repeat_commands(
     run: RunDirectory,
     record: Mapping[str, Any],
-    plan: Mapping[str, Any],
+    plan: RunPlan | None,
     code: Sequence[CodeState],
     cluster: str,
 ) -> tuple[str, ...]:
@@ -225,9 +225,8 @@ def repeat_commands(
     if by_hand:
         file = shlex.quote(json.loads(values["data.train_data_file"]))
         sets = [each for each in sets if "data.train_data_file=" not in each]
-        world = plan.get("world")
-        tasks = count(world, "tasks_per_node") if isinstance(world, dict) else None
-        start = f"ptycho-train --train_data_file {file} --output_dir NEW --devices {tasks or 1}"
+        tasks = 1 if plan is None else plan.world.tasks_per_node
+        start = f"ptycho-train --train_data_file {file} --output_dir NEW --devices {tasks}"
     else:
         start = f"ptycho-launch submit {shlex.quote(str(run.path / 'run.yaml'))}"
         if cluster in ("slurm", "local"):

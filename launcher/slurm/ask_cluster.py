@@ -10,18 +10,17 @@ import grp
 import os
 import pwd
 import socket
-import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
 
 from launcher.slurm import printed
 from launcher.slurm.cluster_facts import ClusterFacts
-from ptycho_dist.attempts.job_variables import clean_environment
+from launcher.slurm.scontrol import show_config, show_partitions
+from launcher.slurm.squeue import ask_own_jobs
+from ptycho_dist.attempts.bounded_command import Answer, run_command
 
 TIMEOUT_S = 15
-_QUERY_VARIABLES = ("SINFO_", "SQUEUE_", "SCONTROL_", "SACCTMGR_")
 
 
 def ask_cluster(script: str, account: str | None) -> ClusterFacts:
@@ -32,47 +31,33 @@ def ask_cluster(script: str, account: str | None) -> ClusterFacts:
         account: that the run names.
     """
     user = _user()
-    query = _query_environment()
-    sacctmgr = ["sacctmgr", "--parsable2", "show"]
-    commands: dict[str, tuple[list[str], dict[str, str], str]] = {
-        "config": (["scontrol", "show", "config"], query, ""),
-        "partitions": (["scontrol", "--all", "--oneliner", "show", "partition"], query, ""),
-        "nodes": (
-            ["sinfo", "--all", "--exact", "--noheader", f"--format={printed.NODE_FORMAT}"],
-            query,
-            "",
+    questions: dict[str, Callable[[], Answer]] = {
+        "config": lambda: show_config(TIMEOUT_S),
+        "partitions": lambda: show_partitions(TIMEOUT_S),
+        "nodes": lambda: _ask(
+            "sinfo", "--all", "--exact", "--noheader", f"--format={printed.NODE_FORMAT}"
         ),
-        "accounts": ([*sacctmgr, "assoc", "where", f"user={user}"], query, ""),
-        "user": ([*sacctmgr, "user", user], query, ""),
-        "qos": ([*sacctmgr, "qos"], query, ""),
-        "queue": (
-            [
-                "squeue",
-                "--noheader",
-                "--array",
-                f"--user={user}",
-                f"--format={printed.QUEUE_FORMAT}",
-            ],
-            query,
-            "",
-        ),
-        # in the environment of a submission, on its text: nothing is written for it
-        "trial": (["sbatch", "--test-only"], clean_environment(os.environ), script),
+        "accounts": lambda: _show("assoc", "where", f"user={user}"),
+        "user": lambda: _show("user", user),
+        "qos": lambda: _show("qos"),
+        "queue": lambda: ask_own_jobs(TIMEOUT_S),
+        # sbatch reads the text from its standard input: nothing is written for it
+        "trial": lambda: _ask("sbatch", "--test-only", stdin=script),
     }
-    with ThreadPoolExecutor(len(commands)) as pool:
-        pending = {what: pool.submit(ask, *words) for what, words in commands.items()}
+    with ThreadPoolExecutor(len(questions)) as pool:
+        pending = {what: pool.submit(question) for what, question in questions.items()}
         answers = {what: each.result() for what, each in pending.items()}
-    unknown = {what: answer.why for what, answer in answers.items() if answer.why}
+    unknown = {what: answer.trouble for what, answer in answers.items() if answer.trouble}
 
-    said = {what: answer.text for what, answer in answers.items() if not answer.why}
+    said = {what: answer.text for what, answer in answers.items() if not answer.trouble}
     charged = account or printed.read_default_account(said.get("user", ""))
     if charged and "accounts" in said:
         # limits of a group stand in the row of the account, not in the user's
-        rows = ask([*sacctmgr, "assoc", "where", f"account={charged}", "user="], query)
-        said["account"] = "" if rows.why else rows.text
+        shared = _show("assoc", "where", f"account={charged}", "user=")
+        said["account"] = "" if shared.trouble else shared.text
     trial = answers["trial"]
-    if trial.answered:  # a refusal is an answer
-        said["trial"] = trial.text
+    if trial.code is not None:  # a refusal is an answer
+        said["trial"] = f"{trial.text}\n{trial.complaint}"
         unknown.pop("trial", None)
     return printed.read_facts(
         said,
@@ -83,59 +68,30 @@ def ask_cluster(script: str, account: str | None) -> ClusterFacts:
     )
 
 
+def _ask(*command: str, stdin: str = "") -> Answer:
+    return run_command(command, TIMEOUT_S, stdin=stdin)
+
+
+def _show(*what: str) -> Answer:
+    return _ask("sacctmgr", "--parsable2", "show", *what)
+
+
 def node_hosts(partition: str) -> frozenset[str]:
-    """The host names of the nodes of a partition; empty where nobody says."""
-    command = ["sinfo", "--noheader", f"--partition={partition}", "--format=%n"]
-    return frozenset(ask(command, _query_environment()).text.split())
+    """The host names of the nodes of a partition; empty if SLURM does not say."""
+    answer = _ask("sinfo", "--noheader", f"--partition={partition}", "--format=%n")
+    return frozenset() if answer.trouble else frozenset(answer.text.split())
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a command printed."""
-
-    text: str
-    why: str
-    """Empty: it did what it was asked. Else why it did not."""
-    answered: bool
-    """It ran to its end, whatever it said."""
-
-
-def ask(command: list[str], environment: Mapping[str, str], stdin: str = "") -> Answer:
-    """Run a command of SLURM, bounded in time; it always gives an answer."""
-    name = command[0]
-    try:
-        done = subprocess.run(
-            command,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_S,
-            env=dict(environment),
-        )
-    except subprocess.TimeoutExpired:
-        return Answer("", f"{name} did not answer within {TIMEOUT_S} s", False)
-    except FileNotFoundError:
-        return Answer("", f"{name} is not on PATH", False)
-    except OSError as error:
-        return Answer("", f"{name} cannot be run here ({error.strerror})", False)
-    text, said = done.stdout, done.stderr
-    if done.returncode:
-        first = (said.strip().splitlines() or [f"exit code {done.returncode}"])[0]
-        return Answer(f"{text}\n{said}", f"{name}: {first.removeprefix(f'{name}: ')}", True)
-    return Answer(f"{text}\n{said}" if name == "sbatch" else text, "", True)
+def slurm_version() -> str:
+    """The version of SLURM on this machine; empty if there is none."""
+    answer = _ask("sinfo", "--version")
+    return "" if answer.trouble else answer.text.strip()
 
 
 def this_host() -> frozenset[str]:
     """The names by which a node may turn out to be this machine."""
     name = socket.gethostname()
     return frozenset({name, name.partition(".")[0], "localhost"})
-
-
-def _query_environment() -> dict[str, str]:
-    """Without what a person set for their own eyes: SINFO_PARTITION, SLURM_TIME_FORMAT ..."""
-    environment = clean_environment(os.environ)
-    return {k: v for k, v in environment.items() if not k.startswith(_QUERY_VARIABLES)}
 
 
 def _user() -> str:

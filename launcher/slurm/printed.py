@@ -15,17 +15,17 @@ from launcher.slurm.cluster_facts import (
     ClusterFacts,
     Limits,
     NodeGroup,
-    Partition,
     Qos,
-    QueuedJob,
     Trial,
     names_of,
 )
+from launcher.slurm.scontrol import read_config, read_partitions
+from launcher.slurm.squeue import read_own_jobs
+from launcher.slurm.tables import named_rows, rows
 from launcher.slurm.units import duration_s, memory_mb, whole
 
 NODE_FORMAT = "%R|%D|%T|%c|%m|%G|%f|%N|%E"
 """Of sinfo; the reason comes last, as it may hold anything."""
-QUEUE_FORMAT = "%T|%a|%q"
 
 
 def read_facts(
@@ -60,36 +60,16 @@ def read_facts(
         associations=tuple(each for each in rows if here in (None, each.cluster)),
         qos=read_qos(said.get("qos", "")),
         default_account=read_default_account(said.get("user", "")),
-        queue=read_queue(said.get("queue", "")),
+        queue=read_own_jobs(said.get("queue", "")),
         trial=read_trial(said["trial"]) if "trial" in said else None,
         unknown=unknown,
     )
 
 
-def read_config(text: str) -> dict[str, str]:
-    """`scontrol show config`: name → value."""
-    pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def read_partitions(text: str) -> tuple[Partition, ...]:
-    """`scontrol --oneliner show partition`."""
-    found = []
-    for line in text.splitlines():
-        words = dict(word.split("=", 1) for word in line.split() if "=" in word)
-        if name := words.get("PartitionName"):
-            found.append(Partition(name=name, words=words))
-    return tuple(found)
-
-
 def read_nodes(text: str) -> tuple[NodeGroup, ...]:
     """`sinfo --all --exact --noheader --format=NODE_FORMAT`."""
     found = []
-    for line in text.splitlines():
-        cells = line.split("|", 8)
-        if len(cells) != 9:
-            continue
-        partition, count, state, cpus, memory, gres, features, names, reason = map(str.strip, cells)
+    for partition, count, state, cpus, memory, gres, features, names, reason in rows(text, 9):
         gpus = list(_gpus(gres))
         found.append(
             NodeGroup(
@@ -124,7 +104,7 @@ def read_associations(text: str) -> tuple[Association, ...]:
     """`sacctmgr --parsable2 show assoc`, by the names of its columns, which old SLURM has fewer
     of."""
     found = []
-    for row in _table(text):
+    for row in named_rows(text):
         account = row.get("Account", "")
         if not account:
             continue
@@ -147,7 +127,7 @@ def read_associations(text: str) -> tuple[Association, ...]:
 def read_qos(text: str) -> dict[str, Qos]:
     """`sacctmgr --parsable2 show qos`: by name."""
     found = {}
-    for row in _table(text):
+    for row in named_rows(text):
         if name := row.get("Name"):
             flags = names_of(row.get("Flags")) or frozenset()
             found[name] = Qos(name=name, flags=flags, limits=_limits(f"QOS {name}", row))
@@ -156,15 +136,7 @@ def read_qos(text: str) -> dict[str, Qos]:
 
 def read_default_account(text: str) -> str:
     """`sacctmgr --parsable2 show user`; empty where there is none."""
-    return next((row.get("Def Acct", "") for row in _table(text)), "")
-
-
-def read_queue(text: str) -> tuple[QueuedJob, ...]:
-    """`squeue --noheader --format=QUEUE_FORMAT`."""
-    cells = (line.strip().split("|") for line in text.splitlines())
-    return tuple(
-        QueuedJob(state=row[0], account=row[1], qos=row[2]) for row in cells if len(row) == 3
-    )
+    return next((row.get("Def Acct", "") for row in named_rows(text)), "")
 
 
 _START = re.compile(r"to start at (\S+)(?:.* on (?:nodes )?(\S+))?")
@@ -213,13 +185,3 @@ def _limits(source: str, row: Mapping[str, str]) -> Limits:
             if equals and number is not None:
                 values[f"{column}:{resource}"] = number
     return Limits(source=source, values=values)
-
-
-def _table(text: str) -> Iterator[dict[str, str]]:
-    lines = [line for line in text.splitlines() if "|" in line]
-    if not lines:
-        return
-    names = [name.strip() for name in lines[0].split("|")]
-    for line in lines[1:]:
-        cells = line.split("|")
-        yield {name: cell.strip() for name, cell in zip(names, cells, strict=False)}

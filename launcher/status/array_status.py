@@ -12,7 +12,7 @@ from launcher.slurm.jobs import Scheduler
 from launcher.status.cut_short import array_jobs
 from launcher.status.overview import statuses_of
 from launcher.status.run_status import RunStatus
-from ptycho_dist.rundir.array import ArrayDirectory, Member
+from ptycho_dist.rundir.array import ArrayDirectory, ArrayMember
 from ptycho_dist.rundir.checked_json import count, number
 
 POLL_S = 1.0
@@ -24,7 +24,7 @@ _ORDER = ("running", "pending", "finished", "failed")
 class MemberStatus:
     """One member, at one moment."""
 
-    member: Member
+    member: ArrayMember
     status: RunStatus
 
     def to_json(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class ArrayStatus:
             "array_id": self.array.array_id,
             "path": str(self.array.path),
             "axes": self.axes,
-            "counts": dict(counted(each.status.state for each in self.members)),
+            "counts": dict(_state_counts(each.status.state for each in self.members)),
             "over": self.over,
             "jobs": [
                 {name: job.get(name) for name in ("job_id", "cluster", "submitted_at", "indices")}
@@ -147,7 +147,7 @@ def fold(statuses: Sequence[RunStatus]) -> list[RunStatus | FoldedArray]:
     return rows
 
 
-def counted(states: Iterable[str]) -> list[tuple[str, int]]:
+def _state_counts(states: Iterable[str]) -> list[tuple[str, int]]:
     """States and how many, in the order in which people look for them."""
     found = Counter(states)
     rest = sorted(state for state in found if state not in _ORDER)
@@ -156,6 +156,6 @@ def counted(states: Iterable[str]) -> list[tuple[str, int]]:
 
 def summary(states: Iterable[str]) -> str:
     """`12: 3 running, 8 finished, 1 failed`."""
-    pairs = counted(states)
+    pairs = _state_counts(states)
     total = sum(number for _, number in pairs)
     return f"{total}: " + ", ".join(f"{number} {state}" for state, number in pairs)

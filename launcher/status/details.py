@@ -10,7 +10,6 @@ from launcher.status.run_status import RunStatus
 from launcher.text.durations import clock
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.checked_json import count
-from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.layout import RunDirectory
 
 
@@ -64,9 +63,10 @@ def _of_walltime(run: RunDirectory, status: RunStatus, history: list[PastAttempt
 def _restarts_at_walltime(run: RunDirectory) -> int | None:
     """How often a walltime may be followed by another start; None: the plan does not say."""
     try:
-        policy = read_json(run.plan_json)["requeue"]
-        on = policy["on"]
-        limit = count(policy, "max_restarts")
-    except (UserError, LookupError, TypeError, AttributeError):
+        policy = run.plan().requeue
+    except UserError:
         return None
-    return limit if isinstance(on, list) and "timeout" in on else 0
+    causes = policy.get("on")
+    if not isinstance(causes, list):
+        return None
+    return count(policy, "max_restarts") if "timeout" in causes else 0

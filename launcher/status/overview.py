@@ -1,18 +1,18 @@
-"""All runs of a directory at once, and the newest of them: SLURM is asked once for all."""
+"""All runs of a directory at once: SLURM is asked once for all."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import Any
 
 from launcher.slurm.jobs import Scheduler
 from launcher.status.attempts import Records, read_records
 from launcher.status.run_status import STATES, RunStatus, brief_status_of
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.layout import RunDirectory, list_runs
+from ptycho_dist.rundir.array import ArrayDirectory
+from ptycho_dist.rundir.layout import RunDirectory
 
 _DATED = re.compile(r"-(\d{8}-\d{6})-[0-9a-f]{4}(\.\d{3,6})?$")
 
@@ -35,7 +35,7 @@ def overview(
     for state in states:
         if state not in STATES:
             raise UserError(f"--state: {state!r} is none; there are: {', '.join(STATES)}")
-    statuses = statuses_of(sorted(runs, key=_born), scheduler)
+    statuses = statuses_of(sorted(runs, key=born), scheduler)
     return [status for status in statuses if not states or status.state in states]
 
 
@@ -71,18 +71,6 @@ def overview_json(statuses: Collection[RunStatus]) -> list[dict[str, Any]]:
     return entries
 
 
-def newest_run(root: Path) -> RunDirectory:
-    """The run that was made last; of an array, one of its members.
-
-    Raises:
-        UserError: there is none.
-    """
-    runs = list_runs(root)
-    if not runs:
-        raise UserError(f"no runs in {root}; name one by its directory, or give --runs-dir")
-    return max(runs, key=_born)
-
-
 def _judged(records: Records, scheduler: Scheduler) -> RunStatus:
     try:
         return brief_status_of(records, scheduler)
@@ -97,13 +85,16 @@ def _damaged(run: RunDirectory, error: UserError) -> RunStatus:
     )  # fmt: skip
 
 
-def _born(run: RunDirectory) -> tuple[str, str]:
-    """When it was made: by its name, else by its files."""
-    match = _DATED.search(run.run_id)
+def born(directory: RunDirectory | ArrayDirectory) -> tuple[str, str]:
+    """When a run or array was made, to sort by: from its name, else from its files."""
+    name = directory.path.name
+    match = _DATED.search(name)
     if match:
-        return match[1], run.run_id
+        return match[1], name
+    is_run = isinstance(directory, RunDirectory)
+    record = directory.path / ("run.json" if is_run else "array.json")
     try:
-        made = time.localtime(run.run_json.stat().st_mtime)
+        made = time.localtime(record.stat().st_mtime)
     except OSError:
-        return "", run.run_id
-    return time.strftime("%Y%m%d-%H%M%S", made), run.run_id
+        return "", name
+    return time.strftime("%Y%m%d-%H%M%S", made), name

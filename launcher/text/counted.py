@@ -1,4 +1,4 @@
-"""Numbers and lists in the words of a finding."""
+"""Numbers and lists in words."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Collection
 _SHOWN = 6
 
 
-def count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
     """`1 node`, `2 nodes`."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def listed(names: Collection[str], last: str = "and") -> str:
-    """`a, b and c`; of many the first few."""
+def listed(names: Collection[str], last: str = "and", most: int = _SHOWN) -> str:
+    """`a, b and c`; only the first `most` of them, and how many more there are."""
     shown = list(names)
-    if len(shown) > _SHOWN:
-        return f"{', '.join(shown[:_SHOWN])} {last} {len(shown) - _SHOWN} more"
+    if len(shown) > most:
+        return f"{', '.join(shown[:most])} {last} {len(shown) - most} more"
     if len(shown) < 2:
         return "".join(shown) or "none"
     return f"{', '.join(shown[:-1])} {last} {shown[-1]}"

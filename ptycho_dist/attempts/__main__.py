@@ -29,7 +29,6 @@ from ptycho_dist.attempts.slurm_job import (
     slurm_nodes,
 )
 from ptycho_dist.errors import EXIT_RUN_FAILED, UserError
-from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.layout import RunDirectory
 
 
@@ -61,7 +60,7 @@ def _begin(run: RunDirectory) -> int:
         cluster="slurm",
         nodes=slurm_nodes(),
         ends_at=job_ends_at(job_id),
-        signal_lead_s=read_json(run.plan_json).get("signal_lead_s"),
+        signal_lead_s=run.plan().signal_lead_s,
         restarted=restarted,
     )
     print(f"{attempt.number:03d} {attempt.to_variable()}")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ptycho_dist.errors import EXIT_STOPPED, EXIT_USER_MISTAKE
-from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.heartbeat import Heartbeat, read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import LAUNCHER, rank_writer, read_ledger
@@ -64,10 +63,11 @@ def ending_of(
         for heartbeat in read_heartbeats(run).values()
         if heartbeat.attempt == record["number"] and heartbeat.state == "failed"
     ]
-    said = _Said(read_ledger(run, record["number"]), failed, run.world().ranks)
+    plan = run.plan()
+    said = _Said(read_ledger(run, record["number"]), failed, plan.world.ranks)
     if run.result_json.exists():  # rank 0 writes it when the last epoch is committed, or the last
         # step that was to be measured
-        measured = read_json(run.plan_json).get("measurement") is not None
+        measured = plan.measurement is not None
         why = "what was to be measured is measured" if measured else "all epochs are done"
         return said.ending("finished", "finished", why)
     outcome: Outcome = "failed"

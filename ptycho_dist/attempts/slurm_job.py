@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Sequence
+
+from ptycho_dist.attempts.bounded_command import run_command
 
 TIMEOUT_S = 20
 LEAVING_S = 10
@@ -41,7 +41,7 @@ def rendezvous_host() -> str:
     node = os.environ.get("SLURMD_NODENAME", "")
     if not node:
         return "127.0.0.1"
-    address = _words(_scontrol("show", "node", node)).get("NodeAddr")
+    address = _shown("node", node).get("NodeAddr")
     if address:
         return address
     for alias in os.environ.get("SLURM_NODE_ALIASES", "").split(","):
@@ -56,7 +56,7 @@ def job_ends_at(job_id: str) -> float | None:
     told = os.environ.get("SLURM_JOB_END_TIME", "")  # newer SLURM hands it down
     if told.isdecimal():
         return float(told)
-    text = _words(_scontrol("show", "job", job_id)).get("EndTime", "")
+    text = _shown("job", job_id).get("EndTime", "")
     try:
         return time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
     except ValueError:
@@ -73,7 +73,7 @@ def job_is_being_cancelled(job_id: str, ends_at: float | None) -> bool:
         job_id: of the job that this script belongs to.
         ends_at: when its walltime is over, in seconds since the epoch.
     """
-    job = _words(_scontrol("show", "job", job_id))
+    job = _shown("job", job_id)
     if job.get("JobState") == "CANCELLED":
         return True
     put_back = job.get("Restarts", "0") != (os.environ.get("SLURM_RESTART_COUNT") or "0")
@@ -85,7 +85,7 @@ def lost_nodes(nodes: Sequence[str]) -> list[str]:
     """Those that SLURM says are down or do not respond."""
     lost = []
     for node in nodes:
-        state = _words(_scontrol("show", "node", node)).get("State", "")
+        state = _shown("node", node).get("State", "")
         if any(sign in state.split("+") for sign in _LOST) or "*" in state:
             lost.append(node)
     return lost
@@ -110,33 +110,21 @@ def requeue(job_id: str, delay_s: int, exclude: Sequence[str]) -> str | None:
 
 
 def _tell(*arguments: str) -> str | None:
-    if shutil.which("scontrol") is None:
-        return "scontrol is not on PATH"
-    try:
-        done = subprocess.run(
-            ["scontrol", *arguments], capture_output=True, text=True, timeout=TIMEOUT_S
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"scontrol {arguments[0]}: {error}"
-    if done.returncode != 0:
-        return f"scontrol {arguments[0]}: {' '.join((done.stderr or done.stdout).split())}"
-    return None
+    """Have scontrol change something; None, or why it did not."""
+    answer = run_command(["scontrol", *arguments], TIMEOUT_S, name=f"scontrol {arguments[0]}")
+    if answer.code:  # the words that matter may stand on a later line
+        return f"scontrol {arguments[0]}: {' '.join((answer.complaint or answer.text).split())}"
+    return answer.trouble or None
 
 
-def _scontrol(*arguments: str) -> str:
-    """What scontrol prints on one line; empty where it is not there or does not answer."""
-    if shutil.which("scontrol") is None:
-        return ""
-    try:
-        return subprocess.run(
-            ["scontrol", "--oneliner", *arguments],
-            capture_output=True, text=True, timeout=TIMEOUT_S, check=True,
-        ).stdout  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return ""
+def _shown(what: str, name: str) -> dict[str, str]:
+    """What `scontrol show` says of a node or job; empty without an answer."""
+    answer = run_command(["scontrol", "--oneliner", "show", what, name], TIMEOUT_S)
+    return {} if answer.trouble else scontrol_words(answer.text)
 
 
-def _words(line: str) -> dict[str, str]:
+def scontrol_words(line: str) -> dict[str, str]:
+    """The `Name=value` pairs of a line of `scontrol --oneliner show`, without empty values."""
     found: dict[str, str] = {}
     for word in line.split():
         name, equals, value = word.partition("=")

@@ -1,0 +1,1 @@
+"""The commands `ptycho-train`, `ptycho-infer` and `ptycho-data`."""

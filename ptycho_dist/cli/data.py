@@ -1,4 +1,4 @@
-"""`ptycho-data`: make a simulated scan, convert a measured one, look at a scan file."""
+"""The command `ptycho-data`: simulate a scan, convert a measured one, or inspect a scan file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ptycho_dist.errors import UserError, one_line_errors
 
 _UNIT_WORDS = {
     "tagged": "amplitude, as the file's metadata says",
-    "counts": "amplitude, as the squares are whole numbers of counts",
-    "unverified": "taken for amplitude, unverified",
+    "counts": "amplitude, because the squares are whole numbers of counts",
+    "unverified": "assumed to be amplitude (unverified)",
 }
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command: 0 done, 2 the user's mistake (one line on stderr)."""
+    """Run the command; returns 0 if it is done, 2 for the user's mistake (one line on stderr)."""
     arguments = build_parser().parse_args(argv)
     return one_line_errors(arguments.debug, lambda: _run(arguments))
 
@@ -64,7 +64,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
     write_scan(out, scan, {"simulation": asdict(spec)})
     rows, columns = truth.object_YX.shape
     print(f"{out}: {spec.n_patterns} patterns of {spec.N} × {spec.N} px")
-    print(f"{truth_out}: the object behind them, {rows} × {columns} px")
+    print(f"{truth_out}: the true object, {rows} × {columns} px")
 
 
 def _convert(arguments: argparse.Namespace) -> None:
@@ -72,24 +72,24 @@ def _convert(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
     _require_free(out, arguments.force)
     if out.exists() and source.exists() and out.samefile(source):
-        raise UserError(f"{out} is the file to convert: give another name")
+        raise UserError(f"{out} is the file to convert: choose another output name")
     done = convert_scan(source, out, bin_factor=arguments.bin, split_modes=arguments.split_modes)
     modes = "1 probe mode" if done.probe_modes == 1 else f"{done.probe_modes} probe modes"
     print(f"{out}: {done.n_patterns} patterns of {done.N} × {done.N} px, {modes}")
     if arguments.bin > 1:
-        print(f"the probe was cropped, with {done.probe_energy_kept:.1%} of its energy inside")
+        print(f"the cropped probe keeps {done.probe_energy_kept:.1%} of its energy")
     for sentence in done.warnings:
         print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _require_free(out: Path, force: bool) -> None:
-    """Refuse a place that no scan file can have, or that is taken and not to be replaced."""
+    """Refuse a path that cannot be a scan file, or that exists and must not be replaced."""
     if out.suffix != ".npz":
-        raise UserError(f"{out}: a scan file ends in .npz")
+        raise UserError(f"{out}: the name of a scan file must end in .npz")
     if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder: make it first")
+        raise UserError(f"{out.parent}: no such folder: create it first")
     if out.exists() and not force:
-        raise UserError(f"{out} exists: give another name, or --force to replace it")
+        raise UserError(f"{out} exists: choose another name, or use --force to replace it")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -120,10 +120,11 @@ def _text(path: Path, summary: ScanSummary) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the three subcommands."""
     parser = argparse.ArgumentParser(
         prog="ptycho-data",
         description="Make a simulated scan, convert a measured one, or look at a scan file.",
-        epilog="example: ptycho-data simulate scan.npz && ptycho-data inspect scan.npz",
+        epilog="Example: ptycho-data simulate scan.npz && ptycho-data inspect scan.npz",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
@@ -133,40 +134,47 @@ def build_parser() -> argparse.ArgumentParser:
     simulating = commands.add_parser(
         "simulate",
         parents=[shared],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         help="write a simulated scan, and its truth beside it as NAME.truth.npz",
         description="Write a simulated scan, and its truth beside it as NAME.truth.npz.",
-        epilog="example: ptycho-data simulate scan.npz --n-patterns 256 --photons 1e5",
+        epilog="Example: ptycho-data simulate scan.npz --n-patterns 256 --photons 1e5",
     )
     simulating.add_argument("out", type=Path, metavar="OUT.npz", help="the scan file to write")
-    simulating.add_argument("--n-patterns", type=int, default=spec.n_patterns, help="patterns")
-    simulating.add_argument("--size", type=int, default=spec.N, help="pattern rows, pixels")
+    for flag, kind, default, meaning in (
+        ("--n-patterns", int, spec.n_patterns, "number of patterns"),
+        ("--size", int, spec.N, "rows and columns of a pattern, pixels"),
+        ("--step-px", float, spec.step_px, "distance of neighbouring positions, pixels"),
+        ("--jitter-px", float, spec.jitter_px, "largest random shift of a position, pixels"),
+        ("--photons", float, spec.n_photons, "mean number of photons per pattern"),
+        ("--seed", int, spec.seed, "seed of everything that is drawn at random"),
+    ):
+        simulating.add_argument(
+            flag,
+            type=kind,
+            default=default,
+            metavar="N" if kind is int else "X",
+            help=f"{meaning} (default: %(default)s)",
+        )
     simulating.add_argument(
-        "--scan", choices=("raster", "spiral"), default=spec.scan, help="where the probe goes"
+        "--scan",
+        choices=("raster", "spiral"),
+        default=spec.scan,
+        help="path of the probe (default: %(default)s)",
     )
-    simulating.add_argument("--step-px", type=float, default=spec.step_px, help="spacing, pixels")
-    simulating.add_argument(
-        "--jitter-px", type=float, default=spec.jitter_px, help="random shift of each position"
-    )
-    simulating.add_argument(
-        "--photons", type=float, default=spec.n_photons, help="mean photons per pattern"
-    )
-    simulating.add_argument("--seed", type=int, default=spec.seed, help="of object, scan and noise")
     simulating.add_argument(
         "--labels",
         action="store_true",
-        help="also the object patches, for model_type: supervised (the file then holds the truth)",
+        help="add the object patches that `model_type: supervised` needs (the file then holds the "
+        "truth)",
     )
-    simulating.add_argument("--force", action="store_true", help="replace existing files")
+    simulating.add_argument("--force", action="store_true", help="replace files that exist")
 
     converting = commands.add_parser(
         "convert",
         parents=[shared],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         help="make a scan file of a far-field scan in tike's layout",
         description="Make a scan file of a far-field scan in tike's layout: data, counts in FFT "
         "order; probe; scan, (row, column) in pixels.",
-        epilog="example: ptycho-data convert siemens-star.npz.bz2 scan.npz --bin 2",
+        epilog="Example: ptycho-data convert siemens-star.npz.bz2 scan.npz --bin 2",
     )
     converting.add_argument(
         "source", type=Path, metavar="IN", help="the scan to convert, .npz or .npz.bz2"
@@ -176,24 +184,26 @@ def build_parser() -> argparse.ArgumentParser:
         "--bin",
         type=int,
         default=1,
-        help="sum BIN × BIN detector pixels and crop the probe: the pixel of the object stays",
+        metavar="N",
+        help="sum N × N detector pixels and crop the probe; the object's pixel size stays the same "
+        "(default: %(default)s)",
     )
     converting.add_argument(
         "--split-modes",
         action="store_true",
-        help="up to BIN² probe modes for each one, with which binning is exact",
+        help="split each probe mode into up to N² modes, with which binning by N is exact",
     )
-    converting.add_argument("--force", action="store_true", help="replace an existing file")
+    converting.add_argument("--force", action="store_true", help="replace files that exist")
 
     inspecting = commands.add_parser(
         "inspect",
         parents=[shared],
         help="check a scan file and print its figures",
         description="Check a scan file and print its figures.",
-        epilog="example: ptycho-data inspect scan.npz --json",
+        epilog="Example: ptycho-data inspect scan.npz --json",
     )
     inspecting.add_argument("file", type=Path, metavar="FILE", help="a scan file, .npz")
-    inspecting.add_argument("--json", action="store_true", help="one JSON object")
+    inspecting.add_argument("--json", action="store_true", help="print JSON, for scripts")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Flags that stand for a field of a config: type, choices and help are those of the field."""
+"""Flags that set a field of a config; type, choices and help are derived from the field."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Flag:
     """A flag and the field that it sets.
 
     Attributes:
-        name: `--learning-rate`.
-        path: `execution.learning_rate`.
-        default: where the command has one of its own; else the front end's, else the field's.
-        note: what the command's own default means, for its help.
+        name: Name of the flag, such as `--learning-rate`.
+        path: Path of the field, such as `execution.learning_rate`.
+        default: Default of the command; without one, that of the front end, else of the field.
+        note: Meaning of the command's own default, for the help text.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Flag:
 
     @property
     def key(self) -> str:
-        """Name of the parsed value."""
+        """Name of the parsed value in the options."""
         return self.name.lstrip("-").replace("-", "_")
 
     @property
     def resolved_default(self) -> Any:
-        """What holds where the flag is not given."""
+        """Value that applies if the flag is not given."""
         if self.default is not _OF_THE_FIELD:
             return self.default
         default = field_of(self.path).default
@@ -50,7 +50,7 @@ class Flag:
 
 
 def add_flags(parser: argparse._ActionsContainer, flags: Sequence[Flag]) -> None:
-    """Add flags to a parser; each help ends with its default."""
+    """Add flags to a parser; each help text ends with the default."""
     for flag in flags:
         kinds, choices = _kinds(flag.path)
         default = flag.resolved_default
@@ -69,7 +69,7 @@ def add_flags(parser: argparse._ActionsContainer, flags: Sequence[Flag]) -> None
 
 
 def given_flags(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> set[str]:
-    """The dests of the flags that a person typed, whatever their values."""
+    """Return the dests of the flags that a person typed, whatever their values."""
     bare = copy.deepcopy(parser)
     for action in bare._actions:
         action.default = argparse.SUPPRESS
@@ -78,13 +78,13 @@ def given_flags(parser: argparse.ArgumentParser, arguments: Sequence[str] | None
 
 @cache
 def field_of(path: str) -> dataclasses.Field[Any]:
-    """The dataclass field of `execution.learning_rate`, or of a field of InferenceConfig."""
+    """Return the dataclass field for a path such as `execution.learning_rate`."""
     owner, name = _owner(path)
     return next(field for field in dataclasses.fields(owner) if field.name == name)
 
 
 def meaning_of(owner: type, name: str) -> str:
-    """The description of a field of a config class."""
+    """Return the description of a field of a config class."""
     hint = get_type_hints(owner, include_extras=True)[name]
     return next((d for a in get_args(hint)[1:] if (d := getattr(a, "description", None))), "")
 

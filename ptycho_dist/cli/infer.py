@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ptycho_dist.cli.flags import Flag, add_flags
 from ptycho_dist.cli.shared import (
     INFERENCE_FLAGS,
+    OUTPUT_DIR_HELP,
     add_common_flags,
     execution_config_of,
     warnings_in_one_line,
@@ -41,7 +42,7 @@ CANONICAL_FLAGS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Reconstruct a scan; returns 0, 2 for a mistake of the user, or 1 where it cannot be done."""
+    """Reconstruct a scan; returns 0, 2 for the user's mistake, or 1 if the reconstruction fails."""
     options = build_parser().parse_args(arguments)
     return one_line_errors(options.debug, lambda: _infer(options))
 
@@ -66,7 +67,7 @@ def _infer(options: argparse.Namespace) -> int:
         device = resolve_device(
             execution.accelerator, local_rank=local_rank, tasks_per_node=on_this_node, ranks=ranks
         )
-    if ranks > 1:  # the sums of the ranks meet on the CPU, whatever the device
+    if ranks > 1:  # the ranks add their sums on the CPU, whatever their device
         torch.distributed.init_process_group("gloo", timeout=_COLLECTIVE_TIMEOUT)
     try:
         inferred = infer(payload.inference, execution, device.torch, rank, ranks)
@@ -98,7 +99,7 @@ def _payload(options: argparse.Namespace) -> InferencePayload:
 
 
 def _require_files(payload: InferencePayload) -> None:
-    """Before seconds are spent on importing torch."""
+    """Refuse missing files before importing torch, which takes seconds."""
     inference = payload.inference
     given = (inference.test_data_file, inference.model_path, inference.truth_file)
     for path in filter(None, given):
@@ -139,7 +140,7 @@ def _figure(value: float | None) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Every flag of PtychoPINN's inference command, and those of the groups and the picture."""
+    """Build the parser with every flag of PtychoPINN's inference command, and some of our own."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Reconstruct the object of a scan with a trained network: object.h5, "
@@ -152,13 +153,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--test_data", required=True, type=Path, metavar="NPZ", help="scan file")
     parser.add_argument(
-        "--output_dir", required=True, type=Path, metavar="DIR", help="receives the object"
+        "--output_dir", required=True, type=Path, metavar="DIR", help=OUTPUT_DIR_HELP
     )
     add_flags(parser, CANONICAL_FLAGS)
     execution = parser.add_argument_group("execution")
     add_flags(execution, INFERENCE_FLAGS)
     add_common_flags(execution, "inference")
-    parser.add_argument("--json", action="store_true", help="machine-readable output")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     return parser
 
 

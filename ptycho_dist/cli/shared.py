@@ -1,8 +1,8 @@
-"""What `ptycho-train` and `ptycho-infer` share: the CLI helpers of the execution-config contract.
+"""Helpers of `ptycho-train` and `ptycho-infer` that the execution-config contract names.
 
 `resolve_accelerator`, `build_execution_config_from_args` and `validate_paths` have the signatures
-of PtychoPINN's `ptycho_torch/cli/shared.py`. The commands parse and delegate; an execution config
-is built here and nowhere else (EC-030).
+of PtychoPINN's `ptycho_torch/cli/shared.py`. The commands parse and delegate; only this module
+builds an execution config (EC-030).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TRAINING_FLAGS = (
     Flag("--early-stop-patience", "execution.early_stop_patience"),
     Flag("--logger", "execution.logger_backend"),
 )
-"""Flags of `ptycho-train` that stand for a field of the execution config."""
+"""Flags of `ptycho-train` that set a field of the execution config."""
 
 INFERENCE_FLAGS = (
     Flag("--accelerator", "execution.accelerator"),
@@ -53,7 +53,9 @@ INFERENCE_FLAGS = (
     Flag("--inference-batch-size", "execution.inference_batch_size"),
     Flag("--middle-trim", "execution.middle_trim"),
 )
-"""Flags of `ptycho-infer` that stand for a field of the execution config."""
+"""Flags of `ptycho-infer` that set a field of the execution config."""
+
+OUTPUT_DIR_HELP = "directory that receives everything; of a training it becomes the run directory"
 
 MODES = {"training": TRAINING_FLAGS, "inference": INFERENCE_FLAGS}
 
@@ -61,7 +63,7 @@ MODES = {"training": TRAINING_FLAGS, "inference": INFERENCE_FLAGS}
 def add_common_flags(
     parser: argparse._ActionsContainer, mode: Literal["training", "inference"]
 ) -> None:
-    """The flags of both commands that are no field of their own, the deprecated ones included."""
+    """Add the flags of both commands that have no field of their own, including deprecated ones."""
     if mode == "training":
         switch = parser.add_mutually_exclusive_group()
         switch.add_argument(
@@ -69,7 +71,7 @@ def add_common_flags(
             dest="enable_checkpointing",
             action="store_true",
             default=True,
-            help="a checkpoint at the end of each epoch [execution.enable_checkpointing] "
+            help="commit a checkpoint at the end of each epoch [execution.enable_checkpointing] "
             "(default: True)",
         )
         switch.add_argument(
@@ -77,39 +79,40 @@ def add_common_flags(
             dest="enable_checkpointing",
             action="store_false",
             default=True,
-            help="one at a stop and at the end alone",
+            help="commit a checkpoint only at a stop and at the end",
         )
         parser.add_argument(
             "--disable_mlflow",
             action="store_true",
-            help="deprecated: --logger none --quiet",
+            help="deprecated; use --logger none --quiet",
         )
     parser.add_argument(
         "--quiet",
         action="store_true",
-        help="no progress bar and no figures [execution.enable_progress_bar]",
+        help="print no progress bar and no figures [execution.enable_progress_bar]",
     )
     parser.add_argument(
         "--device",
         choices=("cpu", "cuda"),
-        help="deprecated: --accelerator (cuda is gpu there); not looked at beside --accelerator",
+        help="deprecated; use --accelerator (where cuda is called gpu), which takes precedence",
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def resolve_accelerator(accelerator: str = "auto", device: str | None = None) -> str:
-    """The accelerator that the flags ask for, the deprecated `--device` among them.
+    """Return the accelerator that the flags request, including the deprecated `--device`.
+
+    A given `--device` causes a DeprecationWarning.
 
     Args:
-        accelerator: of `--accelerator`; anything but `auto` wins.
-        device: of `--device`: `cpu` or `cuda`; None: not given. Warns (DeprecationWarning).
+        accelerator: Value of `--accelerator`; anything but `auto` takes precedence.
+        device: Value of `--device`, `cpu` or `cuda`; None if it was not given.
     """
     if device is None:
         return accelerator
     if accelerator != "auto":
         warnings.warn(
-            f"--device is deprecated, and {device} is not looked at beside --accelerator "
-            f"{accelerator}",
+            f"--device is deprecated; {device} is ignored because --accelerator is {accelerator}",
             DeprecationWarning,
             stacklevel=2,
         )
@@ -124,17 +127,18 @@ def resolve_accelerator(accelerator: str = "auto", device: str | None = None) ->
 def build_execution_config_from_args(
     args: argparse.Namespace, mode: str = "training"
 ) -> PyTorchExecutionConfig:
-    """The execution config that parsed flags ask for.
+    """Build the execution config that parsed flags request.
 
-    Flags that `args` does not have are at their defaults: those of the commands, so that the
-    accelerator is `auto`. Warns of deprecated flags, and of workers beside determinism.
+    Flags that `args` lacks have the defaults of the commands, so the accelerator is `auto`. It
+    warns of deprecated flags, and of loader workers together with determinism.
 
     Args:
-        args: what the parser of a command gave.
-        mode: `training` or `inference`: whose flags count.
+        args: Result of a command's parser.
+        mode: `training` or `inference`, which selects the flags.
 
     Raises:
-        ValueError: another mode; or a value is not allowed: which field, which value, and what is.
+        ValueError: The mode is unknown, or a value is not allowed; the message names the field,
+            the value and what is allowed.
     """
     if mode not in MODES:
         raise ValueError(f"mode: {mode!r}, allowed are {', '.join(MODES)}")
@@ -158,7 +162,7 @@ def build_execution_config_from_args(
         if values["deterministic"] and values["num_workers"]:
             warnings.warn(
                 f"deterministic with {values['num_workers']} workers: the samples are the same as "
-                "without, and reading them may be slower than --num-workers 0",
+                "without workers, but reading them may be slower than with --num-workers 0",
                 UserWarning,
                 stacklevel=2,
             )
@@ -168,10 +172,10 @@ def build_execution_config_from_args(
 def execution_config_of(
     options: argparse.Namespace, mode: str, program: str
 ) -> PyTorchExecutionConfig:
-    """`build_execution_config_from_args` for a command: what is wrong is said in its words.
+    """Call `build_execution_config_from_args` for a command and name faults by their fields.
 
     Raises:
-        ConfigError: with every value that is not allowed.
+        ConfigError: Values are not allowed; it lists every one.
     """
     try:
         return build_execution_config_from_args(options, mode)
@@ -180,15 +184,16 @@ def execution_config_of(
 
 
 def validate_paths(train_file: Path | None, test_file: Path | None, output_dir: Path) -> None:
-    """Check that the files are there and make the output folder.
+    """Check that the files exist and create the output folder.
 
     Args:
-        train_file, test_file: None: there is none to look at.
-        output_dir: made with its parents where it is missing.
+        train_file: Training file, or None.
+        test_file: Test file, or None.
+        output_dir: Folder to create, with its parents, if it is missing.
 
     Raises:
-        MissingFile: (a FileNotFoundError) a file is not there; nothing was made.
-        UserError: the folder cannot be made.
+        MissingFile: A file does not exist (this is a FileNotFoundError); nothing was created.
+        UserError: The folder cannot be created.
     """
     for name, path in (("training", train_file), ("test", test_file)):
         if path is not None and not Path(path).is_file():
@@ -197,19 +202,19 @@ def validate_paths(train_file: Path | None, test_file: Path | None, output_dir: 
     try:
         Path(output_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{output_dir}: cannot be made: {error.strerror}") from None
+        raise UserError(f"{output_dir}: cannot be created: {error.strerror}") from None
 
 
 class MissingFile(UserError, FileNotFoundError):
-    """A data file that is not there."""
+    """A data file does not exist."""
 
 
 @contextmanager
 def warnings_in_one_line(audible: bool = True) -> Iterator[None]:
-    """Warnings as a person reads them: `warning: …` on stderr, DeprecationWarnings too.
+    """Print warnings as one line, `warning: …`, on stderr, including DeprecationWarnings.
 
     Args:
-        audible: whether this rank is the one that says them.
+        audible: Whether this rank prints them.
     """
 
     def show(message: Warning | str, *_: object, **__: object) -> None:

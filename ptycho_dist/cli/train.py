@@ -1,7 +1,7 @@
 """The command `ptycho-train` (`python -m ptycho_dist.train`): train without a launcher.
 
-Alone it starts the ranks that `--devices` asks for on this machine; under torchrun or srun each
-process is one rank of theirs.
+Started alone, it starts the ranks that `--devices` requests on this machine. Under torchrun or
+srun, each process is one of their ranks.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from ptycho_dist.cli.flags import Flag, add_flags, given_flags
 from ptycho_dist.cli.shared import (
+    OUTPUT_DIR_HELP,
     TRAINING_FLAGS,
     add_common_flags,
     execution_config_of,
@@ -33,6 +34,7 @@ from ptycho_dist.data.header import DataHeader, read_header
 from ptycho_dist.data.planned import planned_fingerprints
 from ptycho_dist.errors import UserError, one_line_errors
 from ptycho_dist.rundir.layout import RunDirectory, prepare_run
+from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.stop import StopRequest
 
@@ -41,7 +43,7 @@ OWN_DEFAULT = f"{PROGRAM} default"
 N_IMAGES = 512
 
 CANONICAL_FLAGS = (
-    Flag("--n_images", "data.n_groups", None, note=f"{N_IMAGES}, or all where there are fewer"),
+    Flag("--n_images", "data.n_groups", None, note=f"{N_IMAGES}, or all if there are fewer"),
     Flag("--n_subsample", "data.n_subsample"),
     Flag("--subsample_seed", "data.subsample_seed"),
     Flag("--neighbor_count", "data.neighbor_count"),
@@ -72,11 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train one run in `--output_dir`, which becomes its run directory.
 
     Returns:
-        2 on a mistake of the user; with `--devices 2` and more, alone, the code of the ranks. A
-        process that is itself a rank leaves with it: 0 finished, 75 stopped on request, 1 failed.
+        2 for the user's mistake; the exit code of the ranks if this process started several. A
+        process that is itself a rank does not return but exits with its code: 0 finished, 75
+        stopped on request, 1 failed.
     """
     stop = StopRequest()
-    stop.install(signal.SIGINT)  # Ctrl-C stops with a checkpoint, a second one at once
+    stop.install(signal.SIGINT)  # the first Ctrl-C stops with a checkpoint, the second at once
     parser = build_parser()
     options = parser.parse_args(arguments)
     given = given_flags(parser, arguments)
@@ -88,7 +91,7 @@ def _train(options: argparse.Namespace, given: set[str], stop: StopRequest) -> i
     run = RunDirectory(Path(os.path.abspath(options.output_dir)))  # noqa: PTH100 - keeps symlinks
     if options.resume:
         if run.result_json.exists():
-            raise UserError(f"{run.path}: the run has finished; there is nothing to resume")
+            raise UserError(f"{run.path}: the run has finished, so there is nothing to resume")
         run.config()
         ranks = run.world().ranks
     else:
@@ -113,7 +116,7 @@ def _train(options: argparse.Namespace, given: set[str], stop: StopRequest) -> i
 def _resolve(
     options: argparse.Namespace, given: set[str], place: RankEnvironment
 ) -> tuple[LoadedConfig, World]:
-    """The same on every rank: what is wrong is wrong for all, and all end at once."""
+    """Resolve config and world from the flags, with the same result or error on every rank."""
     execution = execution_config_of(options, "training", PROGRAM)
     if options.train_data_file is None:
         raise UserError(f"{PROGRAM}: --train_data_file is missing (or --resume)")
@@ -151,7 +154,7 @@ def _resolve(
 def _overrides(
     options: argparse.Namespace, given: set[str], header: DataHeader | None
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Field path → value, and → where it came from: flags, `--set`, defaults of this command."""
+    """Return the value of each field that the command sets, and the origin of each value."""
     overrides: dict[str, Any] = {}
     sources: dict[str, str] = {"data.train_data_file": "--train_data_file"}
     for flag in TRAINING_FLAGS:
@@ -175,11 +178,11 @@ def _overrides(
     for text in options.overrides:
         path, equals, value = text.partition("=")
         if not equals or not ("." in path or path.strip() in ("name", "reconstruct")):
-            raise UserError(f"--set {text}: section.field=value is expected")
+            raise UserError(f"--set {text}: expected section.field=value")
         if path.strip().startswith(_OF_THE_LAUNCHER):
             raise UserError(
-                f"--set {path.strip()}: nothing here would follow it; ptycho-launch asks for "
-                "resources, sets the environment and keeps the walltime"
+                f"--set {path.strip()}: has no effect here; only ptycho-launch requests resources, "
+                "sets the environment and handles the walltime"
             )
         put(path.strip(), parse_yaml(value, f"--set {path}"), "--set")
     if header is not None:
@@ -195,20 +198,20 @@ def _overrides(
 def _world_of_processes(
     place: RankEnvironment, devices: int | str, num_nodes: int | str
 ) -> dict[str, int]:
-    """`resources` as the processes that were started say; alone, as the flags ask."""
+    """Derive `resources` from the processes that were started, or from the flags if alone."""
     if place.world_size == 1:
         if num_nodes not in ("auto", 1):
             raise UserError(
-                f"--num-nodes {num_nodes}: this process is alone; start it by srun or torchrun on "
-                "each node, or submit a run.yaml with ptycho-launch"
+                f"--num-nodes {num_nodes}: this process is alone; start it with srun or torchrun "
+                "on each node, or submit a run.yaml with ptycho-launch"
             )
         tasks = 1 if devices == "auto" else int(devices)
         return {"resources.nodes": 1, "resources.tasks_per_node": tasks}
     tasks, rest = divmod(place.world_size, place.nodes)
     if rest:
         raise UserError(
-            f"{place.source} started {place.world_size} ranks on {place.nodes} nodes; each node "
-            "needs as many as the others"
+            f"{place.source} started {place.world_size} ranks on {place.nodes} nodes; every node "
+            "needs the same number of ranks"
         )
     return {"resources.nodes": place.nodes, "resources.tasks_per_node": tasks}
 
@@ -222,26 +225,23 @@ def _facts(header: DataHeader) -> DataFacts:
 def _prepare(run: RunDirectory, loaded: LoadedConfig, world: World) -> None:
     if run.run_json.exists():
         raise UserError(
-            f"{run.path}: holds a run already; go on with it by --resume, or give another "
+            f"{run.path}: already contains a run; continue it with --resume, or choose another "
             "--output_dir"
         )
     data = loaded.config.data
     validate_paths(data.train_data_file, data.test_data_file, run.path.parent)
-    plan: dict[str, Any] = {
-        "world": world.to_json(),
-        "data": planned_fingerprints(loaded.config),
-        "python": sys.executable,
-        "modules": [],
-        "variables": {},
-        "setup": [],
-        "walltime_s": None,
-        "signal_lead_s": None,
-    }
+    plan = RunPlan(
+        name=loaded.config.name,
+        world=world,
+        accelerator=loaded.config.execution.accelerator,
+        data=planned_fingerprints(loaded.config),
+        python=sys.executable,
+    )
     prepare_run(run.path, loaded, plan, None)
 
 
 def _say_what_was_asked(loaded: LoadedConfig) -> None:
-    """Each value that a flag has set; run.json has the others, with where they came from."""
+    """Print each value that a flag has set; run.json has the others with their origins."""
     values = config_values(loaded.config)
     for path, origin in sorted(loaded.origins.items()):
         if origin.startswith("--"):
@@ -249,7 +249,7 @@ def _say_what_was_asked(loaded: LoadedConfig) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Every flag of PtychoPINN's training command, and those of the ranks."""
+    """Build the parser with every flag of PtychoPINN's training command, and those of the ranks."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Train a physics-informed network: alone, with --devices ranks on this "
@@ -264,10 +264,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     files.add_argument("--test_data_file", type=Path, metavar="NPZ", help="for validation")
     files.add_argument(
-        "--output_dir", required=True, type=Path, metavar="DIR", help="becomes the run directory"
+        "--output_dir", required=True, type=Path, metavar="DIR", help=OUTPUT_DIR_HELP
     )
     files.add_argument(
-        "--resume", action="store_true", help="go on with the stopped run in --output_dir"
+        "--resume", action="store_true", help="continue the stopped run in --output_dir"
     )
     training = parser.add_argument_group("data, model, training")
     add_flags(training, CANONICAL_FLAGS)
@@ -292,7 +292,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         dest="overrides",
         metavar="SECTION.FIELD=VALUE",
-        help="any other field of run.yaml, above all flags (repeatable)",
+        help="set one field of the config, whatever the file or another flag says (repeatable)",
     )
     return parser
 

@@ -1,9 +1,10 @@
-"""Where the patches of a scan lie on one canvas of whole pixels. Torch-free.
+"""Place the patches of a scan on one canvas of whole pixels. Torch-free.
 
-A position (x_px, y_px) is where the probe stands: x the column, y the row, pixel centres at whole
-numbers. The N × N patch of a pattern lies on whole pixels, its pixel [N/2, N/2] on the one nearest
-to the position. What is left, at most half a pixel each way, is the `rest`: the probe is moved by
-it, never the object, which has sharp edges that an interpolation would blur.
+A scan position (x_px, y_px) is the centre of the probe: x is the column, y is the row, and pixel
+centres are at whole numbers. The N × N patch of a pattern lies on whole pixels, with its pixel
+[N/2, N/2] on the pixel nearest to the position. The remainder, at most half a pixel in each
+direction, is called `rest`. The probe is shifted by it, never the object, because interpolation
+would blur the object's sharp edges.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class CanvasLayout:
-    """The smallest canvas that holds all patches of a scan, and where each of them lies.
+    """The smallest canvas that holds all patches of a scan, and the place of each patch.
 
     Attributes:
-        corner_M2: (M, 2) int64, (x, y) canvas pixel of pixel [0, 0] of each patch.
-        rest_M2: (M, 2) float64, (x, y), px, in [-1/2, 1/2): position minus nearest whole pixel.
-        shape_YX: rows and columns of the canvas.
+        corner_M2: (M, 2) int64, the (x, y) canvas pixel under pixel [0, 0] of each patch.
+        rest_M2: (M, 2) float64, (x, y) position minus nearest whole pixel, px, in [-1/2, 1/2).
+        shape_YX: Rows and columns of the canvas.
         origin_px: (x, y) of canvas pixel [0, 0] in the frame of the positions.
     """
 
@@ -31,7 +32,13 @@ class CanvasLayout:
 
 
 def canvas_layout(x_px: np.ndarray, y_px: np.ndarray, size: int) -> CanvasLayout:
-    """The layout of `size` × `size` patches at positions (M,) float64, px, finite."""
+    """Place patches at their scan positions.
+
+    Args:
+        x_px: (M,) float64, columns of the positions, finite.
+        y_px: (M,) float64, rows of the positions, finite.
+        size: N, rows and columns of a patch.
+    """
     position_M2 = np.stack([x_px, y_px], axis=-1)
     nearest_M2 = np.floor(position_M2 + 0.5)
     corner_M2 = nearest_M2.astype(np.int64) - size // 2

@@ -1,7 +1,8 @@
-"""What the arrays of a scan must satisfy before anything is trained on them (DATA-020 ff.).
+"""Checks that the arrays of a scan must pass before training (DATA-020 and following).
 
-Pure functions of arrays. `what` is the start of the message: file and key. Torch-free: the header
-reader of the login node and the full reader of the rank apply the same ones.
+These are pure functions of arrays; their argument `what` (file and key) begins each message. They
+are torch-free, so that the header reader of the login node and the full reader of the rank apply
+the same checks.
 """
 
 from __future__ import annotations
@@ -13,49 +14,53 @@ import numpy as np
 from ptycho_dist.errors import DataError
 
 Unit = Literal["tagged", "counts", "unverified"]
-"""How it is known that the patterns are amplitudes, sqrt(counts): `tagged` by the file's
-metadata; `counts`, their squares are whole numbers; `unverified`, neither."""
+"""How it is known that the patterns are amplitudes, sqrt(counts).
+
+`tagged`: the metadata of the file says so; `counts`: their squares are whole numbers;
+`unverified`: neither.
+"""
 
 LEADING_FRAMES = 32
-"""Unit and centring are judged from this many leading patterns, by every reader alike."""
+"""Number of leading patterns from which every reader judges unit and centring."""
 
 _CORNERS_WIN = 3.0
 _RESOLVABLE_COUNTS = 2.0**20  # above, one float32 step of sqrt(n) moves its square by 1/4 or more
 
 
 def established_unit(amp_MHW: np.ndarray, tag: str | None, what: str) -> Unit:
-    """How the unit of the patterns is established: see `Unit`.
+    """Determine how the amplitude unit of the patterns is known; see `Unit`.
+
+    The square root of a count is whole only if the count is a square number. Amplitudes that are
+    all whole and exceed 1 would need counts of 0, 1, 4, 9 ... and never a 2 or a 3, so such values
+    are counts. float32 stores sqrt(n) to half a unit in the last place, so its square is within
+    n·2⁻²² of n; only pixels where this is below 1/4 are used.
 
     Args:
-        amp_MHW: leading patterns, any real dtype, supposed amplitude in sqrt(counts).
-        tag: `diffraction_unit` of the file's metadata, None where there is none.
-        what: file and key, for messages.
+        amp_MHW: Leading patterns of any real dtype, supposed to be amplitudes in sqrt(counts).
+        tag: `diffraction_unit` of the file's metadata; None if it has no such entry.
+        what: File and key, for messages.
 
-    The square root of a count is whole only where the count is a square. Patterns that are whole
-    throughout and go beyond 1 would need counts of 0, 1, 4, 9 ... with never a 2 or a 3: they are
-    counts, not amplitudes. float32 holds sqrt(n) to half a unit in the last place, so that its
-    square is within n·2⁻²² of n; only pixels where that is below 1/4 are consulted.
-
-    Raises DataError when the tag names another unit, or the values are counts.
+    Raises:
+        DataError: The tag names another unit, or the values are counts.
     """
     if tag is not None and tag != "amplitude":
         raise DataError(
-            f'{what} is tagged "{tag}", and amplitude is needed: store sqrt(counts) and tag it '
+            f'{what} is tagged "{tag}", but amplitude is needed: store sqrt(counts) and tag it '
             '"amplitude"'
         )
     if amp_MHW.dtype.kind in "iub":
         raise DataError(
-            f"{what} has dtype {amp_MHW.dtype}, so it holds counts, and amplitude is needed: "
+            f"{what} has dtype {amp_MHW.dtype}, so it holds counts, but amplitude is needed: "
             "store sqrt(counts) as float32"
         )
     amp_MHW = amp_MHW.astype(np.float64)
-    # Squaring a float32 amplitude gives its count back but for two roundings.
+    # Squaring a float32 amplitude returns its count up to two rounding errors.
     rounding = 2.0**-21 * amp_MHW
     whole = bool(np.all(np.abs(amp_MHW - np.rint(amp_MHW)) <= rounding))
     if whole and amp_MHW.max(initial=0.0) > 1.5:
         raise DataError(
-            f"{what} holds whole numbers only (up to {amp_MHW.max():.0f}), so it holds counts, "
-            "and amplitude is needed: store sqrt(counts)"
+            f"{what} holds only whole numbers (up to {amp_MHW.max():.0f}), so it holds counts, "
+            "but amplitude is needed: store sqrt(counts)"
         )
     if tag == "amplitude":
         return "tagged"
@@ -70,15 +75,16 @@ def established_unit(amp_MHW: np.ndarray, tag: str | None, what: str) -> Unit:
 def require_centred(amp_MHW: np.ndarray, what: str) -> None:
     """Refuse patterns in FFT order, whose bright centre lies in the four corners.
 
-    Compares, on the mean intensity of the patterns, the energy of the central N/2 × N/2 square with
-    that of the four N/4 × N/4 corner squares, which together have the same area. A flat or dark
-    pattern gives 1 and passes: refused is only what has three times more in its corners.
+    The check compares, on the mean intensity of the patterns, the energy of the central N/2 × N/2
+    square with that of the four N/4 × N/4 corner squares, which together have the same area. A flat
+    or dark pattern has a ratio of 1 and passes; a ratio above 3 is refused.
 
     Args:
-        amp_MHW: leading patterns, real, (M, N, N).
-        what: file and key, for messages.
+        amp_MHW: (M, N, N) real, leading patterns.
+        what: File and key, for messages.
 
-    Raises DataError when the corners win.
+    Raises:
+        DataError: The corners hold more than three times the energy of the centre.
     """
     intensity_HW = np.mean(amp_MHW.astype(np.float64) ** 2, axis=0)
     quarter = intensity_HW.shape[0] // 4
@@ -93,13 +99,14 @@ def require_centred(amp_MHW: np.ndarray, what: str) -> None:
 
 
 def require_amplitude_values(amp_MHW: np.ndarray, what: str) -> None:
-    """Refuse NaN, infinity, negative values, and patterns without any signal.
+    """Refuse NaN, infinity, negative values, and a scan without any signal.
 
     Args:
-        amp_MHW: patterns, floating point, (M, N, N).
-        what: file and key, for messages.
+        amp_MHW: (M, N, N) floating point, patterns.
+        what: File and key, for messages.
 
-    Raises DataError naming the first pattern at fault.
+    Raises:
+        DataError: The message names the first pattern at fault.
     """
     lit = False
     for index, amp_HW in enumerate(amp_MHW):
@@ -120,7 +127,11 @@ def require_amplitude_values(amp_MHW: np.ndarray, what: str) -> None:
 
 
 def require_finite(values: np.ndarray, what: str) -> None:
-    """Refuse NaN and infinity in an array of any shape, real or complex, with a DataError."""
+    """Refuse NaN and infinity in an array of any shape, real or complex.
+
+    Raises:
+        DataError: The message says how many values are not finite.
+    """
     bad = int(values.size - np.count_nonzero(np.isfinite(values)))
     if bad:
-        raise DataError(f"{what} has {bad} values that are not finite: mend or drop them")
+        raise DataError(f"{what} has {bad} values that are not finite: correct or remove them")

@@ -1,23 +1,23 @@
-"""A far-field scan of tike's layout made into a scan file (specs/data_contract.md, section 8).
+"""Convert a far-field scan in tike's layout to a scan file (specs/data_contract.md, section 8).
 
-Binning. Summing b × b counts of the centred pattern makes the window in real space b times smaller,
-H = b·N, and leaves the object's pixel and the positions as they are: the probe is cropped. Along
-one axis pixel N/2 + m sums the fine frequencies b·m to b·m + b - 1. Their middle is not b·m: it
-lies (b - 1)/2 fine pixels higher, a quarter of a coarse pixel for b = 2. With x counted from the
-centre of the window,
+Binning: summing b × b counts of the centred pattern makes the real-space window b times smaller,
+H = b·N, and keeps the pixel size of the object and the positions. The probe is cropped. Along one
+axis, pixel N/2 + m sums the fine frequencies b·m to b·m + b - 1. Their middle is not b·m but
+(b - 1)/2 fine pixels higher, a quarter of a coarse pixel for b = 2. With x counted from the centre
+of the window,
 
     Σ_x ψ(x) exp(-2πi (b·m + a)·x/H) = Σ_x [ψ(x) exp(-2πi a·x/H)] exp(-2πi m·x/N),
 
-so that the far field at the fine frequency b·m + a is that of the small window at m, once the
-probe, a factor of the exit wave ψ, is multiplied by a ramp. The ramp of the middle, a = (b - 1)/2,
-takes the shift away; object and positions are not touched. What stays is an approximation: the
-prediction is for the middle of each pixel, and the detector took the sum over it, which blurs the
-finest speckles.
+so the far field at the fine frequency b·m + a equals that of the small window at m, if the probe,
+a factor of the exit wave ψ, is multiplied by a phase ramp. The ramp for the middle, a = (b - 1)/2,
+removes the shift without changing object or positions. An approximation remains: the prediction
+holds for the middle of each pixel, while the detector sums over the pixel, which blurs the finest
+speckles.
 
-With `split_modes` there is none: the ramps of the b × b fine pixels (a, a'), over b, each make a
-probe mode, and as modes add as intensities their sum is that of the fine pixels, exactly, for an
-exit wave that fits into the small window. Any unitary mixing of modes predicts the same, so they
-are mixed into orthogonal ones, of which few hold the energy.
+With `split_modes` binning is exact for an exit wave that fits into the small window: the ramps of
+the b × b fine pixels (a, a'), divided by b, each make a probe mode, and because the intensities of
+modes add, their sum is that of the fine pixels. Any unitary mixture of the modes predicts the same
+intensities, so they are mixed into orthogonal modes, of which a few hold nearly all of the energy.
 """
 
 from __future__ import annotations
@@ -36,18 +36,20 @@ from ptycho_dist.data.formats import ScanData, write_scan
 from ptycho_dist.data.tike import TikeScan, open_tike
 from ptycho_dist.errors import DataError, UserError
 
-_LEAST_ENERGY_KEPT = 0.9  # of the probe, by the crop
-_LEAST_MODE_ENERGY = 1e-6  # of a split mode, relative to that of all
+_LEAST_ENERGY_KEPT = 0.9  # part of the probe's energy inside the crop, below which we warn
+_LEAST_MODE_ENERGY = 1e-6  # energy of a split mode relative to all modes, below which it is dropped
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written.
+    """Properties of the file that was written.
 
     Attributes:
-        n_patterns, N, probe_modes: M, N and P of the new file.
-        probe_energy_kept: Σ|P|² inside the crop, relative to all of it.
-        warnings: one sentence each.
+        n_patterns: M of the new file.
+        N: Rows and columns of its patterns.
+        probe_modes: P of the new file.
+        probe_energy_kept: Σ|P|² inside the crop, relative to the whole probe.
+        warnings: Warnings of one sentence each.
     """
 
     n_patterns: int
@@ -60,17 +62,20 @@ class Conversion:
 def convert_scan(
     source: Path, out: Path, *, bin_factor: int = 1, split_modes: bool = False
 ) -> Conversion:
-    """Write `source`, a scan of tike's layout, as the scan file `out`, whole or not at all.
+    """Convert a scan in tike's layout to a scan file, written completely or not at all.
 
-    Patterns pass through memory block by block; what is unpacked or converted waits in unnamed
+    Patterns pass through memory block by block; unpacked and converted data are kept in unnamed
     files in the folder of `out`.
 
     Args:
+        source: The scan in tike's layout, .npz or .npz.bz2.
+        out: The scan file to write.
         bin_factor: b, detector pixels summed along each axis; a power of two that leaves N even.
-        split_modes: up to b² probe modes for each one, with which binning is exact.
+        split_modes: Whether to make up to b² probe modes of each mode, so that binning is exact.
 
-    Raises DataError, one line, for whatever section 8 of the data contract refuses in the source,
-    and where `out` cannot be written; UserError for a `bin_factor` that does not fit.
+    Raises:
+        DataError: Section 8 of the data contract refuses the source, or `out` cannot be written.
+        UserError: `bin_factor` does not fit the patterns.
     """
     with open_tike(source, out.parent) as tike:
         N = _binned_size(tike.size, bin_factor, split_modes)
@@ -89,7 +94,7 @@ def convert_scan(
             f"the crop keeps only {kept:.0%} of the probe's energy: bin less": (
                 kept < _LEAST_ENERGY_KEPT
             ),
-            "data are not whole numbers, so nothing shows that they are counts: the unit is "
+            "data are not whole numbers, so nothing confirms that they are counts: the unit is "
             "unverified": unit == "unverified",
         }
     warnings = tuple(sentence for sentence, holds in concerns.items() if holds)
@@ -99,16 +104,17 @@ def convert_scan(
 def cropped_probe(
     probe_PHW: np.ndarray, bin_factor: int, *, split_modes: bool = False
 ) -> tuple[np.ndarray, float]:
-    """The probe for patterns binned b × b, and how much of its energy is left.
+    """Crop the probe for patterns that are binned b × b.
 
     Args:
         probe_PHW: (P, H, H) complex, centre at [H/2, H/2].
         bin_factor: b, a divisor of H; the window becomes N = H/b pixels.
-        split_modes: the ramps of all b² fine pixels instead of that of their middle.
+        split_modes: Whether to use the ramps of all b² fine pixels instead of that of their middle.
 
-    Returns (P, N, N) complex64, in the unit of the input, or with `split_modes` up to P·b² modes,
-    the strongest first, without those below 1e-6 of the energy; and Σ|P|² inside the crop, relative
-    to all of it.
+    Returns:
+        The probe, (P, N, N) complex64, in the unit of the input; with `split_modes` up to P·b²
+        modes, strongest first, without those below 1e-6 of the energy. Second, Σ|P|² inside the
+        crop relative to the whole probe.
     """
     size = probe_PHW.shape[-1]
     N = size // bin_factor
@@ -131,13 +137,13 @@ def cropped_probe(
 
 
 def _ramp(N: int, bin_factor: int, row: float, column: float) -> np.ndarray:
-    """(N, N) complex128, takes the fine frequency (b·m + row, b·n + column) to (m, n)."""
+    """Compute the (N, N) phase ramp that moves frequency (b·m + row, b·n + column) to (m, n)."""
     turn_N = -2j * np.pi * (np.arange(N) - N // 2) / (bin_factor * N)
     return np.asarray(np.exp(turn_N * row)[:, None] * np.exp(turn_N * column))
 
 
 def _write_amplitudes(tike: TikeScan, bin_factor: int, stream: IO[bytes]) -> Unit:
-    """Append sqrt of the centred and binned counts, (M, N, N) float32; how is their unit known?"""
+    """Append the square roots of the centred, binned counts; returns how their unit is known."""
     what = f"{tike.path}: data"
     N = tike.size // bin_factor
     judged = min(LEADING_FRAMES, tike.n_patterns)
@@ -162,20 +168,20 @@ def _write_amplitudes(tike: TikeScan, bin_factor: int, stream: IO[bytes]) -> Uni
 
 
 def _require_corner_order(amp_MHW: np.ndarray, what: str) -> None:
-    """Refuse what has its bright centre in the corners after it was moved from there."""
+    """Refuse patterns whose bright centre is in the corners even after the shift to the centre."""
     try:
         require_centred(amp_MHW, what)
     except DataError as error:
         raise DataError(
-            f"{what} is already centred: the bright centre lies in the middle of the patterns, and "
+            f"{what} is already centred: the bright centre lies in the middle of the patterns, but "
             "tike's layout has it in the corners: apply numpy.fft.ifftshift over the last two axes"
         ) from error
 
 
 def _binned_size(size: int, bin_factor: int, split_modes: bool) -> int:
-    """N."""
+    """Check the bin factor and return N, the size of the binned patterns."""
     if bin_factor < 1 or bin_factor & (bin_factor - 1):
-        raise UserError(f"--bin is {bin_factor}, and must be a power of two: 1, 2, 4 ...")
+        raise UserError(f"--bin is {bin_factor}, but must be a power of two: 1, 2, 4 ...")
     if split_modes and bin_factor == 1:
         raise UserError("--split-modes needs --bin 2 or more: without binning nothing is split")
     N, rest = divmod(size, bin_factor)

@@ -1,4 +1,4 @@
-"""Whether a data file is still the same one, without reading its arrays."""
+"""A fingerprint that shows whether a data file has changed, without reading its arrays."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ptycho_dist.errors import DataError
 
 
 def data_fingerprint(path: Path) -> str:
-    """Identity of an NPZ file by content: 32 hexadecimal digits.
+    """Compute the identity of the content of an NPZ file, 32 hexadecimal digits.
 
-    SHA-256 over name, CRC-32 and size of each member, as the zip's directory states them; the
-    order of the members does not count, nor does how they are compressed. Not caught: damage to
-    the data that leaves the directory as it was (the CRCs are verified when the arrays are read),
-    and a change made on purpose so that size and CRC-32 stay the same.
+    It is a SHA-256 over name, CRC-32 and size of each member in the zip's directory; the order of
+    the members and their compression do not matter. It does not detect damage that leaves the
+    directory intact (the CRCs are verified when the arrays are read) or a deliberate change that
+    keeps size and CRC-32.
 
     Raises:
-        DataError: the file cannot be read, or is no zip.
+        DataError: The file cannot be read or is not a zip file.
     """
     try:
         with zipfile.ZipFile(path) as archive:

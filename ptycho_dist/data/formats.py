@@ -1,8 +1,8 @@
-"""The scan file: an `.npz` with patterns, positions and a probe (specs/data_contract.md).
+"""Read and write the scan file: an `.npz` with patterns, positions and probe (data_contract.md).
 
 Keys: `xcoords`, `ycoords` (M,) px; `diff3d` (M, N, N) amplitude = sqrt(counts), centred (alias
 `diffraction`); `probeGuess` (N, N) or (P, N, N) complex; `_metadata` JSON text; `label` (M, N, N)
-complex, read for supervised training alone. Others are ignored.
+complex, read only for supervised training. Other keys are ignored.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _UNIT_TAG = "diffraction_unit"
 
 @dataclass(frozen=True, eq=False)
 class ScanData:
-    """One scan, in memory, checked.
+    """One scan in memory, after all checks.
 
     Attributes:
         diffraction_amp_MHW: (M, N, N) float32, sqrt(counts), zero frequency at [N/2, N/2].
         probe_PHW: (P, N, N) complex64, incoherent modes, centred on pixel [N/2, N/2].
         x_px: (M,) float64, column of the patch centre, in object pixels.
         y_px: (M,) float64, row of the patch centre, in object pixels.
-        unit: how the amplitude unit was established: "tagged", "counts" or "unverified".
+        unit: How the amplitude unit is known: "tagged", "counts" or "unverified".
         label_MHW: (M, N, N) complex64, object patch of each pattern, pixel [N/2, N/2] on the whole
-            pixel nearest to its position; None: not read, or the file has none.
+            pixel nearest to its position; None if it was not read or does not exist.
     """
 
     diffraction_amp_MHW: np.ndarray
@@ -59,18 +59,18 @@ class ScanData:
 
     @property
     def n_patterns(self) -> int:
-        """Number of patterns, M."""
+        """Number M of patterns."""
         return int(self.diffraction_amp_MHW.shape[0])
 
     @property
     def N(self) -> int:
-        """Rows and columns of a pattern, pixels."""
+        """Rows and columns of a pattern in pixels."""
         return int(self.diffraction_amp_MHW.shape[1])
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a file keeps its patterns: the member, the axis that counts them, M and N."""
+    """Where a file stores its patterns: the member, the axis that counts them, M and N."""
 
     member: Member
     frame_axis: int
@@ -79,10 +79,15 @@ class Layout:
 
 
 def read_scan(path: str | Path, with_labels: bool = False) -> ScanData:
-    """Read and check the whole scan file `path`; its labels only `with_labels`.
+    """Read and check a whole scan file. Nothing is unpickled.
 
-    Raises DataError, one line that names file, key, finding and remedy, for whatever
-    specs/data_contract.md refuses. Nothing is unpickled.
+    Args:
+        path: The scan file.
+        with_labels: Whether to read the labels for supervised training.
+
+    Raises:
+        DataError: specs/data_contract.md refuses the file; the one-line message names file, key,
+            finding and remedy.
     """
     path = Path(path)
     with open_npz(path) as npz:
@@ -94,20 +99,25 @@ def read_scan(path: str | Path, with_labels: bool = False) -> ScanData:
         label_MHW = read_labels(npz, layout) if with_labels else None
     raw_MHW = np.moveaxis(raw, layout.frame_axis, 0)
     unit = check_leading_frames(raw_MHW[:LEADING_FRAMES], tag, what)
-    with np.errstate(over="ignore"):  # what overflows float32 is refused below as not finite
+    with np.errstate(over="ignore"):  # a value that overflows float32 is refused below
         amp_MHW = np.ascontiguousarray(raw_MHW, dtype=np.float32)
     require_amplitude_values(amp_MHW, what)
     return ScanData(amp_MHW, probe_PHW, x_px, y_px, unit, label_MHW)
 
 
 def write_scan(path: str | Path, scan: ScanData, metadata: Mapping[str, Any]) -> None:
-    """Write `scan` as a scan file, whole or not at all.
+    """Write a scan file, completely or not at all.
 
-    `metadata` is stored as JSON text under `_metadata`. The tag `diffraction_unit: amplitude` is
-    added, unless the unit of the scan is unverified: what nobody checked is not vouched for.
+    Args:
+        path: The file to write.
+        scan: The scan.
+        metadata: Entries to store as JSON text under `_metadata`. The tag
+            `diffraction_unit: amplitude` is added unless the unit of the scan is unverified.
 
-    Raises DataError when the file cannot be written, ValueError when `metadata` already holds
-    another tag, TypeError when it is not JSON.
+    Raises:
+        DataError: The file cannot be written.
+        ValueError: `metadata` already holds another tag.
+        TypeError: `metadata` cannot be written as JSON.
     """
     entries = dict(metadata)
     if scan.unit != "unverified":
@@ -131,11 +141,13 @@ def write_scan(path: str | Path, scan: ScanData, metadata: Mapping[str, Any]) ->
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A binary stream whose content becomes `path` when the block ends without an error.
+    """Yield a binary stream whose content becomes `path` if the block ends without an error.
 
-    Written beside `path`, fsynced, renamed over it; on an error or Ctrl-C nothing stays.
+    The content is written beside `path`, fsynced and renamed to it. After an error or Ctrl-C
+    nothing is left behind.
 
-    Raises DataError when the place cannot be written.
+    Raises:
+        DataError: The file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
@@ -157,10 +169,15 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def positions_and_layout(npz: NpzReader) -> tuple[np.ndarray, np.ndarray, Layout]:
-    """The positions, x and y (M,) float64 px, and where the patterns are.
+    """Read the positions and find the layout of the patterns.
 
-    The layout of the contract is (M, N, N); (N, N, M) is accepted where it cannot be mistaken for
-    the other. Raises DataError for missing keys and for shapes that disagree.
+    The layout of the contract is (M, N, N); (N, N, M) is accepted if it cannot be mistaken for it.
+
+    Returns:
+        The positions x and y, each (M,) float64 in px, and the layout.
+
+    Raises:
+        DataError: A key is missing, or shapes disagree.
     """
     x_px, y_px = _read_positions(npz, "xcoords"), _read_positions(npz, "ycoords")
     count = x_px.size
@@ -178,7 +195,7 @@ def positions_and_layout(npz: NpzReader) -> tuple[np.ndarray, np.ndarray, Layout
         frame_axis, size = 2, shape[0]
     else:
         raise DataError(
-            f"{what} has shape {shape}, and {count} positions need ({count}, N, N): one square "
+            f"{what} has shape {shape}, but {count} positions need ({count}, N, N): one square "
             "pattern for each position"
         )
     if size % 2 or size < 8:
@@ -189,16 +206,20 @@ def positions_and_layout(npz: NpzReader) -> tuple[np.ndarray, np.ndarray, Layout
 
 
 def read_probe(npz: NpzReader, N: int) -> np.ndarray:
-    """The probe modes, (P, N, N) complex64. Raises DataError when absent, misshapen or zero."""
+    """Read the probe modes, (P, N, N) complex64.
+
+    Raises:
+        DataError: The probe is missing, has the wrong shape or type, or is zero.
+    """
     key = "probeGuess"
     _require(npz, key)
     probe, what = npz.read(key), f"{npz.path}: {key}"
     if probe.ndim not in (2, 3) or probe.shape[-2:] != (N, N) or probe.shape[0] == 0:
         raise DataError(
-            f"{what} has shape {probe.shape}, and the patterns need ({N}, {N}) or (P, {N}, {N})"
+            f"{what} has shape {probe.shape}, but the patterns need ({N}, {N}) or (P, {N}, {N})"
         )
     if probe.dtype.kind != "c":
-        raise DataError(f"{what} has dtype {probe.dtype}: the probe is complex, complex64")
+        raise DataError(f"{what} has dtype {probe.dtype}: the probe must be complex (complex64)")
     with np.errstate(over="ignore"):
         probe_PHW = np.ascontiguousarray(probe.reshape(-1, N, N), dtype=np.complex64)
     require_finite(probe_PHW, what)
@@ -208,12 +229,12 @@ def read_probe(npz: NpzReader, N: int) -> np.ndarray:
 
 
 def has_labels(npz: NpzReader, layout: Layout) -> bool:
-    """Whether there is a complex object patch for each pattern, by the header of the array."""
+    """Whether the file has a complex object patch for each pattern, judged by the array header."""
     if _LABEL_KEY not in npz.keys:
         return False
     try:
         return _fits(npz.member(_LABEL_KEY), layout)
-    except DataError:  # damaged: whoever learns from labels is told, the others do not care
+    except DataError:  # a damaged label matters only to supervised training, which reads it later
         return False
 
 
@@ -222,13 +243,15 @@ def _fits(label: Member, layout: Layout) -> bool:
 
 
 def read_labels(npz: NpzReader, layout: Layout) -> np.ndarray:
-    """The object patches, (M, N, N) complex64.
+    """Read the object patches, (M, N, N) complex64.
 
-    Raises DataError when they are absent, misshapen, not finite, or zero everywhere.
+    Raises:
+        DataError: They are missing, have the wrong shape or type, are not finite, or are zero
+            everywhere.
     """
     if _LABEL_KEY not in npz.keys:
         raise DataError(
-            f"{npz.path}: {_LABEL_KEY} is missing: model_type supervised learns from labels "
+            f"{npz.path}: {_LABEL_KEY} is missing, but model_type supervised learns from labels "
             "(DATA-SUP-001): add the object patches, or set model.model_type: pinn"
         )
     member, what = npz.member(_LABEL_KEY), f"{npz.path}: {_LABEL_KEY}"
@@ -247,10 +270,12 @@ def read_labels(npz: NpzReader, layout: Layout) -> np.ndarray:
 
 
 def read_unit_tag(npz: NpzReader) -> str | None:
-    """`diffraction_unit` of the metadata, None where untagged.
+    """Read `diffraction_unit` from the metadata; None if there is no such entry.
 
-    A `_metadata` that is an array of Python objects counts as absent, as it is never unpickled.
-    Raises DataError when it is text but no JSON object.
+    A `_metadata` array of Python objects counts as absent, because nothing is unpickled.
+
+    Raises:
+        DataError: The metadata are text but not a JSON object.
     """
     if _METADATA_KEY not in npz.keys or npz.member(_METADATA_KEY).dtype.hasobject:
         return None
@@ -262,16 +287,20 @@ def read_unit_tag(npz: NpzReader) -> str | None:
     if not isinstance(entries, dict):
         raise DataError(
             f"{npz.path}: {_METADATA_KEY} is not a JSON object as text: write "
-            f'{{"{_UNIT_TAG}": "amplitude"}} or leave it out'
+            f'{{"{_UNIT_TAG}": "amplitude"}} or omit it'
         )
     tag = entries.get(_UNIT_TAG)
     return None if tag is None else str(tag)
 
 
 def check_leading_frames(raw_MHW: np.ndarray, tag: str | None, what: str) -> Unit:
-    """Judge unit and centring from the leading patterns, in the dtype of the file.
+    """Check unit and centring of the leading patterns, in the dtype of the file.
 
-    Returns how the unit is established. Raises DataError: see `ptycho_dist.data.checks`.
+    Returns:
+        How the unit is known.
+
+    Raises:
+        DataError: See `ptycho_dist.data.checks`.
     """
     if raw_MHW.dtype.kind == "f":
         require_finite(raw_MHW, what)
@@ -286,8 +315,8 @@ def _pattern_key(npz: NpzReader) -> str:
             return key
     if _INTENSITY_KEY in npz.keys:
         raise DataError(
-            f"{npz.path}: {_INTENSITY_KEY} is an export of intensities, and amplitude is needed: "
-            "store numpy.sqrt of it, centred, as diff3d"
+            f"{npz.path}: {_INTENSITY_KEY} holds intensities, but amplitude is needed: "
+            "store its numpy.sqrt, centred, as diff3d"
         )
     _require(npz, _PATTERN_KEYS[0])
     raise AssertionError("unreachable: the line above raises")

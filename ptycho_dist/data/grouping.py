@@ -1,9 +1,9 @@
-"""Which patterns are trained together: a group is a seed pattern and neighbours of it.
+"""Choose which patterns are trained together: a group is a seed pattern and some neighbours.
 
-`build_groups` draws gridsize² patterns that a network takes together, `build_blocks` a patch of the
-scan whose patterns a network sees one by one and which agree on one canvas.
+`build_groups` draws gridsize² patterns that the network takes as one input. `build_blocks` takes a
+patch of the scan whose patterns the network sees one by one and which share one canvas.
 
-Torch-free and a pure function of its arguments: every rank computes the same groups.
+The functions are torch-free and pure, so every rank computes the same groups.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from scipy.spatial import cKDTree
 
 from ptycho_dist.errors import DataError
 
-_SPARE_NEIGHBOURS = 8  # looked up beyond K, so that ties at the K-th distance are seen
-_QUANTUM_PX = 1e-3  # distances are compared in steps of this, so that rounding breaks no tie
+_SPARE_NEIGHBOURS = 8  # looked up beyond K, so that ties at the K-th distance are noticed
+_QUANTUM_PX = 1e-3  # distances are compared in steps of this, so that rounding cannot break a tie
 _SEEDS_STREAM, _MEMBERS_STREAM = 1, 2
 
 
@@ -27,25 +27,30 @@ def build_groups(
     n_groups: int | None,
     seed: int,
 ) -> np.ndarray:
-    """The groups of a scan, (G, C) int64 pattern indices, C = gridsize².
+    """Build groups of C = gridsize² patterns.
 
     Member 0 of a group is its seed pattern. The other C - 1 are drawn without replacement from the
-    K = neighbor_count patterns nearest to it, the seed itself not among them, and stand in order of
-    distance. Equally near patterns rank by index. What is drawn for a seed pattern depends on
-    `seed` and the positions alone, not on `n_groups`.
+    K = neighbor_count patterns nearest to the seed and are sorted by distance; equally near
+    patterns are sorted by index. The draw for a seed pattern depends only on `seed` and the
+    positions, not on `n_groups`.
 
-    With n_groups None every pattern is a seed once, in scan order. Otherwise n_groups patterns are
-    seeds, chosen without replacement, in scan order; a smaller choice is part of a larger one.
+    If n_groups is None, every pattern is a seed once, in scan order. Otherwise n_groups seeds are
+    chosen without replacement and kept in scan order; a smaller choice is part of a larger one.
 
     Args:
-        x_px, y_px: (M,) positions, pixels, finite.
+        x_px: (M,) columns of the positions, px, finite.
+        y_px: (M,) rows of the positions, px, finite.
         gridsize: 1 (each pattern alone) or more.
-        neighbor_count: K, at least C; not used when gridsize is 1.
+        neighbor_count: K, at least C; not used if gridsize is 1.
         n_groups: G, or None for all M.
         seed: 0 or more.
 
-    Raises DataError when the scan has fewer patterns than n_groups, or than K + 1; or when
-    neighbor_count is below C, or n_groups below 1.
+    Returns:
+        (G, C) int64 pattern indices.
+
+    Raises:
+        DataError: The scan has fewer patterns than n_groups or than K + 1, neighbor_count is below
+            C, or n_groups is below 1.
     """
     count, channels = x_px.size, gridsize**2
     seeds_G = _seeds(count, n_groups, seed)
@@ -53,12 +58,12 @@ def build_groups(
         return seeds_G[:, None].astype(np.int64)
     if neighbor_count < channels:
         raise DataError(
-            f"neighbor_count is {neighbor_count} and gridsize {gridsize} makes groups of "
+            f"neighbor_count is {neighbor_count}, but gridsize {gridsize} makes groups of "
             f"{channels}: set neighbor_count to {channels} or more"
         )
     if count <= neighbor_count:
         raise DataError(
-            f"the scan has {count} patterns and neighbor_count {neighbor_count} needs "
+            f"the scan has {count} patterns, but neighbor_count {neighbor_count} needs "
             f"{neighbor_count + 1}: lower neighbor_count or gridsize, or use a larger scan"
         )
     nearest_MK = _nearest(np.stack([x_px, y_px], axis=1), neighbor_count)
@@ -71,15 +76,26 @@ def build_groups(
 def build_blocks(
     x_px: np.ndarray, y_px: np.ndarray, *, block_size: int, n_groups: int | None, seed: int
 ) -> np.ndarray:
-    """The blocks of a scan, (G, K) int64: a seed pattern and the K - 1 nearest to it, by distance.
+    """Build blocks: each seed pattern with the K - 1 patterns nearest to it, sorted by distance.
 
-    Seeds are chosen as in `build_groups`. Raises DataError for fewer patterns than K or n_groups.
+    Args:
+        x_px: (M,) columns of the positions, px, finite.
+        y_px: (M,) rows of the positions, px, finite.
+        block_size: K.
+        n_groups: G, or None for all M; seeds are chosen as in `build_groups`.
+        seed: 0 or more.
+
+    Returns:
+        (G, K) int64 pattern indices.
+
+    Raises:
+        DataError: The scan has fewer patterns than K or n_groups.
     """
     count = x_px.size
     seeds_G = _seeds(count, n_groups, seed)
     if count < block_size:
         raise DataError(
-            f"the scan has {count} patterns and block_size is {block_size}: lower it to {count} "
+            f"the scan has {count} patterns, but block_size is {block_size}: lower it to {count} "
             "or less"
         )
     if block_size == 1:
@@ -93,18 +109,18 @@ def _seeds(count: int, n_groups: int | None, seed: int) -> np.ndarray:
         return np.arange(count)
     if not 1 <= n_groups <= count:
         raise DataError(
-            f"n_groups is {n_groups} and the scan has {count} patterns: each pattern can be the "
-            f"seed of one group, so n_groups lies between 1 and {count}"
+            f"n_groups is {n_groups}, but the scan has {count} patterns: each pattern can be the "
+            f"seed of one group, so n_groups must be between 1 and {count}"
         )
     generator = np.random.default_rng([seed, _SEEDS_STREAM])
     return np.sort(generator.permutation(count)[:n_groups])
 
 
 def _nearest(xy_M2: np.ndarray, neighbours: int) -> np.ndarray:
-    """The `neighbours` nearest other points of each point, (M, K), by distance, then by index.
+    """Find the `neighbours` nearest other points of each point, (M, K), by distance, then index.
 
-    A tree returns equally far points in an order of its own, so each point asks for more than K
-    until the farthest answer lies beyond the K-th, and ties are settled here.
+    A k-d tree returns equally distant points in arbitrary order. So each point asks for more than K
+    neighbours until the farthest answer lies beyond the K-th, and ties are resolved here.
     """
     count = xy_M2.shape[0]
     tree = cKDTree(xy_M2)

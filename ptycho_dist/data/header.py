@@ -1,8 +1,8 @@
-"""What a scan file holds, told without loading it: for a login node.
+"""Read the shapes and the unit of a scan file without loading it, for use on a login node.
 
-Keeps the npy headers inside the zip, the small arrays, and at most 32 patterns. Torch-free.
-`python -m ptycho_dist.data.header PATH` prints one JSON object; a file that is refused prints
-`{"error": "..."}` and exits 2.
+It reads the npy headers inside the zip, the small arrays, and at most 32 patterns. Torch-free.
+`python -m ptycho_dist.data.header PATH` prints one JSON object; for a file that is refused it
+prints `{"error": "..."}` and exits with 2.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from ptycho_dist.data.npz import open_npz
 from ptycho_dist.errors import DataError
 
 READ_THROUGH_BYTES = 256 * 2**20
-"""Up to this size a file's checksums are all verified, so that damage is found before submission;
-larger ones would load a login node, and are verified by the ranks."""
+"""Largest file whose checksums are all verified here, so that damage is found before submission.
+
+Verifying a larger file would burden the login node; the ranks do it when they read the file.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,14 @@ class DataHeader:
     """Shapes and unit of a scan file.
 
     Attributes:
-        path: the file, as given.
-        n_patterns: M.
-        N: rows and columns of a pattern, pixels.
-        probe_modes: P.
-        unit: how the amplitude unit is established (see `ptycho_dist.data.checks.Unit`).
-        dtype: of the patterns as stored.
-        size_bytes: of the file.
-        has_labels: whether it has an object patch for each pattern, to learn from.
+        path: Path of the file, as given.
+        n_patterns: Number M of patterns.
+        N: Rows and columns of a pattern in pixels.
+        probe_modes: Number P of probe modes.
+        unit: How the amplitude unit is known (see `ptycho_dist.data.checks.Unit`).
+        dtype: Data type of the patterns in the file.
+        size_bytes: Size of the file.
+        has_labels: Whether the file has an object patch for each pattern, for supervised training.
     """
 
     path: str
@@ -54,12 +56,13 @@ class DataHeader:
 
 
 def read_header(path: str | Path) -> DataHeader:
-    """The header of the scan file `path`.
+    """Read the header of a scan file.
 
-    Judges unit and centring as `read_scan` does, from the same leading patterns; what only the
-    later patterns would show (a NaN; in a large file, a damaged byte) is left to it.
+    Unit and centring are judged as in `read_scan`, from the same leading patterns. Faults that only
+    later patterns show (a NaN; in a large file, a damaged byte) are found by `read_scan` alone.
 
-    Raises DataError for whatever of specs/data_contract.md can be seen so.
+    Raises:
+        DataError: The header or the leading patterns break specs/data_contract.md.
     """
     path = Path(path)
     with open_npz(path) as npz:
@@ -83,7 +86,7 @@ def read_header(path: str | Path) -> DataHeader:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the header of the one file named in `argv` as JSON; 0, or 2 when it is refused."""
+    """Print the header of the file named in `argv` as JSON; returns 0, or 2 if it is refused."""
     arguments = sys.argv[1:] if argv is None else argv
     if len(arguments) != 1:
         print(json.dumps({"error": "usage: python -m ptycho_dist.data.header PATH"}))

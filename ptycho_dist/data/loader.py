@@ -1,4 +1,4 @@
-"""One rank's batches: its share of each micro-batch, from any place in an epoch."""
+"""The batches of one rank: its share of each micro-batch, starting anywhere in an epoch."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ptycho_dist.data.store import GroupDataset
 
 @dataclass
 class Position:
-    """How far a run has come: the epoch, and what of it is done."""
+    """The progress of a run: the epoch, and how much of it is done."""
 
     epoch: int = 0
     micro_batch: int = 0
-    """Micro-batches that are done, of whatever size; Lightning counts them."""
+    """Number of micro-batches done in the epoch, of any size, as Lightning counts them."""
     sample: int = 0
-    """Samples that are done, of all ranks: the cursor in the order of the epoch."""
+    """Number of samples done by all ranks: the cursor in the order of the epoch."""
 
 
 class RankBatchSampler(Sampler[list[int]]):
-    """Lists of sample indices for one rank; a list may be empty in the last micro-batch.
+    """Yields the sample indices of one rank; a list may be empty in the last micro-batch.
 
-    `len` counts the micro-batches that were done before a resume as well, as Lightning does.
+    `len` includes the micro-batches that were done before a resume, as Lightning counts them.
     """
 
     def __init__(
@@ -42,27 +42,27 @@ class RankBatchSampler(Sampler[list[int]]):
         self._seed = seed
         self._sequential = sequential
         self.start = Position()
-        """Where the next iteration begins."""
+        """Position at which the next iteration begins."""
 
     @property
     def sampler(self) -> RankBatchSampler:
-        """Lightning looks for `set_epoch` on the batch sampler's `sampler`."""
+        """This object; Lightning looks for `set_epoch` on the batch sampler's `sampler`."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin `epoch` at its first sample; the epoch of a resumed position stays as it is."""
+        """Start `epoch` at its first sample, unless it is the epoch of a resumed position."""
         if epoch != self.start.epoch:
             self.start = Position(epoch=epoch)
 
     def share(self, micro_batch: int) -> tuple[int, int]:
-        """The half-open range of positions in the epoch order that this rank uses in one batch."""
+        """Return the half-open range of positions in the epoch order that this rank uses."""
         first = self._first(micro_batch)
         count = min(self._n_samples - first, self._batch_size * self._ranks)
         start, stop = rank_share(count, rank=self._rank, ranks=self._ranks)
         return first + start, first + stop
 
     def done_after(self, micro_batch: int) -> int:
-        """Samples of the epoch that all ranks have used when this micro-batch is done."""
+        """Return how many samples of the epoch all ranks have used after this micro-batch."""
         return min(self._first(micro_batch + 1), self._n_samples)
 
     def _first(self, micro_batch: int) -> int:
@@ -97,9 +97,14 @@ def make_loader(
     seed: int,
     worker_init: Callable[[int], None],
 ) -> DataLoader[Any]:
-    """The loader of one rank; its own generator keeps it off the global random state.
+    """Make the loader of one rank, with a generator of its own instead of the global random state.
 
-    `worker_init` is called in each worker process with its number, before it reads anything.
+    Args:
+        dataset: The groups of the scan.
+        sampler: Yields the sample indices of this rank.
+        execution: Options of the workers.
+        seed: Seed of the loader's generator.
+        worker_init: Called in each worker process with its number, before it reads anything.
     """
     return DataLoader(
         dataset,
@@ -115,13 +120,13 @@ def make_loader(
 
 
 class _WorkerStart:
-    """What a worker does first; an object, so that it can be pickled for spawned ones."""
+    """First call in a worker process; an object, so that spawned workers can unpickle it."""
 
     def __init__(self, then: Callable[[int], None]) -> None:
         self._then = then
 
     def __call__(self, worker: int) -> None:
-        """A worker that dies of a stop signal would take its rank down before the checkpoint."""
+        """Ignore stop signals: a dying worker would end its rank before the checkpoint."""
         for number in (signal.SIGUSR2, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         self._then(worker)

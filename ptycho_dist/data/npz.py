@@ -1,7 +1,7 @@
-"""Reading members of an `.npz` container without trusting it.
+"""Read members of an `.npz` container without trusting it.
 
-An `.npz` is a zip of `.npy` members. Nothing is ever unpickled, every member that is read to its
-end has its CRC checked, and whatever is wrong becomes one `DataError` that names file and key.
+An `.npz` is a zip of `.npy` members. Nothing is unpickled, the CRC of every member that is read to
+its end is checked, and every fault becomes one `DataError` that names file and key.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class Member:
-    """What the `.npy` header of one array says: shape, dtype, and the order of its axes on disk."""
+    """The `.npy` header of one array: shape, dtype, and the order of its axes on disk."""
 
     key: str
     shape: tuple[int, ...]
@@ -41,7 +41,7 @@ class Member:
 
 
 class NpzReader:
-    """The arrays of one open `.npz`, by key. Made by `open_npz`."""
+    """The arrays of one open `.npz`, by key; made by `open_npz`."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self.path = path
@@ -51,18 +51,20 @@ class NpzReader:
         )
 
     def member(self, key: str) -> Member:
-        """Shape and dtype of the array `key`, from its header alone.
+        """Read shape and dtype of the array `key` from its header alone.
 
-        Raises DataError when the header is unreadable, or promises another number of bytes than
-        the member holds.
+        Raises:
+            DataError: The header is unreadable, or its size differs from that of the member.
         """
         with self._stream(key) as stream:
             return self._header(key, stream)
 
     def read(self, key: str) -> np.ndarray:
-        """The whole array `key`; its CRC is checked.
+        """Read the whole array `key` and check its CRC.
 
-        Raises DataError for object arrays (they would have to be unpickled) and for damage.
+        Raises:
+            DataError: The array holds Python objects, which would have to be unpickled, or is
+                damaged.
         """
         self._refuse_objects(self.member(key))
         with self._stream(key) as stream:
@@ -71,13 +73,19 @@ class NpzReader:
         return array
 
     def leading(self, member: Member, *, frame_axis: int, count: int) -> np.ndarray:
-        """The first `count` frames of a 3-D array along `frame_axis` (0 or 2), frames first.
+        """Read the first frames of a 3-D array.
 
-        Only as much is read and decompressed as the place of the frames on disk demands: the
-        leading frames when frames are the slowest axis, otherwise the member is passed through
-        once, one slab at a time. The CRC is not checked, as the end is not always reached.
+        If frames are the slowest axis on disk, only the leading frames are read and decompressed;
+        otherwise the member is passed through once, one slab at a time. The CRC is not checked,
+        because the end is not always reached.
 
-        Returns shape (min(count, frames), rows, columns), in the dtype of the file.
+        Args:
+            member: The array.
+            frame_axis: The axis that counts the frames, 0 or 2.
+            count: Number of frames.
+
+        Returns:
+            (min(count, frames), rows, columns), in the dtype of the file.
         """
         self._refuse_objects(member)
         disk_shape = member.shape[::-1] if member.fortran_order else member.shape
@@ -96,9 +104,10 @@ class NpzReader:
         return frames.swapaxes(1, 2) if member.fortran_order else frames
 
     def require_undamaged(self) -> None:
-        """Pass every member through its CRC once, keeping nothing.
+        """Check the CRC of every member without keeping any data.
 
-        Raises DataError naming the first damaged one.
+        Raises:
+            DataError: A member is damaged; the message names the first one.
         """
         for key in self.keys:
             with self._stream(key) as stream:
@@ -125,7 +134,7 @@ class NpzReader:
             promised = stream.tell() + dtype.itemsize * int(np.prod(shape, dtype=object))
             held = self._archive.getinfo(f"{key}.npy").file_size
             if promised != held:
-                raise ValueError(f"its header promises {promised} bytes and it holds {held}")
+                raise ValueError(f"its header promises {promised} bytes but it holds {held}")
         return member
 
     @contextmanager
@@ -143,7 +152,8 @@ class NpzReader:
 def open_npz(path: Path) -> Iterator[NpzReader]:
     """Open `path` for reading by key.
 
-    Raises DataError when the file is missing, unreadable, not a zip, or truncated.
+    Raises:
+        DataError: The file is missing, unreadable, truncated, or not a zip file.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -164,7 +174,7 @@ def _exactly(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> np.n
     wanted = dtype.itemsize * int(np.prod(shape))
     data = stream.read(wanted)
     if len(data) != wanted:
-        raise EOFError(f"{wanted} bytes wanted, {len(data)} left")
+        raise EOFError(f"{wanted} bytes expected, {len(data)} found")
     return np.frombuffer(data, dtype=dtype).reshape(shape)
 
 

@@ -1,4 +1,4 @@
-"""From a scan file to the groups that a network is trained on, or that it reconstructs."""
+"""Open a scan file as the groups that a network is trained on or that it reconstructs."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ptycho_dist.data.grouping import build_blocks, build_groups
 from ptycho_dist.data.store import GroupDataset
 from ptycho_dist.errors import DataError
 
-_SUBSAMPLE_STREAM = 3  # apart from the draws of groups and members
+_SUBSAMPLE_STREAM = 3  # a random stream of its own, beside those of seeds and members of groups
 
 
 def open_training_groups(
     path: Path, data: DataConfig, model: ModelConfig, nphotons: float | None = None
 ) -> GroupDataset:
-    """The groups of a training file, each on a canvas of its own.
+    """Open a training file as groups, each on its own canvas.
 
     Args:
-        path: the scan file.
-        data: how many patterns and groups, and which.
-        model: N, gridsize, and whether labels are needed.
-        nphotons: what a mean pattern is scaled to; None: the file's own brightness.
+        path: The scan file.
+        data: The config section that says how many patterns and groups to use, and which.
+        model: The config section with N, gridsize, and whether labels are needed.
+        nphotons: Photons to which the mean pattern is scaled; None keeps the file's brightness.
 
     Raises:
-        DataError: the file is not what the data contract promises, has another detector size
-            than `model.N`, or lacks what the config asks for.
+        DataError: The file breaks the data contract, its detector size is not `model.N`, or it
+            lacks data that the config needs.
     """
     scan = _scan_to_learn_from(path, model, nphotons)
     scan = subsampled(scan, data.n_subsample, data.subsample_seed)
@@ -41,9 +41,16 @@ def open_training_groups(
 def open_validation_groups(
     path: Path, data: DataConfig, model: ModelConfig, nphotons: float | None = None
 ) -> GroupDataset:
-    """The groups of a test file: each pattern seeds one; of blocks, so many as hold them all once.
+    """Open a test file as groups, one per pattern, or as just enough blocks to hold every pattern.
 
-    Raises as `open_training_groups`.
+    Args:
+        path: The scan file.
+        data: The data section of the config.
+        model: The model section of the config.
+        nphotons: Photons to which the mean pattern is scaled; None keeps the file's brightness.
+
+    Raises:
+        DataError: See `open_training_groups`.
     """
     scan = _scan_to_learn_from(path, model, nphotons)
     blocks = None if data.block_size is None else -(-scan.n_patterns // data.block_size)
@@ -53,17 +60,17 @@ def open_validation_groups(
 def whole_scan_groups(
     scan: ScanData, data: DataConfig, model: ModelConfig, n_groups: int | None
 ) -> GroupDataset:
-    """The groups of gridsize² patterns that a network takes together, all on one canvas."""
+    """Group a scan for reconstruction: gridsize² patterns per group, all on the scan's canvas."""
     return GroupDataset(scan, _groups(scan, data, model, n_groups), one_canvas=True)
 
 
 def subsampled(scan: ScanData, count: int | None, seed: int) -> ScanData:
-    """`count` patterns of a scan, drawn evenly without replacement, in scan order; None: all.
+    """Draw `count` patterns of a scan without replacement, in scan order; None keeps all.
 
     A smaller choice is part of a larger one (DATA-046).
 
     Raises:
-        DataError: there are fewer.
+        DataError: The scan has fewer patterns.
     """
     if count is None:
         return scan
@@ -83,9 +90,9 @@ def subsampled(scan: ScanData, count: int | None, seed: int) -> ScanData:
 
 
 def of_brightness(scan: ScanData, nphotons: float | None) -> ScanData:
-    """A scan whose mean pattern holds `nphotons` (DATA-098).
+    """Scale a scan so that its mean pattern holds `nphotons` photons (DATA-098).
 
-    Amplitudes that are known to be sqrt(counts) stay, as they do where `nphotons` is None.
+    Amplitudes that are known to be sqrt(counts) are kept, and so are all if `nphotons` is None.
     """
     if nphotons is None or scan.unit != "unverified":
         return scan
@@ -103,11 +110,15 @@ def _scan_to_learn_from(path: Path, model: ModelConfig, nphotons: float | None) 
 
 
 def read_scan_of_size(path: Path, size: int, with_labels: bool = False) -> ScanData:
-    """A scan file with patterns of `size` × `size`; raises as `open_training_groups`."""
+    """Read a scan file whose patterns must have `size` × `size` pixels.
+
+    Raises:
+        DataError: See `open_training_groups`.
+    """
     scan = read_scan(path, with_labels)
     if size != scan.N:
         raise DataError(
-            f"{path}: patterns of {scan.N} × {scan.N} pixels, model.N is {size}; "
+            f"{path}: the patterns have {scan.N} × {scan.N} pixels, but model.N is {size}; "
             f"set model.N: {scan.N} or bin the patterns"
         )
     return scan
@@ -116,7 +127,7 @@ def read_scan_of_size(path: Path, size: int, with_labels: bool = False) -> ScanD
 def _coupled_groups(
     scan: ScanData, data: DataConfig, model: ModelConfig, n_groups: int | None
 ) -> np.ndarray:
-    """(G, C): blocks where the config asks for them."""
+    """Build blocks if the config asks for them, else groups; (G, C)."""
     if data.block_size is None:
         return _groups(scan, data, model, n_groups)
     return build_blocks(

@@ -1,9 +1,9 @@
-"""Simulated scans with a known truth, to test and to learn with. Torch-free.
+"""Simulate scans with a known truth, for tests and for learning. Torch-free.
 
-Positions are those of `ptycho_dist.data.canvas`: [0, 0] is the first pixel of the simulated object,
-and at whole positions a patch is O[y - N/2 : y + N/2, x - N/2 : x + N/2]. Between pixels the probe
-is moved by a Fourier shift: it is smooth and dies out before the edge of its window, so that this
-is exact to rounding.
+Positions follow `ptycho_dist.data.canvas`: [0, 0] is the first pixel of the simulated object, and
+at whole positions a patch is O[y - N/2 : y + N/2, x - N/2 : x + N/2]. Between pixels the probe is
+moved by a Fourier shift. The probe is smooth and vanishes before the edge of its window, so this is
+exact up to rounding.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ptycho_dist.errors import DataError, UserError
 
 _OBJECT_STREAM, _SCAN_STREAM, _NOISE_STREAM = 1, 2, 3
 _GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
-_BLOCK = 64  # patterns computed at once
-_MARGIN_PX = 2  # of the canvas beyond the outermost patches
+_BLOCK = 64  # number of patterns computed at once
+_MARGIN_PX = 2  # width of the canvas beyond the outermost patches
 _AMPLITUDE_RANGE = (0.4, 1.0)
 _PHASE_RANGE_RAD = (-0.5 * np.pi, 0.5 * np.pi)
 _DEFOCUS_RAD = 5.0  # phase of the probe at the rim of its aperture
@@ -32,16 +32,16 @@ _DEFOCUS_RAD = 5.0  # phase of the probe at the rim of its aperture
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationSpec:
-    """What to simulate.
+    """Parameters of a simulated scan.
 
     Attributes:
-        N: rows and columns of a pattern, pixels; even, 16 or more.
-        n_patterns: M, 1 or more.
-        scan: raster (rows of a near-square grid) or spiral (Fermat's, even density).
-        step_px: raster spacing; of a spiral, the spacing of a raster of equal density. Above 0.
-        jitter_px: each coordinate is moved by up to this, uniformly. 0 or more.
-        n_photons: mean photons per pattern, above 0.
-        seed: of object, jitter and noise; 0 or more.
+        N: Rows and columns of a pattern in pixels; even, 16 or more.
+        n_patterns: Number M of patterns, 1 or more.
+        scan: `raster` (rows of a nearly square grid) or `spiral` (Fermat's, of even density).
+        step_px: Spacing of the raster, or of a raster with the density of the spiral; above 0.
+        jitter_px: Largest random shift of each coordinate, uniformly distributed; 0 or more.
+        n_photons: Mean number of photons per pattern, above 0.
+        seed: Seed of object, jitter and noise; 0 or more.
     """
 
     N: int = 64
@@ -53,7 +53,11 @@ class SimulationSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raises UserError naming the first value outside its range."""
+        """Check the values.
+
+        Raises:
+            UserError: A value is outside its range; the message names the first one.
+        """
         bounds = {
             "N": (self.N >= 16 and self.N % 2 == 0, "even, 16 or more"),
             "n_patterns": (self.n_patterns >= 1, "1 or more"),
@@ -65,17 +69,17 @@ class SimulationSpec:
         }
         for name, (holds, rule) in bounds.items():
             if not holds:
-                raise UserError(f"{name} is {getattr(self, name)}, and must be {rule}")
+                raise UserError(f"{name} is {getattr(self, name)}, but must be {rule}")
 
 
 @dataclass(frozen=True, eq=False)
 class SimulationTruth:
-    """What the patterns were made from.
+    """The object and the probe from which the patterns were computed.
 
     Attributes:
-        object_YX: (Y, X) complex64, transmission of the canvas.
+        object_YX: (Y, X) complex64, transmission of the object on its canvas.
         probe_PHW: (1, N, N) complex64, sqrt(counts).
-        spec: what was asked for.
+        spec: Parameters of the simulation.
     """
 
     object_YX: np.ndarray
@@ -84,9 +88,12 @@ class SimulationTruth:
 
 
 def simulate(spec: SimulationSpec) -> tuple[ScanData, SimulationTruth]:
-    """A scan with Poisson noise and the truth behind it; the same for the same spec.
+    """Simulate a scan with Poisson noise; equal parameters give equal results.
 
-    The probe is scaled so that the patterns expect `n_photons` counts on average.
+    The probe is scaled so that the expected mean is `n_photons` counts per pattern.
+
+    Returns:
+        The scan and the truth behind it.
     """
     x_px, y_px = _positions(spec)
     reach_px = spec.N // 2 + _MARGIN_PX
@@ -108,16 +115,21 @@ def simulate(spec: SimulationSpec) -> tuple[ScanData, SimulationTruth]:
 def expected_counts(
     object_YX: np.ndarray, probe_PHW: np.ndarray, x_px: np.ndarray, y_px: np.ndarray
 ) -> np.ndarray:
-    """Noise-free patterns, (M, N, N) float64 counts, zero frequency at [N/2, N/2].
+    """Compute the noise-free patterns I = fftshift Σ_p |FFT₂(O·P_p)|² / N² in float64.
 
-    I = fftshift Σ_p |FFT₂(O·P_p)|² / N², with positions as this module says. Computed in float64.
+    This is the far-field model of specs/data_contract.md, with positions as in this module.
 
     Args:
-        object_YX: complex transmission.
-        probe_PHW: complex modes, sqrt(counts).
-        x_px, y_px: (M,) positions, pixels of the object.
+        object_YX: Complex transmission.
+        probe_PHW: Complex modes, sqrt(counts).
+        x_px: (M,) columns of the positions, pixels of the object.
+        y_px: (M,) rows of the positions, pixels of the object.
 
-    Raises ValueError when a patch leaves the object.
+    Returns:
+        (M, N, N) float64 counts, zero frequency at [N/2, N/2].
+
+    Raises:
+        ValueError: A patch extends beyond the object.
     """
     size = probe_PHW.shape[-1]
     layout = canvas_layout(x_px, y_px, size)
@@ -129,7 +141,7 @@ def expected_counts(
         or left_M.max() > columns - size
         or (top_M.max() > rows - size)
     ):
-        raise ValueError(f"a position lies too near the edge of the {rows} × {columns} object")
+        raise ValueError(f"a position is too close to the edge of the {rows} × {columns} object")
     windows = np.lib.stride_tricks.sliding_window_view(object_YX, (size, size))
     frequency = np.fft.fftfreq(size)
     spectrum_PHW = np.fft.fft2(probe_PHW.astype(np.complex128))
@@ -148,12 +160,12 @@ def expected_counts(
 
 
 def truth_path(path: Path) -> Path:
-    """Where the truth of the scan file NAME.npz is kept: NAME.truth.npz, beside it."""
+    """Return the path of the truth of the scan file NAME.npz: NAME.truth.npz beside it."""
     return path.with_suffix(".truth.npz")
 
 
 def labels_of(truth: SimulationTruth, scan: ScanData) -> np.ndarray:
-    """The object patch of each pattern, (M, N, N) complex64, on whole pixels (DATA-062)."""
+    """Cut out the object patch of each pattern on whole pixels, (M, N, N) complex64 (DATA-062)."""
     layout = canvas_layout(scan.x_px, scan.y_px, scan.N)
     corner_M2 = layout.corner_M2 + layout.origin_px
     return np.stack([truth.object_YX[y : y + scan.N, x : x + scan.N] for x, y in corner_M2]).astype(
@@ -162,10 +174,13 @@ def labels_of(truth: SimulationTruth, scan: ScanData) -> np.ndarray:
 
 
 def write_truth(path: Path, truth: SimulationTruth, scan: ScanData) -> None:
-    """Write `object_YX`, `probe_PHW`, `x_px`, `y_px` and `spec` (JSON text), whole or not at all.
+    """Write the truth to a separate file, so that no training reads it by accident.
 
-    A file of its own, so that no training reads the truth by accident. Raises DataError when it
-    cannot be written.
+    The file holds `object_YX`, `probe_PHW`, `x_px`, `y_px` and `spec` (JSON text), and is written
+    completely or not at all.
+
+    Raises:
+        DataError: The file cannot be written.
     """
     with replacing(path) as stream:
         np.savez(
@@ -179,10 +194,15 @@ def write_truth(path: Path, truth: SimulationTruth, scan: ScanData) -> None:
 
 
 def read_truth(path: Path, scan: ScanData) -> np.ndarray:
-    """The object of a truth file, (Y, X) complex64, on the canvas that the positions count in.
+    """Read the object of a truth file, on the canvas to which the positions refer.
 
-    The scan may be a part of the one that was simulated. Nothing is unpickled. Raises DataError
-    when the file is damaged, or belongs to another scan.
+    The scan may be a part of the simulated one. Nothing is unpickled.
+
+    Returns:
+        (Y, X) complex64.
+
+    Raises:
+        DataError: The file is damaged or belongs to another scan.
     """
     with open_npz(path) as npz:
         for key in ("object_YX", "x_px", "y_px"):
@@ -198,13 +218,13 @@ def read_truth(path: Path, scan: ScanData) -> np.ndarray:
 
 
 def _positions(spec: SimulationSpec) -> tuple[np.ndarray, np.ndarray]:
-    """x and y, (M,) float64 px, from any origin."""
+    """Compute the positions x and y, each (M,) float64 px, relative to an arbitrary origin."""
     number_M = np.arange(spec.n_patterns)
     if spec.scan == "raster":
         columns = int(np.ceil(np.sqrt(spec.n_patterns)))
         x_px, y_px = spec.step_px * (number_M % columns), spec.step_px * (number_M // columns)
     else:
-        # n points of one per step² fill a disc of n·step²
+        # n points with a density of one per step² fill a disc of area n·step²
         radius_px = spec.step_px * np.sqrt((number_M + 0.5) / np.pi)
         x_px = radius_px * np.cos(_GOLDEN_ANGLE * number_M)
         y_px = radius_px * np.sin(_GOLDEN_ANGLE * number_M)
@@ -214,7 +234,7 @@ def _positions(spec: SimulationSpec) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _curved_probe(size: int) -> np.ndarray:
-    """One mode, (1, N, N) complex128: a disc of N/2 px with a soft rim and a quadratic phase."""
+    """Make a probe of one mode, (1, N, N) complex128: a soft disc of N/2 px with defocus phase."""
     axis = np.arange(size) - size // 2
     squared_HW = axis[:, None] ** 2.0 + axis**2.0
     rim = size / 4
@@ -223,7 +243,7 @@ def _curved_probe(size: int) -> np.ndarray:
 
 
 def _textured_object(canvas_YX: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
-    """(Y, X) complex128: amplitude 0.4 to 1, phase -π/2 to π/2, texture and shapes in each."""
+    """Draw an object, (Y, X) complex128, with texture and shapes in amplitude and in phase."""
     levels = []
     for _ in range(2):
         level_YX = _texture(canvas_YX, generator)
@@ -235,7 +255,7 @@ def _textured_object(canvas_YX: tuple[int, int], generator: np.random.Generator)
 
 
 def _texture(canvas_YX: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
-    """(Y, X), evenly spread over 0 to 1: noise of a 1/f² kind, cut at 0.2 cycles per pixel."""
+    """Draw 1/f² noise up to 0.2 cycles per pixel, (Y, X), with values evenly spread over 0 to 1."""
     frequency_Y, frequency_X = (np.fft.fftfreq(length) for length in canvas_YX)
     frequency_YX = np.hypot(frequency_Y[:, None], frequency_X)
     filter_YX = np.exp(-((frequency_YX / 0.2) ** 4)) / (1 + (frequency_YX / 0.03) ** 2)
@@ -246,7 +266,7 @@ def _texture(canvas_YX: tuple[int, int], generator: np.random.Generator) -> np.n
 
 
 def _add_shapes(level_YX: np.ndarray, generator: np.random.Generator) -> None:
-    """Raise or lower discs and tilted bars, about one in 24 × 24 pixels, in place."""
+    """Raise or lower discs and tilted bars in place, about one per 24 × 24 pixels."""
     rows, columns = level_YX.shape
     for _ in range(level_YX.size // 24**2):
         y, x = generator.uniform(0, rows), generator.uniform(0, columns)

@@ -1,4 +1,4 @@
-"""Copies of the data files on a node's own disk: private, verified, used again while whole."""
+"""Copy data files to a node's own disk; copies are private, verified, and reused while intact."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from ptycho_dist.rundir.files import read_json, write_json_atomic
 
 CHUNK_BYTES = 8 * 2**20
 SYNC_BYTES = 2**30
-"""As much as a disk takes in while nobody wonders whether the copier is still at work."""
+"""Bytes written between two syncs; few enough that the heartbeat does not seem to stall."""
 WITHOUT = "leave it out: ptycho-launch resume RUN --set data.stage_to=null"
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 
 
 @dataclass
 class StagedFiles:
-    """What lies on the disk of a node."""
+    """Copies of the data files on the disk of a node."""
 
     folder: Path
     files: dict[str, Path] = field(default_factory=dict)
-    """Field of `data` -> its copy."""
+    """Copy of the file that each field of `data` names."""
     copied_bytes: int = 0
     reused_bytes: int = 0
     damaged: list[str] = field(default_factory=list)
-    """Names of older copies that were not whole, and were made anew."""
+    """Names of earlier copies that were damaged and were made again."""
 
 
 def place_on_this_node(text: str, environ: Mapping[str, str] = os.environ) -> Path:
-    """The directory that `data.stage_to` names here; variables are filled in as data.
+    """Expand the variables of `data.stage_to` as plain text and return the directory it names here.
 
     Raises:
-        RunError: a variable is not set, or the path is not absolute, or no directory.
+        RunError: A variable is not set, or the path is not an absolute path of a directory.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -52,17 +52,17 @@ def place_on_this_node(text: str, environ: Mapping[str, str] = os.environ) -> Pa
 
     filled = _VARIABLE.sub(value, text)
     if "$" in _VARIABLE.sub("", text):
-        raise RunError(f"data.stage_to: {text}: only $NAME and ${{NAME}} are filled in; {WITHOUT}")
+        raise RunError(f"data.stage_to: {text}: only $NAME and ${{NAME}} are expanded; {WITHOUT}")
     path = Path(filled)
     if not path.is_absolute() or "\0" in filled:
-        raise RunError(f"data.stage_to: {text} is {filled!r} here, no absolute path; {WITHOUT}")
+        raise RunError(f"data.stage_to: {text} is {filled!r} here, not an absolute path; {WITHOUT}")
     if not path.is_dir():
         raise RunError(f"data.stage_to: {text}: no directory {filled} on this node; {WITHOUT}")
     return path
 
 
 def folder_of_run(place: Path, run: Path, node: str) -> Path:
-    """Where a run keeps its copies on a node; several nodes of one host share the place."""
+    """Return the folder for the copies of a run; several nodes of one host share `place`."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", run.name)[:80]
     digest = hashlib.sha256(f"{run}\0{node}".encode(errors="surrogateescape")).hexdigest()[:12]
     return place / f"ptycho-dist-{name}-{digest}"
@@ -74,17 +74,18 @@ def stage_files(
     folder: Path,
     between: Callable[[], None],
 ) -> StagedFiles:
-    """Copy files into a private folder, each with its checksum compared; one process per node.
+    """Copy files into a private folder and compare their checksums; one process per node does so.
 
     Args:
-        sources: field of `data` -> file.
-        fingerprints: field -> what the file is known by; equal ones are one copy.
-        folder: is made; a copy of an earlier attempt is kept where its checksum holds.
-        between: called between any two chunks; what it raises ends the copying.
+        sources: File of each field of `data`.
+        fingerprints: Fingerprint of the file of each field; files with equal ones share one copy.
+        folder: Folder to make; a copy of an earlier attempt is reused if its checksum matches.
+        between: Called between two chunks; an error that it raises ends the copying.
 
     Raises:
-        DataError: a file cannot be read, or changes meanwhile.
-        RunError: the folder is not private, has no room, or does not keep what is written.
+        DataError: A file cannot be read or changes during the copy.
+        RunError: The folder is not private, has too little space, or returns other bytes than were
+            written.
     """
     with _refusals_of(folder):
         _make_private(folder)
@@ -140,13 +141,13 @@ def _make_private(folder: Path) -> None:
     mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
     if not mine or found.st_mode & 0o077:
         raise RunError(
-            f"data.stage_to: {folder} is there and is no directory of yours alone (mode 0700); "
+            f"data.stage_to: {folder} exists but is not a private directory of yours (mode 0700); "
             f"remove it, or {WITHOUT}"
         )
 
 
 def _keep_whole(copy: Path, staged: StagedFiles, between: Callable[[], None]) -> bool:
-    """Whether an earlier copy is there and whole; one that is not is removed."""
+    """Whether an intact earlier copy exists; a damaged one is removed."""
     record = _record_of(copy)
     if not copy.exists() and not record.exists():
         return False
@@ -169,7 +170,7 @@ def _require_room(folder: Path, sources: Mapping[str, Path]) -> None:
     free, needed = shutil.disk_usage(folder).free, sum(sizes.values())
     if needed > free:
         raise RunError(
-            f"data.stage_to: {folder.parent} has {_size(free)} free, and {' and '.join(sizes)} "
+            f"data.stage_to: {folder.parent} has {_size(free)} free, but {' and '.join(sizes)} "
             f"need {_size(needed)}; make room, choose another place, or {WITHOUT}"
         )
 
@@ -180,11 +181,11 @@ def _copy(source: Path, copy: Path, fingerprint: str, between: Callable[[], None
         read = _copy_bytes(source, draft, between)
         if _sha256(draft, between) != read:
             raise RunError(
-                f"data.stage_to: {copy.parent}: the copy of {source} is not what was written; "
-                f"this disk cannot be trusted; choose another place, or {WITHOUT}"
+                f"data.stage_to: {copy.parent}: the copy of {source} differs from "
+                f"what was written; this disk cannot be trusted; choose another place, or {WITHOUT}"
             )
         if data_fingerprint(draft) != fingerprint:
-            raise DataError(f"{source}: was changed while it was being copied; submit a new run")
+            raise DataError(f"{source}: changed while it was being copied; submit a new run")
         draft.rename(copy)
     finally:
         draft.unlink(missing_ok=True)
@@ -213,7 +214,7 @@ def _copy_bytes(source: Path, draft: Path, between: Callable[[], None]) -> str:
                     unsynced = 0
                 between()
         os.fsync(new)
-        # so that what is compared comes from the disk, where the system can do it
+        # so that the comparison reads from the disk, if the system supports this
         os.posix_fadvise(new, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(new)
@@ -231,7 +232,7 @@ def _sha256(path: Path, between: Callable[[], None]) -> str:
 
 @contextmanager
 def _reading(source: Path) -> Iterator[None]:
-    """What the source refuses is not the fault of the place."""
+    """Turn an error of the source into a DataError, as it is not a fault of `data.stage_to`."""
     try:
         yield
     except OSError as error:

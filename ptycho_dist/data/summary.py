@@ -1,4 +1,4 @@
-"""What a person wants to know of a scan before training on it. Torch-free."""
+"""Figures and warnings about a scan that a person wants before training on it. Torch-free."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ class ScanSummary:
     """Figures of a scan.
 
     Attributes:
-        n_patterns, N, probe_modes: M, N and P.
-        unit: how the amplitude unit is established.
-        mean_counts: mean of ΣA² per pattern; photons, where the unit is counts.
-        max_counts: the brightest pixel, A².
-        scan_span_px: (width, height) of the scan, x and y.
-        neighbour_distance_px: median distance to the nearest other position; None for one pattern.
-        probe_diameter_px: of the disc with the probe's area, (ΣI)²/ΣI², I summed over modes.
-        overlap: 1 - neighbour distance / probe diameter, linear; None for one pattern.
-        warnings: one sentence each.
+        n_patterns: Number M of patterns.
+        N: Rows and columns of a pattern in pixels.
+        probe_modes: Number P of probe modes.
+        unit: How the amplitude unit is known.
+        mean_counts: Mean of ΣA² per pattern; photons if the unit is counts.
+        max_counts: A² of the brightest pixel.
+        scan_span_px: Width and height of the scan.
+        neighbour_distance_px: Median distance to the nearest other position; None for one pattern.
+        probe_diameter_px: Diameter of a disc with the probe's area (ΣI)²/ΣI², where I is summed
+            over the modes.
+        overlap: Linear overlap, 1 - neighbour distance / probe diameter; None for one pattern.
+        warnings: Warnings of one sentence each.
     """
 
     n_patterns: int
@@ -45,7 +48,7 @@ class ScanSummary:
 
 
 def summarise(scan: ScanData) -> ScanSummary:
-    """The figures of `scan`, and what in them deserves a warning."""
+    """Compute the figures of a scan and the warnings that follow from them."""
     totals_M = np.array(
         [np.sum(amp_HW.astype(np.float64) ** 2) for amp_HW in scan.diffraction_amp_MHW]
     )
@@ -65,11 +68,11 @@ def summarise(scan: ScanData) -> ScanSummary:
     concerns = {
         "the amplitude unit is unverified: no diffraction_unit tag, and the squares of the values "
         "are not whole numbers": scan.unit == "unverified",
-        f"patterns of {scan.N} px cannot be trained on: N is one of 64, 128, 256": (
+        f"patterns of {scan.N} px cannot be used for training: N must be 64, 128 or 256": (
             scan.N not in _TRAINABLE_N
         ),
-        f"patterns without a single count: {dark}; drop them": dark > 0,
-        f"positions that coincide with another one: {repeated}": repeated > 0,
+        f"patterns without any counts: {dark}; remove them": dark > 0,
+        f"positions that coincide with another position: {repeated}": repeated > 0,
         f"the overlap is {overlap or 0:.0%}, below {_LEAST_OVERLAP:.0%}: neighbours share little": (
             overlap is not None and overlap < _LEAST_OVERLAP
         ),

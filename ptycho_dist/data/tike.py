@@ -1,9 +1,9 @@
-"""Reading a far-field scan of tike's layout, of which nothing is trusted.
+"""Read a far-field scan in tike's layout without trusting the file.
 
-The layout: an `.npz`, or one compressed by bzip2, with `data` (1, M, H, H) or (M, H, H), counts,
-zero frequency at [0, 0]; `probe` (..., P, H, H), complex, in real space, centre at [H/2, H/2];
-`scan` (1, M, 2) or (M, 2), px, (row, column). Nothing is unpickled, and patterns are read block by
-block, so that neither a large scan nor a decompression bomb fills the memory.
+The layout is an `.npz`, optionally compressed by bzip2, with `data` (1, M, H, H) or (M, H, H) in
+counts with the zero frequency at [0, 0]; `probe` (..., P, H, H), complex, in real space, centre at
+[H/2, H/2]; and `scan` (1, M, 2) or (M, 2), px, (row, column). Nothing is unpickled, and patterns
+are read block by block, so that neither a large scan nor a decompression bomb fills the memory.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ptycho_dist.data.npz import Member, NpzReader
 from ptycho_dist.errors import DataError
 
 MOST_BYTES = 64 * 2**30
-"""The most that a source may decompress to. The disk has to hold it, never the memory."""
+"""Largest decompressed size of a source; it is kept on disk, never in memory."""
 MOST_PROBE_BYTES = 4 * 2**30
-"""The probe, unlike the patterns, is held in memory."""
+"""Largest size of the probe, which unlike the patterns is held in memory."""
 
 _KEYS = ("data", "probe", "scan")
 _READ_BYTES = 1 << 20
-_BLOCK_BYTES = 1 << 24  # of patterns held at once, as float64
+_BLOCK_BYTES = 1 << 24  # size of the patterns held at once, as float64
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _BZIP2_MAGIC = b"BZh"
 _DAMAGE = (
@@ -50,13 +50,13 @@ _DAMAGE = (
 
 @dataclass(frozen=True, eq=False)
 class TikeScan:
-    """An open scan of tike's layout.
+    """An open scan in tike's layout.
 
     Attributes:
-        path: the file, as given.
-        sha256: of the file, as it lies there.
-        n_patterns: M.
-        size: H, rows and columns of a pattern, pixels.
+        path: Path of the file, as given.
+        sha256: SHA-256 of the file, before any decompression.
+        n_patterns: Number M of patterns.
+        size: H, rows and columns of a pattern in pixels.
         probe_PHW: (P, H, H) complex, as stored.
         y_px, x_px: (M,) float64, rows and columns, from the origin of the file.
     """
@@ -72,10 +72,14 @@ class TikeScan:
     _member: Member
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """The index of the first pattern, and patterns from there, (m, H, H) float64 counts.
+        """Yield all patterns in blocks, in FFT order.
 
-        In FFT order, until all M are read. Raises DataError for damage, and naming the first
-        pattern of a block that holds a value that is negative or not finite.
+        Yields:
+            The index of the first pattern of the block, and the patterns, (m, H, H) float64 counts.
+
+        Raises:
+            DataError: The file is damaged, or a value is negative or not finite; then the message
+                names the first such pattern of the block.
         """
         frame_bytes = self.size**2 * self._member.dtype.itemsize
         at_once = max(1, _BLOCK_BYTES // (self.size**2 * 8))
@@ -97,10 +101,11 @@ class TikeScan:
 
 @contextlib.contextmanager
 def open_tike(path: Path, scratch: Path) -> Iterator[TikeScan]:
-    """Open the scan `path`; what bzip2 compressed is unpacked to an unnamed file in `scratch`.
+    """Open a scan; a file compressed by bzip2 is unpacked to an unnamed file in `scratch`.
 
-    Raises DataError, one line, for a file that cannot be read, is of another format, unpacks to
-    more than MOST_BYTES, or whose keys, shapes, dtypes, positions or probe are not of the layout.
+    Raises:
+        DataError: The file cannot be read, has another format, or unpacks to more than MOST_BYTES;
+            or its keys, shapes, dtypes, positions or probe do not fit the layout.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -115,8 +120,8 @@ def open_tike(path: Path, scratch: Path) -> Iterator[TikeScan]:
             stream = stack.enter_context(_unpacked(stream, path, scratch))
         if _begins_with(stream, _HDF5_MAGIC):
             raise DataError(
-                f"{path} is an HDF5 file (CXI, NeXus), and convert reads tike's .npz layout only "
-                f"({', '.join(_KEYS)}): near-field ones would fit no model here"
+                f"{path} is an HDF5 file (CXI, NeXus), but convert reads only tike's .npz layout "
+                f"({', '.join(_KEYS)}); near-field data do not fit any model here"
             )
         try:
             archive = stack.enter_context(zipfile.ZipFile(stream))
@@ -149,7 +154,7 @@ def _begins_with(stream: IO[bytes], magic: bytes) -> bool:
 
 @contextlib.contextmanager
 def _unpacked(compressed: IO[bytes], path: Path, scratch: Path) -> Iterator[IO[bytes]]:
-    """What bzip2 compressed, in a file without a name, which no crash leaves behind."""
+    """Unpack a bzip2 file to a file without a name, which no crash can leave behind."""
     with contextlib.ExitStack() as stack:
         try:
             unnamed = stack.enter_context(tempfile.TemporaryFile(dir=scratch))
@@ -189,12 +194,12 @@ def _pattern_member(npz: NpzReader) -> Member:
     if member.dtype.hasobject:
         raise DataError(f"{what} is an array of Python objects, which is never unpickled")
     if member.dtype.kind not in "fiu":
-        raise DataError(f"{what} has dtype {member.dtype}: counts are real numbers")
+        raise DataError(f"{what} has dtype {member.dtype}: counts must be real numbers")
     if len(shape) == 4 and shape[0] > 1:
         raise DataError(f"{what} has {shape[0]} angles, shape {shape}: save each as its own scan")
     if len(shape) not in (3, 4) or shape[-1] != shape[-2] or 0 in shape:
         raise DataError(
-            f"{what} has shape {shape}, and (1, M, N, N) or (M, N, N) is needed: one square "
+            f"{what} has shape {shape}, but (1, M, N, N) or (M, N, N) is needed: one square "
             "pattern for each position"
         )
     if member.fortran_order:
@@ -204,11 +209,11 @@ def _pattern_member(npz: NpzReader) -> Member:
 
 
 def _positions(npz: NpzReader, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """y and x, (M,) float64 px."""
+    """Read the positions y and x, each (M,) float64 px."""
     member, what = npz.member("scan"), f"{npz.path}: scan"
     if member.shape not in ((1, count, 2), (count, 2)) or member.dtype.kind not in "fiuO":
         raise DataError(
-            f"{what} has shape {member.shape} and dtype {member.dtype}, and {count} patterns need "
+            f"{what} has shape {member.shape} and dtype {member.dtype}, but {count} patterns need "
             f"(1, {count}, 2) or ({count}, 2): row and column of each, px"
         )
     scan_M2 = npz.read("scan").reshape(count, 2).astype(np.float64)
@@ -217,16 +222,16 @@ def _positions(npz: NpzReader, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _probe(npz: NpzReader, size: int) -> np.ndarray:
-    """(P, H, H), as stored."""
+    """Read the probe, (P, H, H), in the dtype of the file."""
     member, what = npz.member("probe"), f"{npz.path}: probe"
     shape = member.shape
     if shape[-2:] != (size, size) or 0 in shape or any(length > 1 for length in shape[:-3]):
         raise DataError(
-            f"{what} has shape {shape}, and the patterns need (..., P, {size}, {size}), with 1 for "
+            f"{what} has shape {shape}, but the patterns need (..., P, {size}, {size}), with 1 for "
             "all but the last three axes"
         )
     if member.dtype.kind not in "cO":
-        raise DataError(f"{what} has dtype {member.dtype}: the probe is complex, complex64")
+        raise DataError(f"{what} has dtype {member.dtype}: the probe must be complex (complex64)")
     _require_at_most(MOST_PROBE_BYTES, member, what)
     probe_PHW = npz.read("probe").reshape(-1, size, size)
     with np.errstate(over="ignore"):
@@ -240,7 +245,7 @@ def _probe(npz: NpzReader, size: int) -> np.ndarray:
 def _require_at_most(most_bytes: int, member: Member, what: str) -> None:
     held = member.dtype.itemsize * int(np.prod(member.shape, dtype=object))
     if held > most_bytes:
-        raise DataError(f"{what} is {held} bytes large, and {most_bytes} are allowed: save less")
+        raise DataError(f"{what} has {held} bytes, but at most {most_bytes} are allowed: save less")
 
 
 def _require_counts(counts_MHW: np.ndarray, first: int, what: str) -> None:
@@ -248,7 +253,7 @@ def _require_counts(counts_MHW: np.ndarray, first: int, what: str) -> None:
     for fault_M, words in (
         # NaN fails every comparison
         (~(high_M < np.finfo(np.float32).max), "a value that is not finite: mask such pixels to 0"),
-        (low_M < 0, "a negative value: counts are needed; clip after subtracting a background"),
+        (low_M < 0, "a negative value: counts are needed; clip after background subtraction"),
     ):
         if fault_M.any():
             raise DataError(f"{what}, pattern {first + int(np.argmax(fault_M))}, has {words}")

@@ -1,4 +1,4 @@
-"""The legacy globals, and the scope that keeps them to what the config says. Torch-free.
+"""The legacy globals, and the scope that keeps them equal to the config. Torch-free.
 
 `params` stands in for PtychoPINN's parameter module; `LegacyScope` fills it from the canonical
 config and seals it (specs/legacy_isolation.md).

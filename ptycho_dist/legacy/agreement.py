@@ -1,4 +1,4 @@
-"""All ranks have the same legacy values, or the job ends with the key and the rank that differ."""
+"""Check that all ranks have the same legacy values; if not, name the key and the rank."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from ptycho_dist.legacy.scope import LegacyScope
 def require_same_on_all_ranks(
     scope: LegacyScope, gather: Callable[[str], Sequence[str]], when: str = "at the start"
 ) -> None:
-    """Compare the legacy values of all ranks. Every rank calls it at the same place.
+    """Compare the legacy values of all ranks; every rank calls this at the same place.
 
-    One short text per rank while all is well, so that it can stand before each epoch and each
-    checkpoint; the values themselves are gathered only to name what differs. A rank that cannot
-    state its values says so in the gather: it does not leave the others waiting.
+    As long as the ranks agree, each gathers only one short text, so the check is cheap enough for
+    every epoch and every checkpoint. The values themselves are gathered only to name a difference.
+    A rank that cannot state its values says so in the gather, so that the others do not wait.
 
     Args:
-        scope: this rank's.
-        gather: gives the texts of all ranks, in rank order, for the text of this one.
-        when: for the message: `before epoch 3`.
+        scope: The open scope of this rank.
+        gather: Returns the texts of all ranks, in rank order, given the text of this rank.
+        when: When the check happens, for the message: `before epoch 3`.
 
     Raises:
-        LegacyMismatch: on every rank, with the same message: which key, which rank, which value.
-        LegacyError: the values are the same on all ranks, and not those that the scope put in.
+        LegacyMismatch: The ranks differ. Every rank raises it with the same message, which names
+            the keys, the ranks and the values.
+        LegacyError: All ranks have the same values, but not those that the scope put in.
     """
     try:
         prints = {"(scope)": f"{scope.mode} {scope.address}", **scope.fingerprints()}

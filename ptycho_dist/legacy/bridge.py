@@ -1,4 +1,4 @@
-"""From the canonical config to legacy keys: one way, and never from the execution config."""
+"""Translate the canonical config to legacy keys, one way only and never the execution config."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ KEY_MAPPING = {
     "train_data_file": "train_data_file_path",
     "test_data_file": "test_data_file_path",
 }
-"""Canonical field name → legacy key; every other field keeps its name."""
+"""Legacy key of each canonical field that has another name there; all others keep their name."""
 
 OTHER_MEANING = frozenset({"probe"})
-"""Fields that stay out: which probe is taken, where the legacy key of that name is the probe."""
+"""Fields left out: ours says which probe to use, while the legacy `probe` is the probe itself."""
 
 _CANONICAL = (DataConfig, ModelConfig, TrainingSection, TrainingConfig, InferenceConfig)
 
 
 def dataclass_to_legacy_dict(config: Any) -> dict[str, Any]:
-    """The legacy keys and values of a canonical config, those that are None included.
+    """Translate a canonical config to legacy keys and values, including those that are None.
 
     Args:
-        config: a RunConfig, of which the canonical sections (data, model, training) count and
-            nothing else; or a Data-, Model-, Training- or InferenceConfig. A canonical config
-            inside another one is flattened. Paths become text.
+        config: A RunConfig, of which only the canonical sections (data, model, training) are used;
+            or a Data-, Model-, Training- or InferenceConfig. A canonical config inside another one
+            is flattened. Paths become text.
 
     Raises:
-        ExecutionConfigRefused: CONFIG-002: the config is or holds an execution config, or has a
-            field with the name of one of its fields.
-        LegacyError: not a canonical config; a value that is not plain; two fields that give one
+        ExecutionConfigRefused: The config is or contains an execution config, or has a field with
+            the name of one of its fields (CONFIG-002).
+        LegacyError: The config is not canonical, a value is not plain data, or two fields give one
             legacy key different values.
     """
     values: dict[str, Any] = {}
@@ -70,20 +70,21 @@ def dataclass_to_legacy_dict(config: Any) -> dict[str, Any]:
 
 
 def update_legacy_dict(cfg: dict[str, Any], config: Any) -> None:
-    """Give `cfg` the values of a canonical config; keys that the config does not have stay.
+    """Write the values of a canonical config into `cfg`; other keys keep their values.
 
-    None clears: the key is then as in a fresh process, at its default in `params.cfg`, and not
-    there in any other dict. A stored bigN is worked out anew. On an error nothing is changed.
+    None resets a key to its state in a fresh process: to its default in `params.cfg`, and to
+    absent in any other dict. A stored bigN is recomputed. After an error nothing has changed.
 
     Raises:
-        ExecutionConfigRefused, LegacyError: as dataclass_to_legacy_dict.
+        ExecutionConfigRefused: See `dataclass_to_legacy_dict`.
+        LegacyError: See `dataclass_to_legacy_dict`.
         LegacySealed: `cfg` is sealed.
     """
     apply_legacy_values(cfg, dataclass_to_legacy_dict(config))
 
 
 def apply_legacy_values(cfg: dict[str, Any], values: Mapping[str, Any]) -> None:
-    """What update_legacy_dict does, with values that were worked out before.
+    """Do what `update_legacy_dict` does, with values that are already translated.
 
     Raises:
         LegacySealed: `cfg` is sealed.
@@ -106,7 +107,7 @@ def apply_legacy_values(cfg: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def _fields(config: Any, path: str) -> Iterator[tuple[str, str, Any]]:
-    """(path for messages, field name, value), canonical configs inside flattened."""
+    """Yield the path for messages, the name and the value of each field, flattening as it goes."""
     if isinstance(config, PyTorchExecutionConfig):
         raise ExecutionConfigRefused(
             f"CONFIG-002: {path} is an execution config, which never reaches the legacy globals"
@@ -120,7 +121,7 @@ def _fields(config: Any, path: str) -> Iterator[tuple[str, str, Any]]:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         inner = f"{path}.{field.name}"
-        if is_run:  # how, where and under which name it runs is no parameter of the physics
+        if is_run:  # how, where and under what name a run executes is not a physics parameter
             if isinstance(value, _CANONICAL):
                 yield from _fields(value, inner)
         elif dataclasses.is_dataclass(value):
@@ -136,4 +137,4 @@ def _plain(path: str, value: Any) -> Any:
         return tuple(_plain(path, member) for member in value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise LegacyError(f"{path}: a {type(value).__name__} is no legacy value")
+    raise LegacyError(f"{path}: a {type(value).__name__} cannot be a legacy value")

@@ -1,4 +1,4 @@
-"""What legacy values are, as text that is the same in every process and on every rank."""
+"""Fingerprints of legacy values: text that is equal in every process and on every rank."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ptycho_dist.legacy.errors import LegacyError
 ABSENT = "nothing"
 KEYS_SHOWN = 8
 SHOWN = 80
-"""Characters of a value that a message shows."""
+"""Number of characters of a value that a message shows."""
 
 
 def fingerprints(values: Mapping[str, Any], leave_out: Collection[str] = ()) -> dict[str, str]:
-    """Canonical JSON of each value, by key.
+    """Return the canonical JSON of each value, by key.
 
     Args:
-        values: legacy keys and values.
-        leave_out: keys that do not count.
+        values: Legacy keys and values.
+        leave_out: Keys to ignore.
 
     Raises:
-        LegacyError: a key that is not text, or a value that has no text of its own (an open file,
-            a tensor), which no two processes could compare.
+        LegacyError: A key is not text, or a value (an open file, a tensor) cannot be written as
+            text, so that two processes cannot compare it.
     """
     prints = {}
     for key, value in values.items():
@@ -39,19 +39,19 @@ def fingerprints(values: Mapping[str, Any], leave_out: Collection[str] = ()) -> 
         except (TypeError, RecursionError) as error:
             raise LegacyError(
                 f"the legacy value {key!r} cannot be compared between processes: {error}; "
-                "declare it a computed key, or take it out"
+                "declare it a computed key, or remove it"
             ) from None
     return prints
 
 
 def digest(prints: Mapping[str, str]) -> str:
-    """SHA-256 of the canonical JSON of the values whose fingerprints these are."""
+    """Return the SHA-256 of the canonical JSON of the values with these fingerprints."""
     text = ",".join(f"{_canonical(key)}:{prints[key]}" for key in sorted(prints))
     return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()
 
 
 def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
-    """What differs, for a message: `N: 128 in place of 64; …`; empty: nothing."""
+    """Describe the differences as `N: 128 in place of 64; …`; empty if there are none."""
     return listed(
         [
             f"{key}: {shown(found.get(key))} in place of {shown(expected.get(key))}"
@@ -62,13 +62,13 @@ def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
 
 
 def listed(lines: Sequence[str]) -> str:
-    """The first of them in one line, and how many more there are."""
+    """Join the first lines into one and say how many more there are."""
     more = f"; and {len(lines) - KEYS_SHOWN} more" if len(lines) > KEYS_SHOWN else ""
     return "; ".join(lines[:KEYS_SHOWN]) + more
 
 
 def shown(fingerprint: str | None) -> str:
-    """A fingerprint as a message shows it; None is a key that is not there."""
+    """Shorten a fingerprint for a message; None stands for an absent key."""
     text = ABSENT if fingerprint is None else fingerprint
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
@@ -78,7 +78,7 @@ def _canonical(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """JSON data for a value; what JSON does not have is tagged with its type."""
+    """Convert a value to JSON data; a type that JSON lacks is tagged with its name."""
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""What goes wrong with the legacy globals; each ends a run in one line."""
+"""Errors about the legacy globals; each ends a run with a one-line message."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class LegacyError(RunError):
 
 
 class LegacySealed(LegacyError, TypeError):
-    """Somebody wrote to sealed legacy values; the message names the writer's file and line."""
+    """Code wrote to sealed legacy values; the message names its file and line."""
 
 
 class ExecutionConfigRefused(LegacyError, TypeError):
-    """CONFIG-002: the execution config, or one of its fields, was on its way to the globals."""
+    """The execution config, or one of its fields, was about to enter the globals (CONFIG-002)."""
 
 
 class LegacyMismatch(LegacyError):
-    """The ranks do not have the same legacy values; the message names key and rank."""
+    """The ranks have different legacy values; the message names the key and the rank."""

@@ -1,7 +1,7 @@
-"""The legacy parameter module: one global dict, `cfg`, and the few functions around it.
+"""The legacy parameter module: one global dict, `cfg`, and a few functions that use it.
 
-Names and defaults are those that consumers of PtychoPINN's `ptycho.params` know, so that
-`from ptycho_dist.legacy import params` can stand in for it. New code takes a config instead.
+Names and defaults are those of PtychoPINN's `ptycho.params`, so that code written for it can use
+`from ptycho_dist.legacy import params` instead. New code takes a config.
 """
 
 from __future__ import annotations
@@ -41,28 +41,28 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "output_prefix": "outputs",
     }
 )
-"""What a process has before any config is put in."""
+"""Values in a process before any config is applied."""
 
 cfg = LegacyValues(DEFAULTS)
 """The globals: the same object for the life of the process."""
 
 
 def get(key: str) -> Any:
-    """The value of `key`; bigN is worked out anew each time.
+    """Return the value of `key`; bigN is computed from N, gridsize and offset at each call.
 
     Raises:
-        KeyError: there is no such value.
+        KeyError: The key is unknown.
     """
     return derived_big_n(cfg) if key == "bigN" else cfg[key]
 
 
 def set(key: str, value: Any) -> None:
-    """Give `key` a value; a stored bigN follows N, gridsize and offset.
+    """Set the value of `key`; a stored bigN follows N, gridsize and offset.
 
     Raises:
-        ValueError: the value is not valid; the one before it stays.
-        LegacySealed: a LegacyScope is open, and the key is not a computed one.
-        ExecutionConfigRefused: the key is a field of the execution config.
+        ValueError: The value is not valid; the previous one is kept.
+        LegacySealed: A LegacyScope is open, and the key is not a computed key.
+        ExecutionConfigRefused: The key is a field of the execution config.
     """
     cfg.permit("set", {key: value})
     changes = {key: value}
@@ -76,15 +76,15 @@ def set(key: str, value: Any) -> None:
 
 
 def params() -> dict[str, Any]:
-    """A plain copy of all values, bigN included."""
+    """Return all values, including bigN, as a plain dict."""
     return {**cfg, "bigN": derived_big_n(cfg)}
 
 
 def validate() -> bool:
-    """True; so that `assert validate()` works.
+    """Check all values and return True, so that an assertion of the result works.
 
     Raises:
-        ValueError: names each value that is not valid, what it is and what is allowed.
+        ValueError: Values are not valid; the message names each one and what is allowed.
     """
     require_valid(cfg)
     return True
@@ -93,13 +93,13 @@ def validate() -> bool:
 def _whole(least: int) -> tuple[Callable[[Any], bool], str]:
     return (
         lambda value: isinstance(value, Integral) and _is_number(value) and int(value) >= least,
-        f"a whole number from {least} on",
+        f"a whole number of at least {least}",
     )
 
 
 _POSITIVE = (lambda value: _is_number(value) and value > 0, "a number above 0")
 _WEIGHT = (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
-_NOT_NEGATIVE = (lambda value: _is_number(value) and value >= 0, "a number from 0 on")
+_NOT_NEGATIVE = (lambda value: _is_number(value) and value >= 0, "a number of at least 0")
 _FLAG = (lambda value: isinstance(value, bool), "True or False")
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "N": _whole(1),
@@ -125,10 +125,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def require_valid(values: Mapping[str, Any]) -> None:
-    """Check legacy values against the rules, all at once.
+    """Check legacy values against all rules and report every fault together.
 
     Raises:
-        ValueError: names each value that is not valid, what it is and what is allowed.
+        ValueError: Values are not valid; the message names each one and what is allowed.
     """
     faults = [f"{key}: missing" for key in ("N", "gridsize", "offset") if key not in values]
     faults += [
@@ -147,11 +147,11 @@ def _is_number(value: Any) -> bool:
 
 
 class _Params(ModuleType):
-    """A module whose `cfg` cannot be exchanged: consumers hold on to the one they imported."""
+    """A module whose `cfg` cannot be replaced, as consumers keep a reference to the old dict."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name == "cfg":
-            raise AttributeError(f"{caller()} wants to exchange params.cfg; change its values")
+            raise AttributeError(f"{caller()} wants to replace params.cfg; change its values")
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:

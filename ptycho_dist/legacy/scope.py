@@ -1,4 +1,4 @@
-"""The scope in which legacy consumers find the values of the config, and cannot change them."""
+"""The scope in which legacy code finds the values of the config and cannot change them."""
 
 from __future__ import annotations
 
@@ -18,24 +18,27 @@ from ptycho_dist.legacy.target import OWN_MODULE, Address, Before, replace_conte
 log = logging.getLogger(__name__)
 
 COMPUTED_KEYS = frozenset({"bigN", "intensity_scale", "probe"})
-"""What legacy consumers work out from the data and store: not of the config, and not sealed."""
+"""Keys that legacy code computes from the data and stores; they are not in the config or sealed."""
 
 _OPEN: dict[str, tuple[LegacyScope, object]] = {}
-"""The one open scope of this process, under "scope". A dict, because setdefault and pop cannot be
-interrupted half-way, and a forked process inherits no lock that another thread held."""
+"""The one open scope of this process, under the key "scope".
+
+This is a dict because setdefault and pop cannot be interrupted half-way, and because a forked
+process would inherit a lock that another thread held.
+"""
 
 
 class LegacyScope:
-    """`with LegacyScope(config):` the legacy globals are what the config says, and stay so.
+    """Context manager within which the legacy globals equal the config.
 
-    On entry the globals are filled from the config, whole or not at all; what was in them before
-    does not show through, and comes back on exit, whatever happened inside. In between they are
-    sealed. A foreign dict cannot be sealed: it is filled and watched, and `check` and the exit
-    name what was changed (`mode` says which of the two it is).
+    On entry the globals are filled from the config, completely or not at all, and no earlier value
+    shows through. On exit the earlier values are restored, whatever happened inside. In between the
+    globals are sealed. A foreign dict cannot be sealed: it is filled and watched, and `check` and
+    the exit name what was changed. `mode` says which of the two applies.
 
-    One scope is open in a process at a time. An open scope can be pickled: the process that
-    unpickles it has the same values, sealed, from then on; a process that was forked has them
-    anyway. `worker_init` is a DataLoader's `worker_init_fn`.
+    A process has at most one open scope. An open scope can be pickled: the process that unpickles
+    it then has the same values, sealed. A forked process has them anyway. Use `worker_init` as the
+    `worker_init_fn` of a DataLoader.
     """
 
     def __init__(
@@ -46,17 +49,17 @@ class LegacyScope:
         attribute: str = "cfg",
         computed: Iterable[str] = COMPUTED_KEYS,
     ) -> None:
-        """Work out the values; nothing is changed before the scope is entered.
+        """Compute the values; nothing changes before the scope is entered.
 
         Args:
-            config: as in dataclass_to_legacy_dict.
-            module: dotted name of a foreign parameter module; None: `ptycho_dist.legacy.params`.
-            attribute: the dict in that module.
-            computed: keys that consumers may write, in place of COMPUTED_KEYS.
+            config: See `dataclass_to_legacy_dict`.
+            module: Dotted name of a foreign parameter module; None for `ptycho_dist.legacy.params`.
+            attribute: Name of the dict in that module.
+            computed: Keys that legacy code may write, instead of COMPUTED_KEYS.
 
         Raises:
-            ExecutionConfigRefused, LegacyError: as dataclass_to_legacy_dict; or the config gives
-                one of the computed keys.
+            ExecutionConfigRefused: See `dataclass_to_legacy_dict`.
+            LegacyError: See `dataclass_to_legacy_dict`; or the config sets a computed key.
         """
         address = Address(module or OWN_MODULE, attribute)
         self._prepare(dataclass_to_legacy_dict(config), address, computed)
@@ -67,7 +70,7 @@ class LegacyScope:
         self._computed = frozenset(computed)
         both = sorted(self._computed & self._legacy.keys())
         if both:
-            raise LegacyError(f"{', '.join(both)}: given by the config, so not a computed key")
+            raise LegacyError(f"{', '.join(both)}: set by the config, so not a computed key")
         self._forget()
 
     def _forget(self) -> None:
@@ -79,45 +82,45 @@ class LegacyScope:
         self._opened_at = "a moment"
         self._waits_for_with = False
 
-    # --- what it is --------------------------------------------------------------------------
+    # --- state -------------------------------------------------------------------------------
 
     @property
     def mode(self) -> Literal["sealed", "watched"]:
-        """sealed: nobody can write; watched: a foreign dict, in which writes are found out."""
+        """`sealed` if writes are refused; `watched` for a foreign dict, where they are detected."""
         return "sealed" if self._address.is_own else "watched"
 
     @property
     def address(self) -> str:
-        """Where consumers find the values: `ptycho_dist.legacy.params.cfg`."""
+        """Where legacy code finds the values, such as `ptycho_dist.legacy.params.cfg`."""
         return str(self._address)
 
     @property
     def is_open(self) -> bool:
-        """Whether the globals of this process are the scope's now."""
+        """Whether the globals of this process currently belong to this scope."""
         return bool(self._expected)
 
     @property
     def values(self) -> dict[str, Any]:
-        """A copy of the values as the scope has put them in, without computed ones."""
+        """A copy of the values that the scope put in, without computed keys."""
         return copy.deepcopy(self._values)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON of the values that are in the globals now.
+        """SHA-256 of the canonical JSON of the current globals, without computed keys.
 
-        Computed keys do not count. The same in every process and for every order of keys.
+        It is equal in every process and for every order of keys.
 
         Raises:
-            LegacyError: as fingerprints.
+            LegacyError: See `fingerprints`.
         """
         return digest(self.fingerprints())
 
     def fingerprints(self) -> dict[str, str]:
-        """Canonical JSON of each value that is in the globals now, computed keys left out.
+        """Return the canonical JSON of each current global value, without computed keys.
 
         Raises:
-            LegacyError: the scope is closed, somebody has exchanged the dict or broken the seal,
-                or a value cannot be compared between processes.
+            LegacyError: The scope is closed, the dict was replaced, the seal was broken, or a value
+                cannot be compared between processes.
         """
         target = self._target
         if target is None or not self.is_open:
@@ -129,23 +132,26 @@ class LegacyScope:
         return fingerprints(target, self._computed)
 
     def check(self) -> None:
-        """Compare the globals with what the scope has put in.
+        """Compare the globals with the values that the scope put in.
 
         Raises:
-            LegacyError: as fingerprints; or a value differs, whose key is named.
+            LegacyError: See `fingerprints`; or a value differs, and the message names its key.
         """
         changed = differences(self._expected, self.fingerprints())
         if changed:
             raise LegacyError(f"{self._address} was changed in a LegacyScope: {changed}")
 
     def worker_init(self, worker: int = 0) -> None:
-        """`worker_init_fn` of a DataLoader, under fork, spawn and forkserver.
+        """Check the values in a DataLoader worker started by fork, spawn or forkserver.
 
-        A spawned worker has filled and sealed its globals when it unpickled the scope, a forked
-        one has inherited them; here they are compared.
+        A spawned worker filled and sealed its globals when it unpickled the scope; a forked worker
+        inherited them.
+
+        Args:
+            worker: Number of the worker, as the DataLoader passes it to `worker_init_fn`.
 
         Raises:
-            LegacyError: the worker does not have the values of the scope.
+            LegacyError: The worker does not have the values of the scope.
         """
         try:
             self.check()
@@ -155,12 +161,12 @@ class LegacyScope:
     # --- opening and closing -----------------------------------------------------------------
 
     def __enter__(self) -> LegacyScope:
-        """Fill and seal, or fill and watch.
+        """Fill the globals, then seal or watch them.
 
         Raises:
-            LegacyError: a scope is open in this process already; the values are not valid; a value
-                of a foreign dict cannot be compared between processes.
-            UserError: the foreign module is not there or has no such dict.
+            LegacyError: A scope is already open in this process, the values are not valid, or a
+                value of a foreign dict cannot be compared between processes.
+            UserError: The foreign module does not exist or has no such dict.
         """
         if self._waits_for_with:  # opened when it was unpickled
             self._waits_for_with = False
@@ -174,11 +180,11 @@ class LegacyScope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Put back what was there before.
+        """Restore the earlier values.
 
         Raises:
-            LegacyError: as check. When an error is leaving the scope already, that one goes on
-                and this one is logged.
+            LegacyError: See `check`. If the scope is left because of another error, this one is
+                only logged.
         """
         problem: LegacyError | None = None
         try:
@@ -193,22 +199,22 @@ class LegacyScope:
             log.error("%s", problem)
 
     def close(self) -> None:
-        """End a scope that was opened by unpickling and is in no `with`.
+        """Close a scope that was opened by unpickling and is not used in a `with` statement.
 
         Raises:
-            LegacyError: as check.
+            LegacyError: See `check`.
         """
         self.__exit__(None, None, None)
 
     def _open(self, given: Mapping[str, Any] | None) -> None:
-        """Fill the globals with `given`, or with what the config says."""
+        """Fill the globals with `given`, or else with the values of the config."""
         claim = (self, object())
         try:
             holder, _ = held = _OPEN.setdefault("scope", claim)
             if held is not claim:
                 raise LegacyError(
                     f"{caller()} wants to open a LegacyScope; one is open in this process since "
-                    f"{holder._opened_at}, and there can be one"
+                    f"{holder._opened_at}, and only one can be open"
                 )
             self._claim = claim
             self._opened_at = caller()
@@ -228,7 +234,7 @@ class LegacyScope:
             raise
 
     def _content(self, target: dict[str, Any]) -> dict[str, Any]:
-        """What the globals are to hold: a function of the config, and of a foreign dict's rest."""
+        """Compute the content of the globals; other keys of a foreign dict are kept."""
         if self.mode == "watched":
             content = dict(target)
             apply_legacy_values(content, self._legacy)
@@ -242,7 +248,7 @@ class LegacyScope:
         return content
 
     def _put_back_surely(self) -> None:
-        """Ctrl-C in the middle of it must not leave a mixture: begin again, then let it through."""
+        """Restore the earlier values even if Ctrl-C interrupts it: restore again, then raise."""
         try:
             self._put_back()
         except BaseException:
@@ -276,10 +282,10 @@ def _unpickle(
     computed: frozenset[str],
     given: dict[str, Any] | None,
 ) -> LegacyScope:
-    """The scope of this process; opened here, if it was open where it was pickled.
+    """Recreate a scope, and open it here if it was open where it was pickled.
 
     Raises:
-        LegacyError: another scope is open in this process, with other values.
+        LegacyError: Another scope with other values is open in this process.
     """
     scope = LegacyScope.__new__(LegacyScope)
     scope._prepare(legacy, address, computed)

@@ -1,4 +1,4 @@
-"""A dict that can be sealed, and that the execution config cannot enter (CONFIG-002)."""
+"""A dict that can be sealed and that refuses fields of the execution config (CONFIG-002)."""
 
 from __future__ import annotations
 
@@ -18,53 +18,56 @@ _GONE = object()
 
 
 def derived_big_n(values: Mapping[str, Any]) -> Any:
-    """bigN = N + (gridsize − 1)·offset: pixels across a group of grid data.
+    """Compute bigN = N + (gridsize − 1)·offset, the width in pixels of a group of patterns.
+
+    The formula is that of PtychoPINN's `ptycho.params`.
 
     Raises:
-        KeyError: N, gridsize or offset is not there.
+        KeyError: N, gridsize or offset is missing.
     """
     return values["N"] + (values["gridsize"] - 1) * values["offset"]
 
 
 class LegacyValues(dict[str, Any]):
-    """The legacy globals: a dict in all respects, but that it can be sealed.
+    """The legacy globals: a dict that can be sealed.
 
-    Sealed, every way of writing that a dict has raises LegacySealed, except for the keys declared
-    computed. Sealed or not, a key with the name of an execution field raises
-    ExecutionConfigRefused. A copy, also by pickle, is a plain dict of its own.
+    While it is sealed, every write raises LegacySealed, except to the keys declared computed.
+    Sealed or not, a key with the name of an execution field raises ExecutionConfigRefused. A copy,
+    also one made by pickle, is an independent plain dict.
 
-    `dict.__setitem__(values, …)` and its like go past any subclass; LegacyScope finds what they
-    did by the digest.
+    Calls such as `dict.__setitem__(values, …)` bypass any subclass; LegacyScope detects their
+    effect by the digest.
     """
 
     __slots__ = ("_computed",)
     _computed: frozenset[str] | None
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> LegacyValues:
+        """Create an unsealed dict, also when it is unpickled or copied without `__init__`."""
         values = super().__new__(cls)
         unseal(values)
         return values
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take what `dict` takes; called again, it is one more way of writing."""
+        """Accept the arguments of `dict`; calling it again is one more way to write."""
         self.update(*args, **kwargs)
 
     @property
     def sealed(self) -> bool:
-        """Whether a LegacyScope holds the values."""
+        """Whether a LegacyScope has sealed the values."""
         return self._computed is not None
 
     def permit(self, action: str, changes: Mapping[str, Any]) -> None:
-        """Let `changes` pass, or name who wanted to make them.
+        """Raise an error that names the caller unless `changes` are allowed.
 
         Args:
-            action: what is done, for the message.
-            changes: keys and their new values.
+            action: The verb for the message, such as `update`.
+            changes: Keys and their new values.
 
         Raises:
-            LegacySealed: the values are sealed, and a key is not a computed one; or bigN would
+            LegacySealed: The values are sealed and a key is not a computed key; or bigN would
                 contradict N, gridsize and offset.
-            ExecutionConfigRefused: a key is the name of an execution field.
+            ExecutionConfigRefused: A key is the name of an execution field.
         """
         for key, value in changes.items():
             if key in EXECUTION_FIELDS:
@@ -101,7 +104,7 @@ class LegacyValues(dict[str, Any]):
         super().__delitem__(key)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """All of it or, when one key is refused, nothing."""
+        """Update all keys, or none if one of them is refused."""
         changes = dict(*args, **kwargs)
         self.permit("update", changes)
         super().update(changes)
@@ -111,24 +114,24 @@ class LegacyValues(dict[str, Any]):
         return self
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """Refused, sealed, also where the key is there: who calls this means to write."""
+        """Work as in dict; while sealed it is refused even if the key exists."""
         self.permit("set a default for", {key: default})
         return super().setdefault(key, default)
 
     def pop(self, key: str, *default: Any) -> Any:
-        """As in dict; refused where deleting is."""
+        """Work as in dict; refused where deleting is refused."""
         if self.sealed:
             self.permit("pop", {key: _GONE})
         return super().pop(key, *default)
 
     def popitem(self) -> tuple[str, Any]:
-        """As in dict; refused when sealed, whatever the last key is."""
+        """Work as in dict; refused while sealed, whatever the last key is."""
         if self.sealed:
             self._refuse("pop", "an item")
         return super().popitem()
 
     def clear(self) -> None:
-        """As in dict; refused when sealed."""
+        """Work as in dict; refused while sealed."""
         if self.sealed:
             self._refuse("clear", "all values")
         super().clear()
@@ -138,17 +141,17 @@ class LegacyValues(dict[str, Any]):
 
 
 def seal(values: LegacyValues, computed: frozenset[str]) -> None:
-    """Refuse every write from here on, but to the keys in `computed`. For LegacyScope alone."""
+    """Refuse writes to all keys except those in `computed`. Only LegacyScope calls this."""
     object.__setattr__(values, "_computed", computed)
 
 
 def unseal(values: LegacyValues) -> None:
-    """The other way round. For LegacyScope alone."""
+    """Allow writes again. Only LegacyScope calls this."""
     object.__setattr__(values, "_computed", None)
 
 
 def caller() -> str:
-    """File and line of the innermost frame that is not in this room."""
+    """Return file and line of the innermost stack frame outside this package."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and Path(frame.f_code.co_filename).parent == _ROOM:
         frame = frame.f_back

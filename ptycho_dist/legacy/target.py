@@ -1,4 +1,4 @@
-"""The dict that a scope fills: how it is found, what was in it before, how that comes back."""
+"""The dict that a scope fills: how to find it, and how to save and restore its content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN_MODULE = params.__name__
 
 @dataclass(frozen=True)
 class Address:
-    """A dict by the names under which its consumers know it."""
+    """The module and attribute under which legacy code finds a dict."""
 
     module: str
     attribute: str
@@ -33,10 +33,10 @@ class Address:
         return f"{self.module}.{self.attribute}"
 
     def find(self) -> dict[str, Any]:
-        """Import the module and look the dict up.
+        """Import the module and look up the dict.
 
         Raises:
-            UserError: the module cannot be imported, or has no dict of that name.
+            UserError: The module cannot be imported or has no dict of that name.
         """
         try:
             module = importlib.import_module(self.module)
@@ -45,22 +45,22 @@ class Address:
             raise UserError(f"legacy.module {self.module}: cannot be imported: {reason}") from None
         found = getattr(module, self.attribute, None)
         if not isinstance(found, dict):
-            what = "is not there" if found is None else f"is a {type(found).__name__}, not a dict"
+            what = "does not exist" if found is None else f"is a {type(found).__name__}, not a dict"
             raise UserError(f"legacy.attribute {self}: {what}")
         return found
 
     def leads_to(self, target: dict[str, Any]) -> bool:
-        """Whether consumers find this very dict under the address now."""
+        """Whether the address currently refers to this very dict."""
         return getattr(sys.modules.get(self.module), self.attribute, None) is target
 
     def bind(self, target: dict[str, Any]) -> None:
-        """Put the dict back where its consumers look for it."""
+        """Make the address refer to this dict again."""
         if self.module in sys.modules:
             vars(sys.modules[self.module])[self.attribute] = target
 
 
 class Before:
-    """The content of a dict at one time; it can be put back whatever was done to dict or values."""
+    """A snapshot of a dict that can be restored whatever was done to the dict or its values."""
 
     def __init__(self, target: dict[str, Any]) -> None:
         self._values = dict(target)
@@ -72,7 +72,7 @@ class Before:
         }
 
     def put_back(self, target: dict[str, Any]) -> None:
-        """Make `target` what it was; values that were changed inside come back as they were."""
+        """Restore `target`, including values that were changed in place."""
         content = dict(self._values)
         for key, (kept, fingerprint) in self._copies.items():
             if _fingerprint(content[key]) != fingerprint:
@@ -81,7 +81,7 @@ class Before:
 
 
 def replace_content(target: dict[str, Any], content: Mapping[str, Any]) -> None:
-    """Make `target` equal to `content`, past any seal; no reader finds a key missing meanwhile."""
+    """Make `target` equal to `content`, bypassing any seal and never removing a key too early."""
     dict.update(target, content)
     for key in [key for key in target if key not in content]:
         dict.__delitem__(target, key)

@@ -1,0 +1,1 @@
+"""The networks, and the interface through which training and reconstruction use them."""

@@ -1,8 +1,8 @@
-"""The physics-informed convolutional network: diffraction amplitudes in, object patches out.
+"""The physics-informed convolutional network, from diffraction amplitudes to object patches.
 
-An encoder shared by amplitude and phase (N -> N/8), and for each of the two a decoder back to N/2
-that ends in a central head (the N/2 × N/2 pixels that the probe lights) and a border branch (the
-faint rest). The plan is that of Hoidn, Mishra & Mehta, Sci. Rep. 13, 22789 (2023).
+One encoder serves amplitude and phase (N -> N/8). Each of the two has a decoder back to N/2 that
+ends in a central head (the N/2 × N/2 pixels that the probe illuminates) and a border branch (the
+faintly lit rest). The architecture follows Hoidn, Mishra & Mehta, Sci. Rep. 13, 22789 (2023).
 """
 
 from __future__ import annotations
@@ -19,28 +19,29 @@ from ptycho_dist.models.views import PatchNetwork, Views
 from ptycho_dist.physics.patches import moved_patches
 
 _BASE_WIDTH = 32
-_BORDER_WIDTH = 16  # channels of a decoder that reach the border branch, at most
-_LEAST_SILU = 0.2784645427610738  # W(1/e), Lambert's: x·sigmoid(x) never lies below minus this
-_UNIT_SILU = 0.9897170785072369  # silu of this is 1 minus the number above
+_BORDER_WIDTH = 16  # largest number of a decoder's channels that feed the border branch
+_LEAST_SILU = 0.2784645427610738  # Lambert's W(1/e); the minimum of x·sigmoid(x) is minus this
+_UNIT_SILU = 0.9897170785072369  # argument at which silu is 1 minus the number above
 _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "softplus": lambda logit: functional.softplus(logit + math.log(math.e - 1)),
     "sigmoid": lambda logit: 2 * torch.sigmoid(logit),
     "relu": lambda logit: torch.relu(logit + 1),
-    # raised, as a negative amplitude would be a phase of π; rounding must not bring it below 0
+    # shifted up, as a negative amplitude would be a phase of π; rounding must not make it negative
     "swish": lambda logit: (functional.silu(logit + _UNIT_SILU) + _LEAST_SILU).clamp_min(0),
 }
-"""Amplitude of a logit by `amp_activation`; each is 1 at 0, and none is negative."""
+"""Amplitude as a function of the logit, by `amp_activation`; each is 1 at 0 and never negative."""
 
 
 class PtychoCNN(PatchNetwork):
-    """(B, C, N, N) float32 -> (B, C, N, N) complex64; B may be 0. One stage, C = gridsize².
+    """A network of one stage for groups of C = gridsize² patterns.
 
-    Input: s·A, amplitudes scaled to a mean square of 1. Output: O = a·exp(iφ), with a by
-    `amp_activation`, 1 where the logit is 0, and φ = π·tanh. The last layers start near zero, so
-    that an untrained network answers O ≈ 1.
+    It maps s·A, the amplitudes scaled to a mean square of 1, (B, C, N, N) float32, to object
+    patches O = a·exp(iφ), (B, C, N, N) complex64; B may be 0. `amp_activation` gives a, which is 1
+    for a logit of 0, and φ = π·tanh. The last layers start near zero, so an untrained network
+    returns O ≈ 1.
 
-    There is no batch normalisation: a rank's batch may be short or empty. Every parameter takes
-    part in every forward pass.
+    There is no batch normalisation, because the batch of a rank may be short or empty. Every
+    parameter takes part in every forward pass.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -53,7 +54,7 @@ class PtychoCNN(PatchNetwork):
         self.amplitude = _Decoder(width, channels, config)
         self.phase = _Decoder(width, channels, config)
         self._activation = _ACTIVATIONS[config.amp_activation]
-        # torch's own start shrinks the signal layer by layer until all patterns look the same
+        # torch's default initialisation shrinks the signal until all patterns look the same
         for parameter in self.parameters():
             if parameter.dim() == 4:
                 nn.init.kaiming_normal_(parameter, nonlinearity="relu")
@@ -64,10 +65,10 @@ class PtychoCNN(PatchNetwork):
                 nn.init.normal_(head.weight, std=1e-3)
 
     def refine(self, stage: int, object_BCHW: torch.Tensor, views: Views) -> torch.Tensor:
-        """See `PatchNetwork.refine`; what the canvas holds is not looked at.
+        """Draw the patches from the amplitudes alone; see `PatchNetwork.refine`.
 
-        A move of the object does not change the amplitudes, so the network draws its patches
-        around the probe, and they are put on whole pixels afterwards.
+        A shift of the object does not change the amplitudes, so the network draws its patches
+        around the probe, and they are moved to whole pixels afterwards.
         """
         shape = views.amplitude_BCHW.shape
         scaled_amp = views.input_scale * views.amplitude_BCHW
@@ -75,15 +76,22 @@ class PtychoCNN(PatchNetwork):
         return moved_patches(patches, views.rest_BC2)
 
     def forward(self, scaled_amp_BCHW: torch.Tensor) -> torch.Tensor:
-        """Object patches (B, C, H, W) complex64, around the probe, for s·A of the same shape.
+        """Draw object patches around the probe.
 
-        Raises ValueError when H and W are not equal or not divisible by 8.
+        Args:
+            scaled_amp_BCHW: s·A, float32.
+
+        Returns:
+            (B, C, H, W) complex64.
+
+        Raises:
+            ValueError: H and W differ or are not divisible by 8.
         """
         height, width = scaled_amp_BCHW.shape[-2:]
         if height != width or height % 8:
-            raise ValueError(f"patterns of {height} × {width} px: equal and divisible by 8 needed")
+            raise ValueError(f"patterns of {height} × {width} px must be square, divisible by 8")
         feature_BFhw = self.encoder(scaled_amp_BCHW)
-        # complex numbers have no half precision: leave a mixed-precision region in float32
+        # complex numbers have no half precision, so the result of mixed precision becomes float32
         amplitude_BCHW = _at_least_single(self.amplitude(feature_BFhw))
         phase_BCHW = _at_least_single(self.phase(feature_BFhw))
         return torch.polar(
@@ -93,7 +101,7 @@ class PtychoCNN(PatchNetwork):
 
 
 class _Down(nn.Sequential):
-    """Two convolutions and a halving: (B, in, H, W) -> (B, out, H/2, W/2)."""
+    """Two convolutions and a pooling layer: (B, in, H, W) -> (B, out, H/2, W/2)."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(
@@ -106,7 +114,7 @@ class _Down(nn.Sequential):
 
 
 class _Decoder(nn.Module):
-    """(B, 4w, N/8, N/8) features -> (B, C, N, N) logits; 0 where no head draws."""
+    """Maps (B, 4w, N/8, N/8) features to (B, C, N, N) logits, 0 where no head contributes."""
 
     def __init__(self, width: int, channels: int, config: ModelConfig) -> None:
         super().__init__()
@@ -127,16 +135,17 @@ class _Decoder(nn.Module):
         self.centre = (
             nn.Conv2d(width, channels, 3, padding=1) if self.pads else UpConv2d(width, channels)
         )
-        """Draws the middle pixels, or the whole patch."""
+        """Head for the central pixels, or for the whole patch without padding."""
         self.border: UpConv2d | None = None
         if self.pads and config.probe_big:
             self.border = UpConv2d(self.border_width, channels)
 
     def heads(self) -> list[nn.Conv2d]:
-        """The last layers."""
+        """Return the last layers."""
         return [self.centre] if self.border is None else [self.centre, self.border]
 
     def forward(self, feature_BFhw: torch.Tensor) -> torch.Tensor:
+        """Compute the logits, (B, C, N, N)."""
         up_BFhw = self.up(feature_BFhw)
         if not self.pads:
             whole_BCHW: torch.Tensor = self.centre(up_BFhw)
@@ -152,17 +161,17 @@ class _Decoder(nn.Module):
 
 
 class UpConv2d(nn.Conv2d):
-    """Nearest-neighbour doubling, then a 3 × 3 convolution: (B, in, H, W) -> (B, out, 2H, 2W).
+    """Nearest-neighbour upsampling, then a 3 × 3 convolution: (B, in, H, W) -> (B, out, 2H, 2W).
 
-    Holds the 3 × 3 weight and applies both steps as one transposed convolution of stride 2, which
-    is exact, with 4 multiplications per output and channel in place of 9.
+    It stores the 3 × 3 weight and applies both steps as one transposed convolution of stride 2.
+    This is exact and needs 4 instead of 9 multiplications per output and channel.
     """
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(channels_in, channels_out, 3, padding=1)
 
     def forward(self, feature_BFHW: torch.Tensor) -> torch.Tensor:
-        """(B, out, 2H, 2W)."""
+        """Return the upsampled and convolved features, (B, out, 2H, 2W)."""
         weight_FGkk = _fold_taps(_fold_taps(self.weight.transpose(0, 1), dim=2), dim=3)
         return functional.conv_transpose2d(
             feature_BFHW, weight_FGkk, self.bias, stride=2, padding=1
@@ -170,10 +179,10 @@ class UpConv2d(nn.Conv2d):
 
 
 def _fold_taps(weight: torch.Tensor, dim: int) -> torch.Tensor:
-    """The 4 taps of the transposed convolution for the 3 taps along `dim`.
+    """Combine the 3 taps along `dim` into the 4 taps of the transposed convolution.
 
-    After doubling, two neighbouring taps of the three meet the same input pixel: which two depends
-    on whether the output pixel is even or odd.
+    After the upsampling, two neighbouring taps act on the same input pixel; which two depends on
+    whether the output pixel is even or odd.
     """
     first, second, third = weight.unbind(dim)
     return torch.stack([third, second + third, first + second, first], dim)

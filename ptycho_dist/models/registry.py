@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""The networks by their names in `model.architecture`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _CONSTRUCTORS: dict[str, Callable[[ModelConfig], PatchNetwork]] = {
 
 
 def build_model(config: ModelConfig) -> PatchNetwork:
-    """The network that `config.architecture` names, untrained.
+    """Build the untrained network that `config.architecture` names.
 
-    Weights are drawn from torch's global generator. `ModelConfig` admits no other names than those
-    kept here.
+    Weights are drawn from torch's global generator. `ModelConfig` allows only the names in this
+    module.
     """
     return _CONSTRUCTORS[config.architecture](config)

@@ -1,4 +1,4 @@
-"""What a network is told of a scan beside its patterns."""
+"""The knowledge about a scan that a network gets in addition to its patterns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLAIN = ModelConfig()
 
 
 class ScanPhysics(nn.Module):
-    """What the network is told of a scan: its probe and brightness, which may be learned."""
+    """The probe and the brightness of a scan, both of which may be learned."""
 
     def __init__(
         self,
@@ -29,16 +29,18 @@ class ScanPhysics(nn.Module):
         intensity_scale: float = 1.0,
         intensity_trainable: bool = False,
     ) -> None:
-        """
-        Args:
-            probe_PHW: complex64 modes, any scale.
-            mean_total_counts: mean over the patterns of ΣA², counts.
-            trainable: the probe is a parameter.
-            model: whether the probe is masked, and how far the exit wave is smoothed.
-            intensity_scale: factor of the predicted amplitude, as it was learned or begins.
-            intensity_trainable: its logarithm is a parameter.
+        """Scale the probe to the brightness of the scan.
 
-        Raises UserError where a masked probe has no light left.
+        Args:
+            probe_PHW: complex64 modes of any scale.
+            mean_total_counts: Mean of ΣA² over the patterns, in counts.
+            trainable: Whether the probe is a parameter.
+            model: Says whether the probe is masked and how far the exit wave is smoothed.
+            intensity_scale: Factor of the predicted amplitude: its start value, or as learned.
+            intensity_trainable: Whether the logarithm of that factor is a parameter.
+
+        Raises:
+            UserError: The masked probe is zero everywhere.
         """
         super().__init__()
         self.probe_parts: torch.Tensor
@@ -55,10 +57,10 @@ class ScanPhysics(nn.Module):
         if probe_PHW.any() and not masked_PHW.any():
             raise UserError(
                 "model.probe_mask: true, but the probe has no light inside the disc of N/2 pixels "
-                "around its middle; centre the probe, or set it false"
+                "around its centre; centre the probe, or set model.probe_mask: false"
             )
         parts = torch.view_as_real(probe_scale(masked_PHW, mean_total_counts))
-        # relative to its brightest pixel, so that one step size serves probes of any brightness
+        # relative to its brightest pixel, so that one learning rate suits probes of any brightness
         self._unit = float(parts.abs().max())
         self._counts = mean_total_counts
         if trainable:
@@ -78,14 +80,14 @@ class ScanPhysics(nn.Module):
         """The probe, complex64, sqrt(counts).
 
         Its energy is the mean count of a pattern times the square of the intensity scale, which is
-        1 unless it is learned: only the product of probe and object is measured, and without this
-        the two would drift apart.
+        1 unless it is learned. The energy is fixed because only the product of probe and object is
+        measured: otherwise the two could drift apart.
         """
         parts = self._masked(torch.view_as_complex(self.probe_parts * self._unit))
         return probe_scale(parts, self._counts) * torch.exp(self.log_intensity_scale)
 
     def views(self, amplitude_BCHW: torch.Tensor, rest_BC2: torch.Tensor) -> Views:
-        """What a network is shown of these patterns; see `Views`."""
+        """Combine these patterns with the probe for the network; see `Views`."""
         return Views(
             amplitude_BCHW=amplitude_BCHW,
             probe_BCPHW=moved_probe(self.probe_PHW, rest_BC2),
@@ -99,6 +101,6 @@ class ScanPhysics(nn.Module):
 
 
 def _disc(size: int) -> torch.Tensor:
-    """1 inside a disc of diameter N/2 around pixel [N/2, N/2], 0 outside; (N, N) float32."""
+    """Make an (N, N) float32 mask: 1 inside a disc of diameter N/2 around the centre, else 0."""
     axis = torch.arange(size) - size // 2
     return (axis[:, None] ** 2 + axis**2 <= (size // 4) ** 2).float()

@@ -1,0 +1,1 @@
+"""Forward model, losses, and the merge of patches; no files, no ranks, no Lightning."""

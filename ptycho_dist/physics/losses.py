@@ -1,6 +1,7 @@
-"""How far a predicted amplitude is from a measured one, per group.
+"""Losses: how far a predicted amplitude is from a measured one, per group.
 
-One value per group, not per batch: ranks share a ragged batch unequally and weight by count.
+There is one value per group, not per batch, because ranks share a ragged batch unequally and weight
+by count.
 """
 
 from __future__ import annotations
@@ -11,20 +12,24 @@ _EPS_COUNTS = 1e-6
 
 
 def poisson_nll(predicted_amp: torch.Tensor, measured_amp: torch.Tensor) -> torch.Tensor:
-    """Mean over C·H·W of -log Poisson(n | λ), n = A², λ = Â² + 1e-6 counts: (B,); B may be 0.
+    """Compute the mean over C·H·W of -log Poisson(n | λ) with n = A², λ = Â² + 1e-6 counts.
 
         -log Poisson(n | λ) = λ - n·log λ + log Γ(n + 1)
 
-    Computed in float64 (the terms cancel to a few units out of n·log n) and returned in the dtype
-    of the prediction. The constant under the logarithm bounds the gradient in Â by n/sqrt(1e-6)
-    and brings it to zero at Â = 0.
+    This is the likelihood of photon counting (Thibault & Guizar-Sicairos, New J. Phys. 14, 063004
+    (2012)). It is computed in float64, because the terms cancel to a few units out of n·log n. The
+    constant under the logarithm bounds the gradient in Â by n/sqrt(1e-6) and makes it zero at
+    Â = 0.
 
     Args:
-        predicted_amp: Â, (B, C, H, W), sqrt(counts).
+        predicted_amp: Â, (B, C, H, W), sqrt(counts); B may be 0.
         measured_amp: A, same shape, sqrt(counts); A² need not be whole.
 
-    Raises ValueError when the shapes differ. Source: the Poisson law of photon counting;
-    Thibault & Guizar-Sicairos, New J. Phys. 14, 063004 (2012).
+    Returns:
+        (B,) in the dtype of the prediction.
+
+    Raises:
+        ValueError: The shapes differ.
     """
     _require_same_shape(predicted_amp, measured_amp)
     # Apple's GPU has no float64
@@ -36,12 +41,17 @@ def poisson_nll(predicted_amp: torch.Tensor, measured_amp: torch.Tensor) -> torc
 
 
 def amplitude_mae(predicted_amp: torch.Tensor, measured_amp: torch.Tensor) -> torch.Tensor:
-    """Mean over C·H·W of |Â - A|, sqrt(counts): (B,); B may be 0.
+    """Compute the mean over C·H·W of |Â - A|.
 
     Args:
-        predicted_amp, measured_amp: (B, C, H, W), sqrt(counts).
+        predicted_amp: Â, (B, C, H, W), sqrt(counts); B may be 0.
+        measured_amp: A, same shape, sqrt(counts).
 
-    Raises ValueError when the shapes differ.
+    Returns:
+        (B,), sqrt(counts).
+
+    Raises:
+        ValueError: The shapes differ.
     """
     _require_same_shape(predicted_amp, measured_amp)
     return (predicted_amp - measured_amp).abs().mean(dim=(1, 2, 3))
@@ -50,15 +60,19 @@ def amplitude_mae(predicted_amp: torch.Tensor, measured_amp: torch.Tensor) -> to
 def realspace_errors(
     object_BCHW: torch.Tensor, label_BCHW: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Means over C·H·W of |O - L|² and of |O - L|: two (B,); B may be 0.
+    """Compute the means over C·H·W of |O - L|² and of |O - L|.
 
     The root is taken of |O - L|² + 1e-12, so that its gradient is finite everywhere.
 
     Args:
-        object_BCHW: O, complex.
+        object_BCHW: O, complex; B may be 0.
         label_BCHW: L, complex, the same patches on the same pixels.
 
-    Raises ValueError when the shapes differ.
+    Returns:
+        Two tensors (B,).
+
+    Raises:
+        ValueError: The shapes differ.
     """
     _require_same_shape(object_BCHW, label_BCHW)
     difference = object_BCHW - label_BCHW

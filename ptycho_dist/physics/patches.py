@@ -1,13 +1,13 @@
-"""Overlapping patches on a shared canvas, and probes between pixels.
+"""Merge overlapping patches on a shared canvas, and move probes by fractions of a pixel.
 
     O(r) = Σ_j w_j(r - r_j)·O_j(r - r_j) / Σ_j w_j(r - r_j),   w = Σ_p |P_p|² / max + 1e-4
 
-Each pixel of the canvas is the mean of the patches that cover it, each weighted by how brightly its
-probe lights the pixel: where many patches overlap they count as one, and a constant stays that
-constant. Patches lie on whole pixels; the rest of a position moves the probe (`moved_probe`).
+Each pixel of the canvas is the mean of the patches that cover it, weighted by how brightly each
+probe illuminates the pixel; the merge of a constant is that constant. Patches lie on whole pixels;
+the rest of a position moves the probe (`moved_probe`).
 
-Merging then extracting is what makes neighbouring patterns agree on one object: PtychoPINN's
-"object_big" (Hoidn, Mishra & Mehta, Sci. Rep. 13, 22789 (2023)) is the case of gridsize².
+Merging and extracting makes neighbouring patterns agree on one object. PtychoPINN's "object_big"
+(Hoidn, Mishra & Mehta, Sci. Rep. 13, 22789 (2023)) is the special case of gridsize² patches.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ _WEIGHT_FLOOR = 1e-4
 
 
 def moved_probe(probe_PHW: torch.Tensor, rest_BC2: torch.Tensor) -> torch.Tensor:
-    """The probe moved by a part of a pixel for each patch, (B, C, P, H, W) complex; B may be 0.
+    """Move the probe by a fraction of a pixel for each patch.
 
         P_j(r) = P(r - rest_j) = F⁻¹[ FP · exp(-2πi f·rest_j) ]
 
-    Exact for a probe that dies out before the edge of its window.
+    This Fourier shift is exact for a probe that vanishes before the edge of its window.
 
     Args:
-        probe_PHW: complex modes.
-        rest_BC2: last axis (x, y), px.
+        probe_PHW: Complex modes.
+        rest_BC2: Shifts with last axis (x, y), px; B may be 0.
+
+    Returns:
+        (B, C, P, H, W) complex.
     """
     height, width = probe_PHW.shape[-2:]
     rest_x, rest_y = rest_BC2[..., 0], rest_BC2[..., 1]
@@ -36,7 +39,7 @@ def moved_probe(probe_PHW: torch.Tensor, rest_BC2: torch.Tensor) -> torch.Tensor
     turn_BCW = _turn(width, rest_x)
     turn_BCHW = turn_BCH[..., :, None] * turn_BCW[..., None, :]
     spectrum_BCPHW = torch.fft.fft2(probe_PHW) * turn_BCHW.unsqueeze(2)
-    if spectrum_BCPHW.shape[0] == 0:  # MKL refuses to transform nothing
+    if spectrum_BCPHW.shape[0] == 0:  # MKL refuses an empty transform
         return spectrum_BCPHW
     return torch.fft.ifft2(spectrum_BCPHW)
 
@@ -48,15 +51,18 @@ def _turn(length: int, rest_BC: torch.Tensor) -> torch.Tensor:
 
 
 def moved_patches(object_BCHW: torch.Tensor, rest_BC2: torch.Tensor) -> torch.Tensor:
-    """Patches drawn around the probe, put on whole pixels: (B, C, H, W) complex; B may be 0.
+    """Move patches that are centred on their positions to whole pixels.
 
-    For a network that sees amplitudes alone, which a shift of the object does not change: its
-    patches are centred on the position. O(r - rest) by linear interpolation along each axis,
-    edges repeated, so that a constant stays that constant.
+    A network that sees only amplitudes, which a shift of the object does not change, draws patches
+    that are centred on the position. This computes O(r - rest) by linear interpolation along each
+    axis with repeated edges, so that a constant remains that constant.
 
     Args:
-        object_BCHW: complex patches, centred on the position.
-        rest_BC2: last axis (x, y), px, |rest| <= 1.
+        object_BCHW: Complex patches, centred on the position; B may be 0.
+        rest_BC2: Shifts with last axis (x, y), px, |rest| <= 1.
+
+    Returns:
+        (B, C, H, W) complex.
     """
     moved = _moved_along(object_BCHW, rest_BC2[..., 0], dim=-1)
     return _moved_along(moved, rest_BC2[..., 1], dim=-2)
@@ -74,7 +80,7 @@ def _moved_along(object_BCHW: torch.Tensor, rest_BC: torch.Tensor, dim: int) -> 
 
 
 def merge_weights(probe_BCPHW: torch.Tensor) -> torch.Tensor:
-    """w, (B, C, H, W) real: how brightly each patch is lit, in [1e-4, 1 + 1e-4]."""
+    """Compute the weights w, (B, C, H, W) real in [1e-4, 1 + 1e-4], from the probe's intensity."""
     lit_BCHW = (probe_BCPHW.real**2 + probe_BCPHW.imag**2).sum(dim=2)
     if lit_BCHW.shape[0] == 0:
         return lit_BCHW
@@ -82,22 +88,29 @@ def merge_weights(probe_BCPHW: torch.Tensor) -> torch.Tensor:
 
 
 class CanvasSums:
-    """Σ w·O and Σ w on B canvases, patch by patch: what ranks can add up.
+    """The sums Σ w·O and Σ w on B canvases, which can be added over patches and over ranks.
 
-    The memory is that of the canvases, however many patches are added.
+    The memory is that of the canvases and does not grow with the number of patches.
     """
 
     def __init__(
         self, canvases: int, shape_YX: tuple[int, int], like: torch.Tensor, double: bool = False
     ) -> None:
-        """`like`: complex tensor that gives device and dtype; `double`: sum in twice its digits."""
+        """Start with empty canvases.
+
+        Args:
+            canvases: B.
+            shape_YX: Rows and columns of each canvas.
+            like: Complex tensor whose device and dtype to use.
+            double: Whether to sum in complex128 instead.
+        """
         dtype = torch.complex128 if double else like.dtype
         self._shape = (canvases, *shape_YX)
         count = math.prod(self._shape)
         self.weighted = torch.zeros(count, dtype=dtype, device=like.device)
-        """(B·Y·X,) complex, Σ w·O."""
+        """Σ w·O, (B·Y·X,) complex."""
         self.weights = torch.zeros(count, dtype=self.weighted.real.dtype, device=like.device)
-        """(B·Y·X,) real, Σ w."""
+        """Σ w, (B·Y·X,) real."""
 
     def add(
         self, object_BCHW: torch.Tensor, weight_BCHW: torch.Tensor, corner_BC2: torch.Tensor
@@ -105,9 +118,10 @@ class CanvasSums:
         """Add the C patches of each canvas; B may be 0.
 
         Args:
-            object_BCHW: complex.
-            weight_BCHW: real, above 0.
-            corner_BC2: int64, last axis (x, y), canvas pixel of the patches' pixel [0, 0].
+            object_BCHW: Complex patches.
+            weight_BCHW: Real weights above 0.
+            corner_BC2: int64 with last axis (x, y), the canvas pixel under the patch's pixel
+                [0, 0].
         """
         index = _canvas_index(corner_BC2, object_BCHW.shape[-1], self._shape[1:]).reshape(-1)
         weighted = (object_BCHW * weight_BCHW).reshape(-1).to(self.weighted.dtype)
@@ -117,7 +131,7 @@ class CanvasSums:
         )
 
     def object_BYX(self, elsewhere: complex | torch.Tensor = 1.0) -> torch.Tensor:
-        """The weighted mean, (B, Y, X) complex; `elsewhere` where no patch lies."""
+        """Return the weighted mean, (B, Y, X) complex, with `elsewhere` outside all patches."""
         covered = self.weights > 0
         mean = self.weighted / torch.where(covered, self.weights, 1.0)
         if isinstance(elsewhere, torch.Tensor):
@@ -126,16 +140,19 @@ class CanvasSums:
 
 
 def extract_patches(canvas_BYX: torch.Tensor, corner_BC2: torch.Tensor, size: int) -> torch.Tensor:
-    """The patches (B, C, size, size) of the canvases (B, Y, X) on which they lie; B may be 0.
+    """Cut the patches (B, C, size, size) out of their canvases (B, Y, X); B may be 0.
 
-    `corner_BC2` as in `CanvasSums.add`.
+    Args:
+        canvas_BYX: Canvases.
+        corner_BC2: See `CanvasSums.add`.
+        size: Rows and columns of a patch.
     """
     index = _canvas_index(corner_BC2, size, canvas_BYX.shape[1:])
     return canvas_BYX.reshape(-1).index_select(0, index.reshape(-1)).reshape(index.shape)
 
 
 def _canvas_index(corner_BC2: torch.Tensor, size: int, shape_YX: tuple[int, ...]) -> torch.Tensor:
-    """Positions in a flattened (B, Y, X), (B, C, size, size) int64."""
+    """Compute the indices of all patch pixels in the flattened canvases, (B, C, size, size)."""
     rows, columns = shape_YX
     along = torch.arange(size, device=corner_BC2.device)
     x_BCW = corner_BC2[..., 0, None] + along
@@ -151,7 +168,7 @@ def merge_patches(
     corner_BC2: torch.Tensor,
     shape_YX: tuple[int, int],
 ) -> torch.Tensor:
-    """One canvas for each group of C patches, (B, Y, X) complex; see `CanvasSums.add`."""
+    """Merge each group of C patches on its canvas, (B, Y, X) complex; see `CanvasSums.add`."""
     sums = CanvasSums(object_BCHW.shape[0], shape_YX, object_BCHW)
     sums.add(object_BCHW, weight_BCHW, corner_BC2)
     return sums.object_BYX()

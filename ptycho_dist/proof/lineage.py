@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ptycho_dist.checkpoint.catalog import newest_whole
 from ptycho_dist.errors import UserError
 from ptycho_dist.proof.rank_records import AttemptRecord, Consumed
-from ptycho_dist.rundir.consumed import LARGEST
+from ptycho_dist.rundir.checked_json import LARGEST
 from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.layout import RunDirectory
 

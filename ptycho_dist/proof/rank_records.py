@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.consumed import LARGEST, Progression, read_ranges
+from ptycho_dist.rundir.checked_json import count, short
+from ptycho_dist.rundir.consumed import Progression, read_ranges
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import rank_writer
 
@@ -154,14 +155,14 @@ def _read(path: Path, attempt: int, rank: int) -> tuple[RankRecord, str | None]:
         said = (event.get("attempt"), event.get("writer"))
         if said != (attempt, rank_writer(rank)):
             stranger = stranger or (
-                f"{where}: an event of attempt {_short(said[0])} and writer {_short(said[1])}, "
+                f"{where}: an event of attempt {short(said[0])} and writer {short(said[1])}, "
                 "which does not belong into this file"
             )
             continue
         try:
             _take(record, event)
         except ValueError as error:
-            record.faults.append(f"{where}: {_short(event.get('event'))}: {error}")
+            record.faults.append(f"{where}: {short(event.get('event'))}: {error}")
     return record, stranger
 
 
@@ -194,13 +195,8 @@ def _only_once(before: object, now: object) -> None:
 def _numbers(event: dict[str, Any], names: Iterable[str]) -> list[int]:
     found = []
     for name in names:
-        value = event.get(name)
-        if type(value) is not int or not 0 <= value < LARGEST:
-            raise ValueError(f"{name} is a whole number, found {_short(value)}")
+        value = count(event, name)
+        if value is None:
+            raise ValueError(f"{name} is a whole number, found {short(event.get(name))}")
         found.append(value)
     return found
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -21,7 +21,6 @@ from ptycho_dist.config.world import World
 from ptycho_dist.data.planned import plan_digest, require_planned_data
 from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, JoinError, RunError, UserError
 from ptycho_dist.legacy import LegacyScope, require_same_on_all_ranks
-from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.frozen import require_frozen_code
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import LedgerWriter, rank_writer
@@ -188,7 +187,7 @@ def _join_and_train(
             joined.nodes,
             stop,
             limit_s=timeout_s,
-            lead_s=_lead_s(run),
+            lead_s=run.plan().signal_lead_s,
             leave=partial(_leave_early, ledger, report, stop),
             fail=partial(_fail_stalled, ledger, report),
         )
@@ -221,11 +220,6 @@ def _join_and_train(
         guard.end()
         _leave_together(joined.store, environment, outcome)
         return EXIT_STOPPED if outcome == "stopped" else 0
-
-
-def _lead_s(run: RunDirectory) -> float | None:
-    lead_s: float | None = read_json(run.plan_json).get("signal_lead_s")
-    return lead_s
 
 
 def _leave_early(ledger: LedgerWriter, report: RankReport, stop: StopRequest, why: str) -> None:

@@ -1,4 +1,4 @@
-"""What a reconstruction leaves behind: object.h5, object.png, metrics.json; by one process."""
+"""Write the results of a reconstruction, object.h5, object.png and metrics.json, by one process."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from ptycho_dist.rundir.files import json_bytes, write_bytes_atomic
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """Where a reconstruction comes from.
+class ReconstructionSource:
+    """The scan and the network from which a reconstruction was made.
 
     Attributes:
-        data_file: the scan.
-        run: id of the run whose network was used.
-        checkpoint: its checkpoint.
-        ranks: how many worked on it.
-        seconds: wall-clock time of the stitch.
-        probe: whose probe: "file", or "learned" by the run.
+        data_file: The scan file.
+        run: Id of the run whose network was used.
+        checkpoint: Name of the checkpoint that was used.
+        ranks: Number of ranks that computed it.
+        seconds: Wall-clock time of the stitch.
+        probe: Origin of the probe: the data "file", or "learned" by the run.
     """
 
     data_file: Path
@@ -45,7 +45,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Delivered:
-    """Paths of what was written, and the content of metrics.json."""
+    """The paths of the written files, and the content of metrics.json."""
 
     object_file: Path
     picture: Path
@@ -59,36 +59,37 @@ def deliver(
     scan: ScanData,
     layout: CanvasLayout,
     probe_PHW: np.ndarray,
-    provenance: Provenance,
+    source: ReconstructionSource,
     *,
     truth_file: Path | None = None,
     show_positions: bool = False,
 ) -> Delivered:
     """Write the object, its picture and its metrics (specs/reconstruction.md).
 
-    Args:
-        folder: made where it is missing.
-        stitched: the object, on the canvas of `layout`.
-        scan: the data it was made from.
-        layout: canvas of the scan.
-        probe_PHW: complex64 modes that were used, sqrt(counts).
-        provenance: for attributes, title and metrics.
-        truth_file: of a simulated scan; None: NAME.truth.npz beside the data file, if it is there.
-        show_positions: the picture shows the scan positions.
+    Each file appears completely or not at all, metrics.json last.
 
-    Each file appears whole or not at all, metrics.json last.
+    Args:
+        folder: Folder for the files; it is made if it is missing.
+        stitched: The object on the canvas of `layout`.
+        scan: The data from which it was made.
+        layout: Layout of the canvas of the scan.
+        probe_PHW: complex64 modes that were used, sqrt(counts).
+        source: Origin of the reconstruction, for attributes, title and metrics.
+        truth_file: Truth of a simulated scan; None uses NAME.truth.npz beside the data file, if it
+            exists.
+        show_positions: Whether the picture shows the scan positions.
 
     Raises:
-        UserError: the folder cannot be written.
-        DataError: a truth file that was asked for is not that of this scan.
+        UserError: The folder cannot be written.
+        DataError: The given truth file does not belong to this scan.
     """
-    truth_YX, truth_note = _truth_on_canvas(scan, layout, provenance.data_file, truth_file)
-    metrics = _metrics(stitched, scan, layout, truth_YX, truth_note, provenance)
+    truth_YX, truth_note = _truth_on_canvas(scan, layout, source.data_file, truth_file)
+    metrics = _metrics(stitched, scan, layout, truth_YX, truth_note, source)
     picture = PictureSpec(
         object_YX=stitched.object_YX,
         weight_YX=stitched.weight_YX,
         origin_px=layout.origin_px,
-        title=f"{provenance.data_file.name} · {provenance.run} · {provenance.checkpoint}\n"
+        title=f"{source.data_file.name} · {source.run} · {source.checkpoint}\n"
         + _headline(metrics),
         region=_region(scan, layout) or _everything(layout),
         truth_YX=truth_YX,
@@ -97,8 +98,8 @@ def deliver(
     done = Delivered(folder / "object.h5", folder / "object.png", folder / "metrics.json", metrics)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        done.metrics_file.unlink(missing_ok=True)  # an older one would vouch for the new object
-        write_bytes_atomic(done.object_file, _hdf5(stitched, scan, layout, probe_PHW, provenance))
+        done.metrics_file.unlink(missing_ok=True)  # an older one would describe another object
+        write_bytes_atomic(done.object_file, _hdf5(stitched, scan, layout, probe_PHW, source))
         write_bytes_atomic(done.picture, draw_png(picture))
         write_bytes_atomic(done.metrics_file, json_bytes(metrics))
     except OSError as error:
@@ -125,19 +126,19 @@ def _metrics(
     layout: CanvasLayout,
     truth_YX: np.ndarray | None,
     truth_note: str,
-    provenance: Provenance,
+    source: ReconstructionSource,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"data_consistency": stitched.data_consistency}
     flat: dict[str, Any] = {"data_consistency": stitched.flat_data_consistency}
     metrics: dict[str, Any] = {
         "format": 1,
-        "data_file": str(provenance.data_file),
-        "run": provenance.run,
-        "checkpoint": provenance.checkpoint,
-        "probe": provenance.probe,
-        "ranks": provenance.ranks,
+        "data_file": str(source.data_file),
+        "run": source.run,
+        "checkpoint": source.checkpoint,
+        "probe": source.probe,
+        "ranks": source.ranks,
         "patterns": scan.n_patterns,
-        "seconds": round(provenance.seconds, 3),
+        "seconds": round(source.seconds, 3),
         "truth": truth_note,
         "reconstruction": found,
         "flat_guess": flat,
@@ -161,7 +162,7 @@ def _metrics(
 
 
 def _plain(scores: ObjectScores) -> dict[str, float | None]:
-    """For JSON, which has no infinity: None where a score does not exist."""
+    """Replace scores that are not finite by None, as JSON has no infinity."""
     values = {
         "ssim_amplitude": scores.ssim_amplitude,
         "ssim_phase": scores.ssim_phase,
@@ -173,7 +174,7 @@ def _plain(scores: ObjectScores) -> dict[str, float | None]:
 
 
 def _region(scan: ScanData, layout: CanvasLayout) -> tuple[slice, slice] | None:
-    """Where the object is determined; None for a scan too small to be scored."""
+    """Return the region where the data determine the object; None if it is too small to score."""
     try:
         return scan_region(scan.x_px, scan.y_px, layout.shape_YX, layout.origin_px)
     except ValueError:
@@ -188,7 +189,11 @@ def _everything(layout: CanvasLayout) -> tuple[slice, slice]:
 def _truth_on_canvas(
     scan: ScanData, layout: CanvasLayout, data_file: Path, truth_file: Path | None
 ) -> tuple[np.ndarray | None, str]:
-    """The truth cut to the canvas, and a word on it; a wrong file is refused only if asked for."""
+    """Cut the truth to the canvas; returns it with its path, or None with the reason.
+
+    Raises:
+        DataError: The truth file was named by the user and does not fit the scan.
+    """
     path = truth_file or truth_path(data_file)
     if truth_file is None and not path.is_file():
         return None, "none: no truth file beside the data"
@@ -213,7 +218,7 @@ def _hdf5(
     scan: ScanData,
     layout: CanvasLayout,
     probe_PHW: np.ndarray,
-    provenance: Provenance,
+    source: ReconstructionSource,
 ) -> bytes:
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
@@ -226,8 +231,8 @@ def _hdf5(
         file["object"].attrs["axes"] = "y, x; one pixel is one pixel of the positions"
         file["probe"].attrs["unit"] = "sqrt(counts)"
         file.attrs["format"] = 1
-        file.attrs["run"] = provenance.run
-        file.attrs["checkpoint"] = provenance.checkpoint
-        file.attrs["data_file"] = str(provenance.data_file)
+        file.attrs["run"] = source.run
+        file.attrs["checkpoint"] = source.checkpoint
+        file.attrs["data_file"] = str(source.data_file)
         file.attrs["data_consistency"] = stitched.data_consistency
     return content.getvalue()

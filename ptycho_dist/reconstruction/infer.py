@@ -1,4 +1,4 @@
-"""A trained network applied to another scan: what `ptycho-infer` does."""
+"""Apply a trained network to another scan, as `ptycho-infer` does."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from ptycho_dist.runtime.agreement import Agreement
 
 @dataclass(frozen=True)
 class Inferred:
-    """What was written, on rank 0; None on the others."""
+    """The result of an inference on one rank."""
 
     delivered: Delivered | None
+    """Files that rank 0 wrote; None on the other ranks."""
     passed_over: tuple[str, ...]
-    """Newer checkpoints that were not used, with the reasons."""
+    """Reasons why newer checkpoints were not used."""
 
 
 def infer(
@@ -39,14 +40,20 @@ def infer(
 ) -> Inferred:
     """Reconstruct a scan with the newest whole checkpoint of a run, on all ranks together.
 
-    What `inference` leaves open of the choice of groups is that of the run's config. With more
-    than one rank the process group is open.
+    Options for the choice of groups that `inference` does not set are taken from the run's config.
+
+    Args:
+        inference: The scan, the run and the options of the inference.
+        execution: Batch size, workers and trim.
+        device: Device of this rank.
+        rank: Number of this rank.
+        ranks: Number of ranks; if there are several, the process group must be open.
 
     Raises:
-        UserError: no whole checkpoint, another network than the one expected, no learned probe
-            where one is asked for, or the output folder cannot be written.
-        DataError: the data file is not what the contract promises, or of another size.
-        LegacyError: the legacy globals are not, or do not stay, what network and options say.
+        UserError: The run has no whole checkpoint or another network than expected, no learned
+            probe although one was asked for, or the output folder cannot be written.
+        DataError: The data file breaks the data contract or has another detector size.
+        LegacyError: The legacy globals cannot be set, or were changed meanwhile.
     """
     run = RunDirectory(inference.model_path)
     trained = load_trained(run, device)
@@ -94,7 +101,7 @@ def infer(
 def _require_expected(
     inference: InferenceConfig, execution: PyTorchExecutionConfig, of_run: RunConfig
 ) -> None:
-    """Refuse a network that is not that of the run, and options that do not go with it."""
+    """Refuse a network that differs from that of the run, and options that do not fit it."""
     misfit = trim_misfit(execution.middle_trim, of_run.model.N)
     if misfit:
         raise UserError(f"execution.middle_trim: {misfit}")
@@ -103,7 +110,7 @@ def _require_expected(
         differing = [name for name in found if found[name] != expected[name]]
         raise UserError(
             f"{inference.model_path}: its network has "
-            f"{', '.join(f'{name} {found[name]!r}' for name in differing)}, and "
+            f"{', '.join(f'{name} {found[name]!r}' for name in differing)}, but "
             f"{', '.join(f'{expected[name]!r}' for name in differing)} was expected"
         )
 
@@ -122,7 +129,7 @@ def _probe_asked_for(inference: InferenceConfig, trained: TrainedNetwork) -> tor
         return None
     if inference.probe == "learned" and trained.learned_probe_PHW is None:
         raise UserError(
-            f"{inference.model_path}: the run has learned no probe (training.probe_trainable was "
+            f"{inference.model_path}: the run did not learn a probe (training.probe_trainable was "
             "off); use --probe file"
         )
     return trained.learned_probe_PHW

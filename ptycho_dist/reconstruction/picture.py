@@ -1,4 +1,4 @@
-"""The picture of a reconstruction: amplitude and phase, and the truth's where it is known."""
+"""Draw a reconstruction: amplitude and phase, with those of the truth if it is known."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 
 from ptycho_dist.reconstruction.scores import align_to
 
-_DARK = 0.05  # of the brightest illumination; below it nothing is shown
-_CUT_PERCENT = 0.5  # of the pixels at either end that do not set the colours
+_DARK = 0.05  # part of the brightest illumination below which pixels are not shown
+_CUT_PERCENT = 0.5  # percentage of pixels at either end that do not affect the colour range
 _DPI = 120
 
 
 @dataclass(frozen=True, eq=False)
 class PictureSpec:
-    """What is shown.
+    """The content of a picture.
 
     Attributes:
-        object_YX: complex, of any phase ramp.
-        weight_YX: real, how brightly each pixel is lit.
+        object_YX: Complex object with any phase ramp.
+        weight_YX: Real, brightness with which each pixel is illuminated.
         origin_px: (x, y) of pixel [0, 0] in the frame of the positions.
-        title: one line or two.
-        region: rows and columns inside which truth and object are aligned; its lit pixels set the
-            colours.
-        truth_YX: complex, the same pixels, or None.
-        positions_px: (M, 2) (x, y), drawn as dots, or None.
+        title: Title of one or two lines.
+        region: Rows and columns inside which truth and object are aligned; its lit pixels set the
+            colour range.
+        truth_YX: Complex truth on the same pixels, or None.
+        positions_px: (M, 2) (x, y) scan positions to draw as dots, or None.
     """
 
     object_YX: np.ndarray
@@ -39,10 +39,11 @@ class PictureSpec:
 
 
 def draw_png(spec: PictureSpec) -> bytes:
-    """A PNG: amplitude left, phase right, truth below; axes in object pixels, a colour bar each.
+    """Draw a PNG with the amplitude on the left, the phase on the right, and the truth below.
 
-    Phases are shown without ramp, from that of the mean: nearest to the truth where there is one.
-    The unlit parts of the canvas stay empty.
+    Axes are in object pixels, and each image has a colour bar. Phases are shown without ramp and
+    relative to the phase of the mean; if the truth is known, they are aligned with it. Unlit parts
+    of the canvas remain empty.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -64,7 +65,7 @@ def draw_png(spec: PictureSpec) -> bytes:
         (("amplitude", "gray"), ("phase, rad", "viridis"))
     ):
         of = np.abs if column == 0 else np.angle
-        sets_YX = of(rows[-1][1][spec.region])  # the truth sets it, where there is one
+        sets_YX = of(rows[-1][1][spec.region])  # the truth, if known, sets the colour range
         low, high = colour_range(sets_YX[lit_region] if lit_region.any() else sets_YX)
         for row, (name, image_YX) in enumerate(rows):
             axes = axes_RC[row, column]
@@ -84,14 +85,14 @@ def draw_png(spec: PictureSpec) -> bytes:
                 axes.plot(*spec.positions_px.T, ".", color="tab:red", markersize=1.5)
                 axes.set_xlim(extent[:2])
                 axes.set_ylim(extent[2:])
-    figure.suptitle(spec.title, fontsize=10, parse_math=False)  # $ in the name of a file
+    figure.suptitle(spec.title, fontsize=10, parse_math=False)  # a file name may contain $
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
     return png.getvalue()
 
 
 def _without_ramp(spec: PictureSpec) -> np.ndarray:
-    """The object with its free factor and ramp chosen: as the truth, or else as a flat object."""
+    """Align the undetermined factor and ramp with the truth, or else with a flat object."""
     if spec.truth_YX is None:
         wanted_YX = np.ones_like(spec.object_YX)
         return _turned_like(spec.object_YX, wanted_YX, spec.weight_YX)
@@ -102,23 +103,23 @@ def _without_ramp(spec: PictureSpec) -> np.ndarray:
 
 
 def _turn_of(object_YX: np.ndarray, region: tuple[slice, slice]) -> np.complexfloating:
-    """The factor that makes the mean of a region real."""
+    """Return the phase factor that makes the mean of a region real."""
     return np.exp(-1j * np.angle(object_YX[region].mean()))
 
 
 def _turned_like(object_YX: np.ndarray, wanted_YX: np.ndarray, weight_YX: np.ndarray) -> np.ndarray:
-    """`align_to`, with the amplitude left as it is."""
+    """Align like `align_to`, but keep the amplitude."""
     turned = align_to(object_YX, wanted_YX, weight_YX)
     scale = np.linalg.norm(object_YX) / (np.linalg.norm(turned) or 1.0)
     return np.asarray(turned * scale)
 
 
 def is_lit(weight: np.ndarray) -> np.ndarray:
-    """Which pixels the probe lights brightly enough to be shown; any shape, bool."""
+    """Find the pixels that the probe illuminates brightly enough to be shown; bool, any shape."""
     return np.asarray(weight >= _DARK * weight.max())
 
 
 def colour_range(values: np.ndarray) -> tuple[float, float]:
-    """Least and largest colour for some values, a few outliers at either end left out."""
+    """Return the limits of the colour range for some values, without outliers at either end."""
     low, high = np.percentile(values, [_CUT_PERCENT, 100 - _CUT_PERCENT])
     return (float(low), float(high)) if high > low else (float(low) - 0.5, float(high) + 0.5)

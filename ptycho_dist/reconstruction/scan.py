@@ -1,4 +1,4 @@
-"""A whole scan through a trained network, on all ranks together; rank 0 writes what comes out."""
+"""Reconstruct a whole scan with a trained network on all ranks; rank 0 writes the result."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from ptycho_dist.data.opening import (
 from ptycho_dist.errors import RunError
 from ptycho_dist.models.scan_physics import ScanPhysics
 from ptycho_dist.models.views import PatchNetwork
-from ptycho_dist.reconstruction.deliver import Delivered, Provenance, deliver
+from ptycho_dist.reconstruction.deliver import Delivered, ReconstructionSource, deliver
 from ptycho_dist.reconstruction.stitch import Worker, stitch
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanTask:
-    """What is reconstructed, with what, and where it goes.
+    """The scan to reconstruct, the network, and the folder for the results.
 
     Attributes:
-        data_file: the scan.
-        data: how groups of gridsize² patterns are chosen (`neighbor_count`, `subsample_seed`).
+        data_file: The scan file.
+        data: Choice of the groups of gridsize² patterns (`neighbor_count`, `subsample_seed`).
         model: N and gridsize of the network.
-        run, checkpoint: names, for the record.
-        folder: receives the files.
-        n_groups: groups used; None: one for each pattern.
-        truth_file: see `deliver`.
-        show_positions: see `deliver`.
-        n_subsample: patterns used, drawn by `data.subsample_seed`; None: all.
-        intensity_scale: of the run, where it has learned one.
-        nphotons: of the run; see `of_brightness`.
-        read_from: a copy of data_file that is read in its place.
+        run: Id of the run, for the record.
+        checkpoint: Name of the checkpoint, for the record.
+        folder: Folder for the files.
+        n_groups: Number of groups to use; None for one per pattern.
+        truth_file: See `deliver`.
+        show_positions: See `deliver`.
+        n_subsample: Number of patterns to use, drawn by `data.subsample_seed`; None for all.
+        intensity_scale: Factor of the predicted amplitude that the run learned, or 1.
+        nphotons: `training.nphotons` of the run; see `of_brightness`.
+        read_from: Copy of data_file to read instead, or None.
     """
 
     data_file: Path
@@ -66,19 +67,22 @@ def reconstruct_scan(
     worker: Worker,
     between_stages: Callable[[], None] = lambda: None,
 ) -> Delivered | None:
-    """Every rank calls it; what was written on rank 0, None on the others.
+    """Reconstruct a scan; every rank calls this.
 
     Args:
-        network: trained, in evaluation mode, on the worker's device.
-        learned_probe_PHW: complex, of any scale; None: the probe of the data file.
-        task: the scan and the folder.
-        worker: this rank.
-        between_stages: see `stitch`.
+        network: Trained network in evaluation mode, on the worker's device.
+        learned_probe_PHW: Complex probe of any scale; None uses the probe of the data file.
+        task: The scan and the folder.
+        worker: This rank.
+        between_stages: See `stitch`.
+
+    Returns:
+        The files that rank 0 wrote; None on the other ranks.
 
     Raises:
-        DataError: the file is not what the data contract promises, or of another detector size.
-        UserError: the folder cannot be written.
-        RunError: the object is not finite; or on the other ranks, where rank 0 fails.
+        DataError: The file breaks the data contract or has another detector size.
+        UserError: The folder cannot be written.
+        RunError: The object is not finite; or, on the other ranks, rank 0 failed.
     """
     file = task.read_from or task.data_file
     whole = of_brightness(read_scan_of_size(file, task.model.N), task.nphotons)
@@ -94,12 +98,12 @@ def reconstruct_scan(
     ).to(worker.device)
     began = time.monotonic()
     stitched = stitch(network, physics, dataset, worker, between_stages)
-    if not np.isfinite(stitched.object_YX).all():  # on all ranks alike
+    if not np.isfinite(stitched.object_YX).all():  # true on all ranks or on none
         raise RunError(
             f"{task.data_file}: the object is not finite: the network of {task.run}, "
             f"{task.checkpoint}, has diverged on this scan; nothing was written"
         )
-    provenance = Provenance(
+    source = ReconstructionSource(
         data_file=task.data_file,
         run=task.run,
         checkpoint=task.checkpoint,
@@ -117,12 +121,12 @@ def reconstruct_scan(
                 scan,
                 dataset.layout,
                 physics.probe_PHW.cpu().numpy(),
-                provenance,
+                source,
                 truth_file=task.truth_file,
                 show_positions=task.show_positions,
             )
-        except Exception as error:  # the others wait to hear of it
+        except Exception as error:  # raised below, after the other ranks have been told
             failure = error
     if worker.agreement.any(failure is not None):
-        raise failure or RunError("rank 0 could not write the reconstruction; it says why")
+        raise failure or RunError("rank 0 could not write the reconstruction; see its log")
     return delivered

@@ -1,7 +1,7 @@
-"""How good a reconstructed object is, against a known truth. Only scores load torch.
+"""Score a reconstructed object against a known truth; torch is loaded only for SSIM and PSNR.
 
-Patterns with known positions leave a complex factor (shared with the probe) and a linear phase ramp
-(a shift of the detector's origin) open. Both are taken out before anything is compared.
+Patterns with known positions do not determine a complex factor (shared with the probe) or a linear
+phase ramp (a shift of the detector's origin). Both are removed before the comparison.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from scipy.fft import next_fast_len
 from scipy.optimize import minimize
 
-_MIN_SIDE_PX = 16  # SSIM's window has 11
-_ROUNDING = 1e-6  # what differs by less is flat: of amplitudes up to 1, of phases in rad
+_MIN_SIDE_PX = 16  # the window of SSIM has 11
+_ROUNDING = 1e-6  # amplitudes up to 1, or phases in rad, that vary by less count as flat
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +22,8 @@ class FrcCurve:
 
     Attributes:
         frequency_cycles_per_px: (R,) float64, middle of each ring, rising from 0.
-        correlation: (R,) float64, -1 to 1.
-        half_bit: (R,) float64, the threshold, at most 1.
+        correlation: (R,) float64, from -1 to 1.
+        half_bit: (R,) float64, half-bit threshold, at most 1.
     """
 
     frequency_cycles_per_px: np.ndarray
@@ -32,18 +32,21 @@ class FrcCurve:
 
     @property
     def resolution_px(self) -> float:
-        """Full period, px, of the first ring after zero below the threshold; 2.0 when none is."""
+        """Full period in px of the first ring after zero below the threshold; 2.0 if none is."""
         below = self.frequency_cycles_per_px[1:][(self.correlation < self.half_bit)[1:]]
         return float(1 / below[0]) if below.size else 2.0  # Nyquist
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectScores:
-    """Likeness of an object to the truth, as `score_object` finds it.
+    """Similarity of an object to the truth, as `score_object` computes it.
 
     Attributes:
-        ssim_amplitude, ssim_phase: structural similarity, 1 for equal; NaN for a flat truth.
-        psnr_amplitude, psnr_phase: dB; about 300 or infinite for equal, NaN for a flat truth.
+        ssim_amplitude: Structural similarity of the amplitudes, 1 if equal; NaN for a flat truth.
+        ssim_phase: Structural similarity of the phases.
+        psnr_amplitude: Peak signal-to-noise ratio of the amplitudes in dB; about 300 or infinite
+            if equal, NaN for a flat truth.
+        psnr_phase: Peak signal-to-noise ratio of the phases in dB.
         frc: Fourier ring correlation with the truth.
     """
 
@@ -57,30 +60,36 @@ class ObjectScores:
 def align_to(
     object_YX: np.ndarray, truth_YX: np.ndarray, weight_YX: np.ndarray | None = None
 ) -> np.ndarray:
-    """The object times the complex factor and phase ramp that bring it nearest to the truth.
+    """Multiply the object by the complex factor and phase ramp that bring it closest to the truth.
 
-    (Y, X) complex128, the minimum over c, a, b of Σ w·|c·exp(-i(ax + by))·O - T|². The best c of a
-    ramp is Σ w·O'*·T / Σ w·|O'|², O' = O·exp(-i(ax + by)); what then remains is smallest where
-    |FFT(w·O·T*)| is largest. That maximum is found on the zero-padded grid (half a cycle over the
-    field) and refined between its points. No phase is unwrapped, so its range does not matter.
+    This minimises Σ w·|c·exp(-i(ax + by))·O - T|² over c, a, b. For a given ramp the best c is
+    Σ w·O'*·T / Σ w·|O'|² with O' = O·exp(-i(ax + by)) (linear least squares), and the remaining
+    error is smallest where |FFT(w·O·T*)| is largest. That maximum is found on the zero-padded grid
+    (half a cycle over the field) and refined between its points, as shifts are found by
+    Guizar-Sicairos, Thurman & Fienup, Opt. Lett. 33, 156 (2008), with the domains exchanged. No
+    phase is unwrapped, so its range does not matter.
 
-    A flat object has no ramp of its own: the ramp is fitted to the truth, and a flat guess comes
-    out with the best slope there is. Noise makes |c| smaller. An object of zeros stays zero.
+    A flat object has no ramp of its own, so it gets the slope that fits the truth best. Noise makes
+    |c| smaller. An object of zeros remains zero.
 
     Args:
-        object_YX, truth_YX: (Y, X) complex, of any factor.
-        weight_YX: (Y, X) real, 0 or more, such as the illumination; None: 1 everywhere.
+        object_YX: (Y, X) complex, with any factor.
+        truth_YX: (Y, X) complex, with any factor.
+        weight_YX: (Y, X) real, 0 or more, such as the illumination; None for 1 everywhere.
 
-    Raises ValueError when shapes differ, a value is not finite, a weight is negative, or the
-    weighted truth is zero everywhere. Source: linear least squares; the ramp is found as shifts in
-    Guizar-Sicairos, Thurman & Fienup, Opt. Lett. 33, 156 (2008), with the domains exchanged.
+    Returns:
+        (Y, X) complex128.
+
+    Raises:
+        ValueError: Shapes differ, a value is not finite, a weight is negative, or the weighted
+            truth is zero everywhere.
     """
     _require_images(object_YX, truth_YX)
     weight_YX = np.ones(truth_YX.shape) if weight_YX is None else np.asarray(weight_YX, float)
     if weight_YX.shape != truth_YX.shape or not (np.isfinite(weight_YX) & (weight_YX >= 0)).all():
         raise ValueError(f"weights must be finite, 0 or more, and of shape {truth_YX.shape}")
     if not (weight_YX * np.abs(truth_YX)).any():
-        raise ValueError("the truth is zero wherever the weight is not")
+        raise ValueError("the truth is zero wherever the weight is above zero")
     object_YX, truth_YX = object_YX.astype(np.complex128), truth_YX.astype(np.complex128)
     turned_YX = object_YX * _best_ramp(weight_YX * object_YX * truth_YX.conj())
     energy = (weight_YX * np.abs(object_YX) ** 2).sum()
@@ -91,29 +100,33 @@ def align_to(
 def score_object(
     object_YX: np.ndarray, truth_YX: np.ndarray, region: tuple[slice, slice]
 ) -> ObjectScores:
-    """Scores of the object inside a region; nothing outside is looked at, in alignment neither.
+    """Score the object inside a region; pixels outside do not matter, not even for the alignment.
 
-    Both are cropped and the object is aligned (`align_to`). SSIM (Gaussian window, σ = 1.5 px) and
-    PSNR compare |O| with |T|, and the phases, each with the range of the truth inside the region.
+    Both images are cropped and the object is aligned (`align_to`). SSIM (torchmetrics; Wang et al.,
+    IEEE Trans. Image Process. 13, 600 (2004); Gaussian window, σ = 1.5 px) and PSNR
+    (10·log₁₀(range² / mean squared error)) compare |O| with |T|, and the phases, each with the
+    range of the truth inside the region.
 
-    Phases are counted from that of mean T. φ_t = angle T is compared with φ_t + angle(O·T*), the
-    branch of O's phase nearest to the truth: with angle O itself, -π against π would be an error of
-    2π where there is none. Where the two differ by less than π nothing changes (a flat object stays
-    flat); but no error exceeds π, so that a wrong object gains as the truth's range nears 2π. On
-    simulated objects flat and random ones have a phase SSIM of 0.1 for a range of π, up to 0.2 for
-    1.6π, and 0.5 for 2π: beyond 1.5π look at the amplitude and the rings. A pixel of amplitude 0
-    has phase 0. The least φ_t is taken from both, as SSIM's luminance asks for values from 0 up.
+    Phases are relative to that of mean T. φ_t = angle T is compared with φ_t + angle(O·T*), the
+    branch of O's phase closest to the truth; with angle O itself, -π against π would count as an
+    error of 2π although it is none. Where the two differ by less than π nothing changes (a flat
+    object stays flat). But no error exceeds π, so a wrong object scores better as the range of the
+    truth approaches 2π: on simulated objects, flat and random ones have a phase SSIM of 0.1 for a
+    range of π, up to 0.2 for 1.6π, and 0.5 for 2π. Beyond 1.5π look at the amplitude and the ring
+    correlation. A pixel of amplitude 0 has phase 0. The smallest φ_t is subtracted from both,
+    because the luminance term of SSIM expects values from 0 up.
 
-    The ring correlation ignores how strong a frequency is: it sees a blur only by what drowns in
-    noise. As the truth has none, it crosses the threshold at a finer period than two
-    reconstructions from half of the data each would, for which that was made.
+    The ring correlation ignores how strong a frequency is: it notices a blur only where the signal
+    drowns in noise. As the truth has no noise, it crosses the threshold at a finer period than two
+    reconstructions from half of the data each, for which the threshold was derived.
 
     Args:
-        object_YX, truth_YX: (Y, X) complex, same pixels; of any values outside the region.
-        region: rows and columns, 16 px or more each; see `scan_region`.
+        object_YX: (Y, X) complex; any values outside the region.
+        truth_YX: (Y, X) complex, same pixels; any values outside the region.
+        region: Rows and columns, at least 16 px each; see `scan_region`.
 
-    Raises ValueError as `align_to`, or for a smaller region. Sources: SSIM by torchmetrics, Wang et
-    al., IEEE Trans. Image Process. 13, 600 (2004); PSNR = 10·log₁₀(range² / mean squared error).
+    Raises:
+        ValueError: See `align_to`; or the region is too small.
     """
     _require_images(object_YX, truth_YX, region)
     truth_YX = truth_YX[region].astype(np.complex128)
@@ -132,21 +145,24 @@ def score_object(
 
 
 def fourier_ring_correlation(a_YX: np.ndarray, b_YX: np.ndarray) -> FrcCurve:
-    """Re Σ A·B* / sqrt(Σ|A|²·Σ|B|²) over rings of the Fourier transforms A and B.
+    """Compute Re Σ A·B* / sqrt(Σ|A|²·Σ|B|²) over rings of the Fourier transforms A and B.
 
-    Both are multiplied by a Hann window, which keeps the jumps between opposite edges out of the
-    rings. Rings are one frequency pixel of the shorter side wide. A ring without power has
-    correlation 0. A complex factor between a and b is not taken out: see `align_to`.
+    This is the Fourier ring correlation of van Heel & Schatz, J. Struct. Biol. 151, 250 (2005).
+    Both images are multiplied by a Hann window, which keeps the jumps between opposite edges out of
+    the rings. Rings are one frequency pixel of the shorter side wide. A ring without power has
+    correlation 0. A complex factor between a and b is not removed; see `align_to`.
 
-    The threshold is T = (0.2071 + 1.9102/√n) / (1.2071 + 0.9102/√n), with n the independent pixels
-    of a ring, 1 or more: its pixels (complex images have no Friedel pairs) times 0.51, as the
-    window h ties neighbours along the ring: Σh² / sqrt(Y·X·Σh⁴), the root of its part in area.
+    The half-bit threshold is T = (0.2071 + 1.9102/√n) / (1.2071 + 0.9102/√n), where n is the number
+    of independent pixels of a ring, at least 1: its number of pixels (complex images have no
+    Friedel pairs) times 0.51, because the window h correlates neighbours along the ring. The factor
+    is Σh² / sqrt(Y·X·Σh⁴), the square root of the window's effective part of the area.
 
     Args:
-        a_YX, b_YX: (Y, X) complex or real.
+        a_YX: (Y, X) complex or real.
+        b_YX: (Y, X) complex or real.
 
-    Raises ValueError when shapes differ or a value is not finite. Source: van Heel & Schatz,
-    J. Struct. Biol. 151, 250 (2005).
+    Raises:
+        ValueError: Shapes differ, or a value is not finite.
     """
     _require_images(a_YX, b_YX)
     shorter = min(a_YX.shape)
@@ -174,19 +190,21 @@ def scan_region(
     canvas_shape: tuple[int, int],
     origin_px: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[slice, slice]:
-    """Rows and columns of the canvas between the outermost positions, where the object is known.
+    """Return the rows and columns of the canvas between the outermost scan positions.
 
-    Beyond there is light too (half a probe far), but too few patterns to determine the object.
+    Half a probe beyond them there is light too, but too few patterns to determine the object.
 
     Args:
-        x_px, y_px: (M,) positions of the probe's centre as in `ptycho_dist.data.simulate`, pixels.
-        canvas_shape: rows, columns.
-        origin_px: (x, y) of the positions' frame at which the canvas has its pixel [0, 0].
+        x_px: (M,) columns of the probe's centre as in `ptycho_dist.data.simulate`, px.
+        y_px: (M,) rows of the probe's centre, px.
+        canvas_shape: Rows and columns of the canvas.
+        origin_px: (x, y) of canvas pixel [0, 0] in the frame of the positions.
 
-    Raises ValueError when fewer than 16 rows or columns remain, or a position is not finite.
+    Raises:
+        ValueError: Fewer than 16 rows or columns remain, or a position is not finite.
     """
     if not x_px.size or not (np.isfinite(x_px).all() and np.isfinite(y_px).all()):
-        raise ValueError("positions must be finite, and one or more")
+        raise ValueError("there must be at least one position, and all must be finite")
     region = []
     for position, first, length in zip((y_px, x_px), origin_px[::-1], canvas_shape, strict=True):
         start = max(int(np.ceil(position.min() - first)), 0)
@@ -199,9 +217,9 @@ def scan_region(
 
 
 def _best_ramp(product_YX: np.ndarray) -> np.ndarray:
-    """The exp(-i(ax + by)), (Y, X), that makes |Σ product·exp(-i(ax + by))| largest."""
+    """Find the ramp exp(-i(ax + by)), (Y, X), that maximises |Σ product·exp(-i(ax + by))|."""
     shape = product_YX.shape
-    # from the middle, in parts of the field, so that slopes are cycles over the field
+    # coordinates from the middle as fractions of the field, so that slopes are cycles over it
     part_Y, part_X = ((np.arange(n) - (n - 1) / 2) / n for n in shape)
     padded = tuple(next_fast_len(2 * n) for n in shape)
     strength_YX = np.abs(np.fft.fft2(product_YX, padded))
@@ -213,7 +231,7 @@ def _best_ramp(product_YX: np.ndarray) -> np.ndarray:
         return np.exp(-2j * np.pi * slopes[0] * part_Y), np.exp(-2j * np.pi * slopes[1] * part_X)
 
     def cost(slopes: np.ndarray) -> tuple[float, np.ndarray]:
-        """-|Σ|², of which the peak of the grid has -1, and its gradient."""
+        """Compute -|Σ|², scaled to -1 at the peak of the grid, and its gradient."""
         turns_Y, turns_X = turns(slopes)
         rows_Y, columns_X = scaled_YX @ turns_X, turns_Y @ scaled_YX
         total = turns_Y @ rows_Y
@@ -225,7 +243,7 @@ def _best_ramp(product_YX: np.ndarray) -> np.ndarray:
 
 
 def _likeness(image_YX: np.ndarray, truth_YX: np.ndarray) -> tuple[float, float]:
-    """SSIM and PSNR (dB) with the truth's range; NaN, NaN when the truth is flat."""
+    """Compute SSIM and PSNR (dB) with the range of the truth; NaN, NaN if the truth is flat."""
     import torch
     from torchmetrics.functional import image as scores
 
@@ -247,4 +265,4 @@ def _require_images(a_YX: np.ndarray, b_YX: np.ndarray, region: tuple[slice, ...
 
 def _require_side(name: str, shape: tuple[int, ...]) -> None:
     if min(shape) < _MIN_SIDE_PX:
-        raise ValueError(f"{name} has {shape[0]} × {shape[1]} px, and needs {_MIN_SIDE_PX} or more")
+        raise ValueError(f"{name} has {shape[0]} × {shape[1]} px but needs {_MIN_SIDE_PX} or more")

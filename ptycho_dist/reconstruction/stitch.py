@@ -1,9 +1,9 @@
-"""One object from all patterns of a scan, each rank working on its share of them.
+"""Stitch one object from all patterns of a scan; each rank works on its share of them.
 
-The network's stages run one after the other over the whole scan. Each rank adds the patches of its
-share to a canvas of its own; the canvases are summed over the ranks, so that the next stage, and
-the result, are the same on any number of ranks but for the order of the sum, which is in float64.
-Memory is that of the canvas and of one batch, however many patterns there are.
+The stages of the network run one after the other over the whole scan. Each rank adds the patches of
+its share to its own canvas, and the canvases are summed over the ranks. So the next stage and the
+result are the same on any number of ranks, except for the order of the sum, which is in float64.
+The memory is that of the canvas and of one batch and does not grow with the number of patterns.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ _GROUPS_AT_ONCE = 32
 
 @dataclass(frozen=True, eq=False)
 class StitchedObject:
-    """What a network makes of a scan.
+    """The object that a network reconstructs from a scan.
 
     Attributes:
-        object_YX: (Y, X) complex64, transmission, relative to its mean; 1 where no patch lies.
-        weight_YX: (Y, X) float32, Σ w: how many probes, in units of their brightest pixel, lit it.
+        object_YX: (Y, X) complex64, transmission relative to its mean; 1 outside all patches.
+        weight_YX: (Y, X) float32, Σ w, the sum of the probes' intensities, each relative to its
+            brightest pixel.
         data_consistency: R = Σ(Â - A)² / ΣA² of the stitched object; 0 is perfect.
         flat_data_consistency: R of the flat object, O = 1.
     """
@@ -46,16 +47,17 @@ class StitchedObject:
 
 @dataclass(frozen=True)
 class Worker:
-    """This rank among those that reconstruct.
+    """One of the ranks that reconstruct.
 
     Attributes:
-        rank, ranks: its place.
-        device: where it computes.
-        agreement: how its sums meet those of the others.
-        batch_size: groups at once.
-        middle_trim: only the middle n × n pixels of each patch are stitched; 0: all.
-        num_workers: processes that put batches together; 0: this one does.
-        worker_init: called in each of them first, with its number.
+        rank: Number of this rank.
+        ranks: Number of ranks.
+        device: Device on which it computes.
+        agreement: Adds its sums to those of the other ranks.
+        batch_size: Number of groups processed at once.
+        middle_trim: Stitch only the middle n × n pixels of each patch; 0 for all.
+        num_workers: Number of loader processes; 0 loads in this process.
+        worker_init: Called first in each loader process, with its number.
     """
 
     rank: int
@@ -67,10 +69,10 @@ class Worker:
     num_workers: int = 0
     worker_init: Callable[[int], None] | None = None
     alive: Callable[[], None] = lambda: None
-    """Called before each batch: this rank is at work."""
+    """Called before each batch to show that this rank is working."""
 
     def batches(self, dataset: GroupDataset) -> Iterator[GroupBatch]:
-        """Its share of the groups, in order, on its device; none where there are more ranks."""
+        """Yield this rank's share of the groups, in order, on its device; it may be empty."""
         first, last = rank_share(len(dataset), rank=self.rank, ranks=self.ranks)
         starts = range(first, last, self.batch_size)
         loader = DataLoader(
@@ -81,7 +83,7 @@ class Worker:
             collate_fn=dataset.collate,
             num_workers=self.num_workers,
             worker_init_fn=self.worker_init,
-            generator=torch.Generator(),  # its own: an iteration draws from the global one
+            generator=torch.Generator(),  # without one, iterating draws from the global generator
         )
         for batch in loader:
             self.alive()
@@ -95,7 +97,7 @@ class Worker:
 
 
 def groups_at_once(execution: PyTorchExecutionConfig) -> int:
-    """Groups of a reconstruction that pass the network together; no gradients are kept."""
+    """Return how many groups pass through the network together in a reconstruction."""
     return execution.inference_batch_size or _GROUPS_AT_ONCE
 
 
@@ -106,15 +108,15 @@ def stitch(
     worker: Worker,
     between_stages: Callable[[], None] = lambda: None,
 ) -> StitchedObject:
-    """Run all stages of `network` over the scan; every rank calls it and has the same result.
+    """Run all stages of a network over a scan; every rank calls this and gets the same result.
 
     Args:
-        network: in evaluation mode, on the worker's device.
-        physics: probe and brightness of this scan, on the same device.
-        dataset: the groups, on one canvas (`GroupDataset(…, one_canvas=True)`).
-        worker: this rank.
-        between_stages: called after each stage, on every rank at the same point; what it raises
-            ends the work.
+        network: Network in evaluation mode, on the worker's device.
+        physics: Probe and brightness of this scan, on the same device.
+        dataset: The groups on one canvas (`GroupDataset(…, one_canvas=True)`).
+        worker: This rank.
+        between_stages: Called after each stage on every rank; an error that it raises ends the
+            reconstruction.
     """
     shape_YX = dataset.canvas_shape_YX
     canvas_YX = torch.ones(shape_YX, dtype=torch.complex64, device=worker.device)
@@ -143,9 +145,9 @@ def stitch(
 def object_consistency(
     canvas_YX: torch.Tensor, physics: ScanPhysics, dataset: GroupDataset, worker: Worker
 ) -> float:
-    """R = Σ(Â - A)² / ΣA² over the patterns of all ranks, Â predicted from the one object.
+    """Compute R = Σ(Â - A)² / ΣA² over the patterns of all ranks, with Â predicted from the object.
 
-    Each pattern counts once, however many groups hold it.
+    Each pattern counts once, no matter how many groups contain it.
     """
     misfit = energy = 0.0
     with torch.inference_mode():
@@ -163,7 +165,7 @@ def object_consistency(
 
 
 def _seen(canvas_YX: torch.Tensor, batch: GroupBatch) -> torch.Tensor:
-    """The patches of a batch as the canvas has them, (B, C, N, N)."""
+    """Cut the patches of a batch out of the canvas, (B, C, N, N)."""
     corner_BC2 = batch["corner_BC2"]
     size = batch["amplitude_BCHW"].shape[-1]
     patches = extract_patches(canvas_YX[None], corner_BC2.reshape(1, -1, 2), size)
@@ -173,7 +175,7 @@ def _seen(canvas_YX: torch.Tensor, batch: GroupBatch) -> torch.Tensor:
 def _middle(
     object_BCHW: torch.Tensor, weight_BCHW: torch.Tensor, batch: GroupBatch, worker: Worker
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Patches, weights and corners, cut to the pixels that are stitched."""
+    """Crop patches, weights and corners to the pixels that are stitched."""
     size = object_BCHW.shape[-1]
     edge = (size - worker.middle_trim) // 2 if worker.middle_trim else 0
     kept = slice(edge, size - edge)
@@ -187,7 +189,7 @@ def _middle(
 def _as_one_group(
     object_BCHW: torch.Tensor, weight_BCHW: torch.Tensor, corner_BC2: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Patches, weights and corners of a batch as those of one canvas, (1, B·C, …)."""
+    """Reshape patches, weights and corners of a batch to one group, (1, B·C, …)."""
     return (
         object_BCHW.flatten(0, 1)[None],
         weight_BCHW.flatten(0, 1)[None],

@@ -1,4 +1,4 @@
-"""The network of a run, from its newest whole checkpoint."""
+"""Load the network of a run from its newest whole checkpoint."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _NETWORK, _PHYSICS = "network.", "physics."
 
 @dataclass(frozen=True, eq=False)
 class TrainedNetwork:
-    """A network ready to use.
+    """A trained network, ready to use.
 
     Attributes:
-        config: of its run.
-        network: in evaluation mode, on the device asked for.
-        learned_probe_PHW: complex64, sqrt(counts); None where the run kept the file's probe.
-        intensity_scale: factor of the predicted amplitude; 1 where it was not learned.
-        checkpoint: its name.
-        passed_over: newer checkpoints that were not used, with the reasons.
+        config: Config of its run.
+        network: The network in evaluation mode, on the requested device.
+        learned_probe_PHW: complex64, any scale; None if the run used the probe of the file.
+        intensity_scale: Factor of the predicted amplitude; 1 if it was not learned.
+        checkpoint: Name of the checkpoint.
+        passed_over: Reasons why newer checkpoints were not used.
     """
 
     config: RunConfig
@@ -43,7 +43,7 @@ def load_trained(run: RunDirectory, device: torch.device) -> TrainedNetwork:
     """Read the newest whole checkpoint of a run.
 
     Raises:
-        UserError: there is none, or it does not fit the network of run.json.
+        UserError: The run has no checkpoint, or it does not fit the network of run.json.
     """
     config = run.config()
     found, passed_over = newest_whole(run)
@@ -74,7 +74,7 @@ def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tens
 
 
 def _probe_of(state: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The learned probe, of any scale: `ScanPhysics` gives it the brightness of the scan."""
+    """Return the learned probe in any scale; `ScanPhysics` scales it to the scan."""
     parts = state["probe_parts"]
     if parts.dim() != 4 or parts.shape[-1] != 2:
         raise RuntimeError(f"probe_parts has shape {tuple(parts.shape)}, not (P, N, N, 2)")

@@ -12,8 +12,6 @@ from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.layout import (
     RunDirectory,
-    absolute,
-    find_run,
     is_code_diff,
     run_paths,
 )
@@ -74,7 +72,7 @@ class Indices:
 
 
 @dataclass(frozen=True)
-class Member:
+class ArrayMember:
     """One run of an array."""
 
     index: int
@@ -140,7 +138,7 @@ class ArrayDirectory:
         prefix = f"{base:0{width}d}"[: width - digits]
         return f"{self.path}/members/{self.array_id}.{prefix}"
 
-    def read(self) -> tuple[dict[str, list[Any]], list[Member]]:
+    def read(self) -> tuple[dict[str, list[Any]], list[ArrayMember]]:
         """Axes and members of array.json.
 
         Raises:
@@ -152,7 +150,7 @@ class ArrayDirectory:
                 raise ValueError(f"format {FORMAT} is expected")
             axes = {str(field): list(values) for field, values in record["axes"].items()}
             members = [
-                Member(int(each["index"]), self._run(each["run_id"]), dict(each["values"]))
+                ArrayMember(int(each["index"]), self._run(each["run_id"]), dict(each["values"]))
                 for each in record["members"]
             ]
             if [member.index for member in members] != list(range(len(members))):
@@ -207,22 +205,3 @@ def as_array(path: Path) -> ArrayDirectory | None:
     """The array in this place, if there is one."""
     array = ArrayDirectory(path)
     return array if array.array_json.is_file() else None
-
-
-def find_array(root: Path, reference: str) -> ArrayDirectory | None:
-    """The array that a person means by its path, its id or the beginning of one; None: none, or
-    something that is not an array as well."""
-    for direct in (Path(reference), root / reference):
-        if as_array(direct) is not None:
-            return ArrayDirectory(absolute(direct))
-    begin_so = [path for path in run_paths(root) if path.name.startswith(reference)]
-    return as_array(begin_so[0]) if len(begin_so) == 1 else None
-
-
-def find_run_or_array(root: Path, reference: str) -> RunDirectory | ArrayDirectory:
-    """What a person means.
-
-    Raises:
-        UserError: nothing is called so, or several are.
-    """
-    return find_array(root, reference) or find_run(root, reference)

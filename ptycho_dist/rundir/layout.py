@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,14 @@ from ptycho_dist.config.load import run_config_to_json as config_to_json
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.files import fsync_directory, json_bytes, read_json, write_bytes_atomic
+from ptycho_dist.rundir.files import (
+    fsync_directory,
+    json_bytes,
+    read_json,
+    write_bytes_atomic,
+    write_json_atomic,
+)
+from ptycho_dist.rundir.run_plan import RunPlan, read_plan
 
 FORMAT = 1
 SUBDIRECTORIES = (
@@ -174,17 +181,21 @@ class RunDirectory:
             raise UserError(f"{self.run_json}: was changed after the run was made (digest differs)")
         return decode_run_config(stored, str(self.run_json))
 
-    def world(self) -> World:
-        """The world-size contract of plan.json.
+    def plan(self) -> RunPlan:
+        """The content of plan.json.
 
         Raises:
-            UserError: the file is missing or not a plan.
+            UserError: the file is missing or damaged.
         """
-        record = read_json(self.plan_json)
-        try:
-            return World(**record["world"])
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{self.plan_json}: not a plan: {error}") from None
+        return read_plan(self.plan_json)
+
+    def write_plan(self, plan: RunPlan) -> None:
+        """Replace plan.json, as a whole."""
+        write_json_atomic(self.plan_json, plan.to_json())
+
+    def world(self) -> World:
+        """The world-size contract of plan.json; raises as `plan`."""
+        return self.plan().world
 
 
 def new_run_path(root: Path, name: str) -> Path:
@@ -195,7 +206,7 @@ def new_run_path(root: Path, name: str) -> Path:
 def prepare_run(
     path: Path,
     loaded: LoadedConfig,
-    plan: Mapping[str, Any],
+    plan: RunPlan,
     script: str | None,
     add: Callable[[RunDirectory], None] = lambda run: None,
 ) -> RunDirectory:
@@ -206,7 +217,7 @@ def prepare_run(
     Args:
         path: where it shall be, absolute; nothing may be there.
         loaded: the checked config with its text and origins.
-        plan: plain data for plan.json; `plan["world"]` is the world-size contract.
+        plan: for plan.json.
         script: the batch script, where there is one.
         add: writes what else belongs into it, before it appears under its name.
 
@@ -249,7 +260,7 @@ def fill_run(
     directory: Path,
     run_id: str,
     loaded: LoadedConfig,
-    plan: Mapping[str, Any],
+    plan: RunPlan,
     script: str | None,
     write: Callable[[Path, bytes], object],
     encode: Callable[[Any], bytes] | None = None,
@@ -279,53 +290,13 @@ def fill_run(
     }
     write(directory / "run.yaml", loaded.text.encode())
     write(run.run_json, encode(record))
-    write(run.plan_json, encode({"format": FORMAT, **plan}))
+    write(run.plan_json, encode(plan.to_json()))
     if script is not None:
         write(run.script, script.encode())
 
 
-def find_run(root: Path, reference: str) -> RunDirectory:
-    """The run that a person means: a path, a run id, or the unique beginning of one; a member of
-    an array by its whole id, or that of the array shortened: `fly64-2026.003`.
-
-    Raises:
-        UserError: none, or several, or an array.
-    """
-    for direct in (Path(reference), root / reference):
-        if (direct / "run.json").is_file():
-            return RunDirectory(absolute(direct))
-        if (direct / "array.json").is_file():
-            raise _is_an_array(direct)
-    paths = [path for path in run_paths(root) if _is_run(path) or _is_array(path)]
-    matches = [path for path in paths if path.name.startswith(reference)]
-    head, dot, digits = reference.rpartition(".")
-    if not matches and dot and digits.isdecimal():
-        arrays = [path for path in paths if _is_array(path) and path.name.startswith(head)]
-        matches = [
-            member
-            for array in arrays
-            for member in _members(array)
-            if int(member.name.rpartition(".")[2]) == int(digits)
-        ]
-    if len(matches) == 1:
-        if _is_array(matches[0]):
-            raise _is_an_array(matches[0])
-        return RunDirectory(matches[0])
-    if matches:
-        names = ", ".join(path.name for path in matches[:5])
-        raise UserError(f"{reference}: {len(matches)} runs begin so: {names}; say more of it")
-    raise UserError(f"{reference}: no such run in {root}; `ptycho-launch list` shows the runs")
-
-
-def _is_an_array(path: Path) -> UserError:
-    members = _members(path)
-    first = members[0].name if members else f"{path.name}.000"
-    return UserError(
-        f"{path.name} is an array of {len(members)} runs; name one of them, {first} for one"
-    )
-
-
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
+    """Whether a run lies in this place."""
     return (path / "run.json").is_file()
 
 
@@ -333,7 +304,8 @@ def _is_array(path: Path) -> bool:
     return (path / "array.json").is_file()
 
 
-def _members(array: Path) -> list[Path]:
+def member_paths(array: Path) -> list[Path]:
+    """Directories of the members of an array, by index, absolute; array.json is not read."""
     folder = absolute(array) / "members"
     if not folder.is_dir():
         return []
@@ -346,10 +318,10 @@ def list_runs(root: Path) -> list[RunDirectory]:
     directory."""
     runs = []
     for path in run_paths(root):
-        if _is_run(path):
+        if is_run(path):
             runs.append(RunDirectory(path))
         elif _is_array(path):
-            runs += [RunDirectory(member) for member in _members(path) if _is_run(member)]
+            runs += [RunDirectory(member) for member in member_paths(path) if is_run(member)]
     return runs
 
 

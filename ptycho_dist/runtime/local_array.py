@@ -17,7 +17,6 @@ from ptycho_dist.attempts.ending import cancel_requested
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory, Indices
-from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.frozen import module_command
 from ptycho_dist.rundir.layout import RunDirectory
 
@@ -45,7 +44,7 @@ class LocalArray:
         return 0
 
     def _run(self, run: RunDirectory) -> int:
-        start = module_command(run, read_json(run.plan_json), [sys.executable])
+        start = module_command(run, run.plan(), [sys.executable])
         with (run.logs / "batch-local.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*start, "ptycho_dist.runtime.local_cluster", str(run.path)],

@@ -18,14 +18,13 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO
 
 from ptycho_dist.attempts.attempt import Attempt, Ended, begin_attempt, end_attempt
 from ptycho_dist.attempts.containers import container_command
 from ptycho_dist.attempts.job_variables import ATTEMPT_VARIABLE, clean_environment
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED
-from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.frozen import module_command
 from ptycho_dist.rundir.layout import RunDirectory
 
@@ -46,8 +45,8 @@ class LocalJob:
         """`in_foreground`: a person waits in a terminal: rank 0 speaks there, and Ctrl-C stops."""
         self._run = run
         self._in_foreground = in_foreground
-        self._plan: dict[str, Any] = read_json(run.plan_json)
-        self._world = run.world()
+        self._plan = run.plan()
+        self._world = self._plan.world
         self._config = run.config()
         self._ranks: list[subprocess.Popen[bytes]] = []
         self._kill_at = float("inf")
@@ -84,14 +83,14 @@ class LocalJob:
         self._ranks = []
         self._kill_at = float("inf")
         self._passed_on = [number for number in self._passed_on if number != signal.SIGUSR2]
-        walltime_s = self._plan["walltime_s"]
+        walltime_s = self._plan.walltime_s
         attempt = begin_attempt(
             self._run,
             job_id=str(LocalProcess.of(os.getpid())),
             cluster="local",
             nodes=[socket.gethostname()],
             ends_at=None if walltime_s is None else time.time() + walltime_s,
-            signal_lead_s=self._plan["signal_lead_s"],
+            signal_lead_s=self._plan.signal_lead_s,
             restarted=restarted,
         )
         logs: list[IO[bytes]] = []
@@ -123,7 +122,7 @@ class LocalJob:
     def _start(self, rank: int, attempt: Attempt, log: IO[bytes] | None) -> subprocess.Popen[bytes]:
         environment = {
             **clean_environment(os.environ),
-            **self._plan["variables"],
+            **self._plan.variables,
             "RANK": str(rank),
             "WORLD_SIZE": str(self._world.ranks),
             "LOCAL_RANK": str(rank),
@@ -133,18 +132,16 @@ class LocalJob:
             "MASTER_PORT": str(attempt.port),
             ATTEMPT_VARIABLE: attempt.to_variable(),
         }
-        interpreter = [self._plan["python"]]
+        interpreter = [self._plan.python or sys.executable]
         if self._config.environment.container is not None:
             interpreter = container_command(self._config, self._run.path)
         start = module_command(self._run, self._plan, interpreter)
         command = [*start, "ptycho_dist.rank", str(self._run.path)]
-        shell_lines = [
-            f"module load {shlex.quote(name)} || exit 2" for name in self._plan["modules"]
-        ]
-        shell_lines += self._plan["setup"]
+        shell_lines = [f"module load {shlex.quote(name)} || exit 2" for name in self._plan.modules]
+        shell_lines += self._plan.setup
         if shell_lines:  # the shell becomes the rank: signals reach direct children only
             prelude = "\n".join([*shell_lines, 'exec "$@"'])
-            command = ["bash", "-lc" if self._plan["modules"] else "-c", prelude, "rank", *command]
+            command = ["bash", "-lc" if self._plan.modules else "-c", prelude, "rank", *command]
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -159,9 +156,9 @@ class LocalJob:
         """Wait for all ranks; returns 0, or the exit code of the first that left with another."""
         began = time.monotonic()
         walltime_at = signal_at = float("inf")
-        if self._plan["walltime_s"] is not None:
-            walltime_at = began + self._plan["walltime_s"]
-            signal_at = walltime_at - self._plan["signal_lead_s"]
+        if self._plan.walltime_s is not None:
+            walltime_at = began + self._plan.walltime_s
+            signal_at = walltime_at - (self._plan.signal_lead_s or 0)
         first_bad = 0
         while any(rank.poll() is None for rank in self._ranks):
             now = time.monotonic()

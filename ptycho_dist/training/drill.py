@@ -23,6 +23,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ptycho_dist.rundir.drill_trace import FINAL, RESUMED, SIGNAL, STEP, STOPPED, trace_file
 from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.runtime.joined_rank import JoinedRank
 from ptycho_dist.runtime.rng import rng_parts
 from ptycho_dist.training.callback import StoppedOnRequest
@@ -63,14 +64,14 @@ class DrillCallback(Callback):
     @classmethod
     def of(
         cls,
-        plan: Mapping[str, Any],
+        plan: RunPlan,
         run: RunDirectory,
         rank: JoinedRank,
         data: PtychoData,
         of_run: Callable[[], Mapping[str, Any]],
     ) -> DrillCallback | None:
         """Return the callback for the drill in a plan; None: the plan has no drill."""
-        wanted = plan.get("drill")
+        wanted = plan.drill
         if wanted is None:
             return None
         number = rank.joined.attempt.number

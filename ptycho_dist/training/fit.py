@@ -16,9 +16,8 @@ from ptycho_dist.config.monitor import monitor_of
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.legacy import LegacyScope, require_same_on_all_ranks
-from ptycho_dist.rundir.files import read_json, write_json_atomic
+from ptycho_dist.rundir.files import write_json_atomic
 from ptycho_dist.rundir.layout import RunDirectory
-from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 from ptycho_dist.runtime.agreement import Agreement
 from ptycho_dist.runtime.joined_rank import JoinedRank
 from ptycho_dist.runtime.lightning_cluster import JoinedCluster
@@ -75,7 +74,7 @@ def _train(
     agreement = rank.agreement
     require_same_globals = partial(_require_same_globals, scope, agreement)
     execution, monitor = config.execution, monitor_of(config)
-    plan = read_json(run.plan_json)
+    plan = run.plan()
     if rank.rank == 0:
         stands_in = ""
         if execution.checkpoint_monitor_metric.endswith("val_loss") and monitor.split == "train":
@@ -83,7 +82,7 @@ def _train(
         log.info("watched: %s (%s)%s", monitor.name, monitor.mode, stands_in)
     data = PtychoData(here, world, rank.rank, scope.worker_init)
     clock = StepClock(run, rank, world.threads_per_rank)
-    measuring = Measuring(MeasurementPlan.of(plan), monitor, rank.rank)
+    measuring = Measuring(plan.measurement, monitor, rank.rank)
     callback = RunCallback(
         run,
         config,
@@ -94,7 +93,7 @@ def _train(
         ReconstructionLog(run, here, data, rank),
         clock,
         measuring,
-        may_resize=bool(plan.get("resized")),
+        may_resize=plan.resized,
     )
     drill = DrillCallback.of(plan, run, rank, data, callback.kept)
     trainer = build_trainer(
@@ -113,7 +112,7 @@ def _train(
         [callback] if drill is None else [drill, callback],
         run,
         clock,
-        reload_loaders=bool(plan.get("resized")),
+        reload_loaders=plan.resized,
     )
     module = build_module(config, world, data)
     checkpoint = _checkpoint_of_all(run, rank.joined.store, rank.rank, world.ranks)

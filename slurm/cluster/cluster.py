@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """A real SLURM cluster on this one host, for tests and tutorials.
 
-    eval "$(python slurm/cluster/cluster.py up)"     start it, or use the one that runs
-    python slurm/cluster/cluster.py status
-    python slurm/cluster/cluster.py down             leaves no process and no file
+    eval "$(python slurm/cluster/cluster.py up)"     start it, or use the one that is running
+    python slurm/cluster/cluster.py status           say whether it is healthy
+    python slurm/cluster/cluster.py down             take it down; no process and no file is left
 
-Everything lies in one directory; no file of the host is changed and no root is needed.
-Exit codes: 0 done, 1 failed, 2 wrong use, 3 packages are missing.
+Everything is in one directory. The cluster changes no file of the host and needs no root.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 missing packages.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def stop_signals_raise() -> Iterator[None]:
     """Turn Ctrl-C, SIGTERM and a closed terminal into `Interrupted` within the block."""
 
     def handler(number: int, _frame: FrameType | None) -> None:
-        ignore_stop_signals()  # the second Ctrl-C must not interrupt the cleaning up
+        ignore_stop_signals()  # a second Ctrl-C must not interrupt the clean-up
         raise Interrupted(number)
 
     for number in STOP_SIGNALS:
@@ -57,13 +57,13 @@ def stop_signals_raise() -> Iterator[None]:
 
 
 def ignore_stop_signals() -> None:
-    """From here on the command runs to its end: it is bounded and leaves nothing half-done."""
+    """Let the command run to its end from here on; it is bounded and leaves nothing half-done."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def up(layout: Layout, options: Options, limit_s: float) -> int:
-    """Bring the cluster up, or find it healthy."""
+    """Start the cluster, or use it if it is already up and healthy; returns the exit code."""
     if packages := daemons.missing_packages(options.accounting):
         say(f"missing Debian packages: apt-get install {' '.join(packages)}")
         return 3
@@ -75,7 +75,7 @@ def up(layout: Layout, options: Options, limit_s: float) -> int:
         say(f"already up in {layout.dir}")
         return finish_up(layout)
     if layout.exists() or layout.short_dir.exists() or lifecycle.members(layout):
-        say(f"not healthy: {'; '.join(faults)}; starting anew")
+        say(f"not healthy: {'; '.join(faults)}; starting it again")
         if not lifecycle.take_down(layout):
             return 1
     try:
@@ -98,7 +98,7 @@ def up(layout: Layout, options: Options, limit_s: float) -> int:
 
 
 def finish_up(layout: Layout) -> int:
-    """Print the export lines."""
+    """Print the export lines; returns the exit code."""
     if sys.stdout.isatty():
         say(f"to use it here: source {layout.env_file}")
     sys.stdout.write(lifecycle.exports_text(layout))
@@ -106,7 +106,7 @@ def finish_up(layout: Layout) -> int:
 
 
 def down(layout: Layout) -> int:
-    """Take the cluster down, however it was left."""
+    """Take the cluster down, whatever state it is in; returns the exit code."""
     ignore_stop_signals()
     if not layout.exists() and not lifecycle.members(layout):
         layout.remove()
@@ -116,7 +116,7 @@ def down(layout: Layout) -> int:
 
 
 def status(layout: Layout) -> int:
-    """Say on stdout whether the cluster is healthy."""
+    """Print whether the cluster is healthy; returns the exit code."""
     if not layout.exists():
         print(f"no cluster in {layout.dir}")
         return 1
@@ -160,12 +160,17 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--memory-per-node-mb", type=whole(256, 2**22), default=Options.memory_per_node_mb
     )
     start.add_argument("--no-accounting", dest="accounting", action="store_false")
-    start.add_argument("--limit-s", type=whole(1, 600), default=60, help="give up after (60)")
+    start.add_argument(
+        "--limit-s",
+        type=whole(1, 600),
+        default=60,
+        help="seconds until a start is given up (60)",
+    )
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command, alone in its directory."""
+    """Run one command under a lock on its directory; returns the exit code."""
     args = parse(arguments)
     try:
         layout = Layout(args.dir)
@@ -181,7 +186,7 @@ def main(arguments: list[str]) -> int:
         say(str(error))
         return 2
     except ports.LockHeldError:
-        say(f"another up or down is still at work in {args.dir}")
+        say(f"another `up` or `down` is still running in {args.dir}")
         return 1
     except KeyboardInterrupt:
         return 130

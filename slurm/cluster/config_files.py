@@ -1,4 +1,4 @@
-"""The text of the cluster's configuration files. Pure: nothing is read or written here."""
+"""The text of the cluster's configuration files. Pure: this module reads and writes nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ports import Endpoints
 
 
 def node_names(nodes: int) -> list[str]:
-    """The names of the nodes, node1 up."""
+    """The names of the nodes, beginning with node1."""
     return [f"node{index}" for index in range(1, nodes + 1)]
 
 
@@ -20,7 +20,7 @@ def slurm_conf(layout: Layout, endpoints: Endpoints, options: Options, user: str
     """slurm.conf of a cluster whose daemons all run as `user` on this host."""
     gpus = f" Gres=gpu:{options.gpus_per_node}" if options.gpus_per_node else ""
     nodes = [
-        # The names resolve nowhere; NodeHostname says that each is this host.
+        # The names cannot be resolved; NodeHostname says that each node is this host.
         f"NodeName={name} NodeHostname=localhost NodeAddr={address} Port={port}"
         f" CPUs={options.cpus_per_node} RealMemory={options.memory_per_node_mb}{gpus}"
         for name, address, port in zip(
@@ -89,7 +89,7 @@ def _accounting_lines(layout: Layout, endpoints: Endpoints, options: Options) ->
         "AccountingStorageType=accounting_storage/slurmdbd",
         f"AccountingStorageHost={endpoints.controller_address}",
         f"AccountingStoragePort={endpoints.database_port}",
-        # Towards slurmdbd this is munge's socket; AuthInfo is not read for it.
+        # For slurmdbd this is munge's socket; AuthInfo is not read here.
         f"AccountingStoragePass={layout.munge_socket}",
         *(["AccountingStorageTRES=gres/gpu"] if options.gpus_per_node else []),
         "JobAcctGatherType=jobacct_gather/linux",
@@ -98,7 +98,7 @@ def _accounting_lines(layout: Layout, endpoints: Endpoints, options: Options) ->
 
 
 def gres_conf(layout: Layout, options: Options) -> str:
-    """gres.conf: each node has the same fake GPUs, which set CUDA_VISIBLE_DEVICES as real ones."""
+    """gres.conf: each node has the same fake GPUs; they set CUDA_VISIBLE_DEVICES like real ones."""
     if not options.gpus_per_node:
         return ""
     files = f"{layout.devices}/nvidia[0-{options.gpus_per_node - 1}]"
@@ -106,9 +106,9 @@ def gres_conf(layout: Layout, options: Options) -> str:
 
 
 def slurmdbd_conf(layout: Layout, endpoints: Endpoints, user: str) -> str:
-    """slurmdbd.conf: the private MariaDB, reached through its socket as the current user.
+    """slurmdbd.conf: connects to the private MariaDB through its socket, as the current user.
 
-    The socket's path is in slurmdbd's environment (MYSQL_UNIX_PORT): there is no key for it.
+    The path of the socket is in slurmdbd's environment (MYSQL_UNIX_PORT), because no key sets it.
     """
     lines = [
         "AuthType=auth/munge",

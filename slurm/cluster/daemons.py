@@ -1,4 +1,4 @@
-"""How each daemon is started and how to tell that it answers."""
+"""Starts each daemon and waits until it answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import processes
 from layout import Layout
 
-# An ordinary user's PATH lacks the folders that hold the daemons.
+# The PATH of an ordinary user lacks the folders with the daemons.
 SEARCH_PATH = os.pathsep.join(
     [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"]
 )
@@ -27,7 +27,7 @@ ACCOUNTING_PACKAGES = {
     "slurm-client": ("sacct", "sacctmgr"),
     "mariadb-server": ("mariadbd", "mariadb-install-db"),
 }
-# Variables of an allocation in which `up` may have been typed, or of the user's own settings.
+# `up` may be typed inside an allocation or with user settings, whose variables must not leak in.
 FOREIGN_VARIABLES = (
     "SLURM", "SBATCH_", "SRUN_", "SALLOC_", "SINFO_", "SQUEUE_", "SACCT", "SCANCEL_", "SCONTROL_",
     "MYSQL_", "MARIADB_",
@@ -35,7 +35,7 @@ FOREIGN_VARIABLES = (
 
 
 class StartError(Exception):
-    """A daemon did not come up; `logs` are the files that say why."""
+    """A daemon did not start; `logs` are the files that say why."""
 
     def __init__(self, message: str, logs: list[Path]) -> None:
         super().__init__(message)
@@ -59,7 +59,7 @@ def environment(layout: Layout) -> dict[str, str]:
 
 
 def command(layout: Layout, *args: str, limit_s: float = 10.0) -> subprocess.CompletedProcess[str]:
-    """Run one of SLURM's commands, with a limit: many of them retry for minutes by themselves."""
+    """Run one of SLURM's commands with a time limit, because many of them retry for minutes."""
     try:
         return subprocess.run(
             args, env=environment(layout), stdin=subprocess.DEVNULL, capture_output=True,
@@ -82,7 +82,7 @@ class Daemons:
         self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     def logs_of(self, name: str) -> list[Path]:
-        """The daemon's own log, and what it wrote before it had one."""
+        """The daemon's own log, and the file with what it wrote before it had a log."""
         return [self.layout.log / f"{name}.log", self.layout.log / f"{name}.out"]
 
     def _start(self, name: str, *args: str, **extra: str) -> subprocess.Popen[bytes]:
@@ -91,8 +91,8 @@ class Daemons:
             **environment(self.layout), processes.MARK: str(self.layout.dir), **extra,
         }  # fmt: skip
         with (self.layout.log / f"{name}.out").open("ab") as output:
-            # A session of its own, and none of our pipes: it outlives the shell that typed
-            # the command, and a caller that reads our stdout sees its end.
+            # The daemon gets its own session and none of our pipes, so that it outlives the shell,
+            # and a caller that reads our stdout sees the end of it.
             popen = subprocess.Popen(
                 [program, *args[1:]], env=marked, cwd=self.layout.log, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
@@ -103,7 +103,7 @@ class Daemons:
         return popen
 
     def wait(self, name: str, answers: Callable[[], bool], what: str) -> None:
-        """Wait until `answers()`; StartError when the daemon ends first or the time is up."""
+        """Wait until `answers()` is true; StartError if a daemon ends first or the time is up."""
         while not answers():
             for started, popen in self._started.items():
                 if popen.poll() is not None:
@@ -115,11 +115,11 @@ class Daemons:
             time.sleep(0.05)
 
     def munged(self) -> None:
-        """A private munged: own key, own socket; the host's is not used."""
+        """Start a private munged with its own key and socket; the host's munged is not used."""
         layout = self.layout
         layout.munge_key.touch(mode=0o600)
         layout.munge_key.write_bytes(os.urandom(128))
-        # --force: it would refuse a directory below a home folder that others cannot enter.
+        # Without --force, munged refuses a directory below a home folder that others cannot enter.
         self._start(
             "munged", "munged", "--foreground", "--force", f"--socket={layout.munge_socket}",
             f"--key-file={layout.munge_key}", f"--pid-file={layout.run}/munged.pid",
@@ -129,7 +129,7 @@ class Daemons:
         self.wait("munged", lambda: _unix_answers(layout.munge_socket), "munge's socket")
 
     def create_database(self) -> None:
-        """Fill a new data folder, in which the current user needs no password."""
+        """Fill a new database folder in which the current user needs no password."""
         install = self._start(
             "mariadb-install", "mariadb-install-db", "--no-defaults", f"--user={self.user}",
             f"--datadir={self.layout.database}", "--skip-test-db",
@@ -146,7 +146,7 @@ class Daemons:
         del self._started["mariadb-install"]
 
     def mariadbd(self) -> None:
-        """A private MariaDB on a socket; no network. It need not survive a crash of the host."""
+        """Start a private MariaDB on a socket, without network; a host crash may destroy it."""
         layout = self.layout
         self._start(
             "mariadbd", "mariadbd", "--no-defaults", f"--user={self.user}",
@@ -160,17 +160,17 @@ class Daemons:
         self.wait("mariadbd", lambda: _unix_answers(layout.database_socket), "MariaDB's socket")
 
     def slurmdbd(self, address: str, port: int) -> None:
-        """The accounting daemon; it listens once the database has its tables."""
+        """Start the accounting daemon; it listens as soon as the database has its tables."""
         self._start("slurmdbd", "slurmdbd", "-D", MYSQL_UNIX_PORT=str(self.layout.database_socket))
         self.wait("slurmdbd", lambda: _tcp_answers(address, port), "slurmdbd's port")
 
     def slurmctld(self, address: str, port: int) -> None:
-        """The controller."""
+        """Start the controller."""
         self._start("slurmctld", "slurmctld", "-D", "-f", str(self.layout.slurm_conf))
         self.wait("slurmctld", lambda: _tcp_answers(address, port), "slurmctld's port")
 
     def slurmd(self, node: str) -> None:
-        """One node. Start it after the controller listens, or it waits 10 s to register."""
+        """Start one node; if the controller does not listen yet, registering takes 10 s longer."""
         conf = str(self.layout.slurm_conf)
         self._start(f"slurmd-{node}", "slurmd", "-D", "-N", node, "-f", conf)
 

@@ -16,16 +16,16 @@ MARKER = ".ptycho-dist-cluster"
 MADE_BY_UP = "the directory was made by `up`\n"
 STATE_VERSION = 1
 
-# A unix socket's path ends at 107 bytes. The longest one below the runtime folder is
+# The path of a unix socket has at most 107 bytes. The longest below the runtime folder is
 # slurmstepd's: /spool/node40/node40_4294967295.4294967295.4294967295
 LONGEST_RUNTIME_DIR = 107 - 55
 
-# slurm.conf has no quoting that holds for every path: anything else is refused up front.
+# slurm.conf has no quoting that works for every path, so other characters are refused at once.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9._/+@~-]+")
 
 
 class UsageError(Exception):
-    """What was asked for cannot be done: one line, exit 2."""
+    """The user asked for something impossible: one line, exit code 2."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Options:
     accounting: bool = True
 
     def difference(self, other: dict[str, Any]) -> list[str]:
-        """Name each option whose value is not that of `other`."""
+        """Each option that differs from `other`, with both values."""
         return [
             f"{name} {other.get(name)!r} -> {value!r}"
             for name, value in dataclasses.asdict(self).items()
@@ -58,7 +58,7 @@ class Layout:
                 "choose another with --dir (letters, digits and . _ / + @ ~ - only)"
             )
         self.digest = hashlib.sha256(os.fsencode(self.dir)).hexdigest()[:12]
-        # Its name follows from the directory alone, so that `down` finds it even when the
+        # Its name depends only on the directory, so that `down` finds it even if the
         # directory itself is gone.
         self.short_dir = Path("/tmp", f"ptycho-dist-cluster-{os.getuid()}-{self.digest}")  # noqa: S108
         fits = len(os.fsencode(self.dir)) <= LONGEST_RUNTIME_DIR
@@ -81,11 +81,11 @@ class Layout:
 
     @property
     def exports(self) -> dict[str, str]:
-        """The variables with which SLURM's commands find this cluster."""
+        """The environment variables by which SLURM's commands find this cluster."""
         return {"SLURM_CONF": str(self.slurm_conf)}
 
     def exists(self) -> bool:
-        """Whether the directory carries the mark of a cluster."""
+        """Whether the directory has the marker of a cluster."""
         return self.marker.is_file()
 
     def create(self, node_names: list[str]) -> None:
@@ -102,7 +102,7 @@ class Layout:
         self.marker.touch(mode=0o600)
         self.marker.write_text(MADE_BY_UP if made else "")
         if self.runtime_dir != self.dir:
-            # mkdir fails on anything that somebody else may have put there first.
+            # mkdir fails if somebody else has put anything there first.
             self.runtime_dir.mkdir(mode=0o700)
         for folder in (self.log, self.run, self.spool, self.controller_state, self.devices):
             folder.mkdir(mode=0o700)
@@ -110,7 +110,7 @@ class Layout:
             (self.spool / name).mkdir(mode=0o700)
 
     def read_state(self) -> dict[str, Any]:
-        """The recorded state; empty when there is none or it is damaged."""
+        """The recorded state; empty if there is none or it is damaged."""
         try:
             state = json.loads(self.state_file.read_text())
         except (OSError, ValueError):
@@ -124,9 +124,9 @@ class Layout:
         temporary.replace(self.state_file)
 
     def remove(self) -> list[str]:
-        """Remove what a cluster puts into its directory; return the names of what is not ours.
+        """Remove the files of the cluster; return the names of the files that are not ours.
 
-        The marker goes last: an interrupted removal can be taken up again.
+        The marker goes last, so that an interrupted removal can be repeated.
         """
         self._remove_short_dir()
         made = False

@@ -1,4 +1,4 @@
-"""Bringing a cluster up, looking at it and taking it down."""
+"""Starts a cluster, checks whether it is healthy, and takes it down."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import processes
 from daemons import Daemons, StartError, command
 from layout import Layout, Options
 
-JOB_END_S = 3.0  # what jobs get between SIGTERM and SIGKILL when the cluster is taken down
+JOB_END_S = 3.0  # time of jobs between SIGTERM and SIGKILL when the cluster is taken down
 KILL_S = 10.0
 
 
 def say(text: str) -> None:
-    """Progress and hints; stdout is for the export lines alone."""
+    """Print progress or a hint to stderr; stdout is only for the export lines."""
     print(f"cluster: {text}", file=sys.stderr, flush=True)
 
 
@@ -42,13 +42,13 @@ def faults(layout: Layout) -> list[str]:
     }
     ended = sorted(set(state["daemons"]) - running)
     if ended or state["boot_id"] != processes.boot_id():
-        return [f"{name} does not run" for name in ended] or ["the host was started anew"]
+        return [f"{name} does not run" for name in ended] or ["the host was rebooted"]
     ping = command(layout, "sinfo", "--noheader", "--format=%T", limit_s=5)
     if ping.returncode != 0:
         return ["slurmctld does not answer"]
     if state["options"]["accounting"] and not _accounting_answers(layout):
         return ["slurmdbd does not answer"]
-    # A node that somebody drained is no fault; one that does not respond (*) is.
+    # A drained node is not a fault; a node that does not respond (*) is.
     return ["a node does not respond"] if "*" in ping.stdout else []
 
 
@@ -64,7 +64,7 @@ def bring_up(layout: Layout, options: Options, limit_s: float) -> None:
     names = config_files.node_names(options.nodes)
     layout.create(names)
     for index in range(options.gpus_per_node):
-        # gres.conf accepts character devices only; a link to one needs no privilege.
+        # gres.conf accepts only character devices; a link to one needs no privileges.
         (layout.devices / f"nvidia{index}").symlink_to("/dev/null")
     with ports.reserve(options.nodes, preferred=layout.digest) as endpoints:
         state: dict[str, Any] = {
@@ -154,8 +154,8 @@ def take_down(layout: Layout) -> bool:
     if any(process.name == "slurmctld" for process in found):
         _cancel_jobs(layout, found)
     seen = dict.fromkeys(found)
-    # The database is thrown away: nothing is gained by a gentle stop. Processes that appear
-    # while others end (a step that slurmd was just starting) are caught by looking again.
+    # The database is thrown away, so nothing is gained by a gentle stop. Processes that appear
+    # while others end (a step that slurmd was just starting) are found by looking again.
     deadline = time.monotonic() + KILL_S
     while left := [*members(layout), *_running(seen)]:
         seen.update(dict.fromkeys(left))
@@ -177,17 +177,17 @@ def take_down(layout: Layout) -> bool:
     if known:
         say(f"removed {layout.dir}")
     if foreign:
-        say(f"left in {layout.dir} what is not the cluster's: {', '.join(foreign[:10])}")
+        say(f"left other files in {layout.dir}: {', '.join(foreign[:10])}")
     return True
 
 
 def _running(seen: dict[processes.Process, None]) -> list[processes.Process]:
-    """Those that were members once: with their parents dead they may not look so any more."""
+    """Former members that still run: without their parents they may no longer look like members."""
     return [p for p in seen if processes.is_running(p.pid, p.start_time)]
 
 
 def _cancel_jobs(layout: Layout, found: list[processes.Process]) -> None:
-    """Ask SLURM to end the jobs; who does not answer in time is killed afterwards anyway."""
+    """Ask SLURM to end the jobs; whatever does not end in time is killed afterwards."""
     if any(process.name == "slurmstepd" for process in found):
         say("cancelling jobs")
     for state in ("PENDING", "RUNNING", "SUSPENDED"):

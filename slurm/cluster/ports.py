@@ -1,7 +1,7 @@
 """Ports, loopback addresses and locks that two clusters on one host never share.
 
-A lock is a bound socket in Linux's abstract namespace: it is one for the whole host, whoever
-the user; the kernel drops it when its process ends, however it ends; and it leaves no file.
+A lock is a bound socket in Linux's abstract namespace. It holds for the whole host and all users,
+the kernel releases it however its process ends, and it leaves no file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 FIRST_PORT = 20000
 PORTS_PER_SLOT = 50  # slurmctld, slurmdbd and up to MAX_NODES slurmd
-SLOTS = 200  # 20000-29999: below the ports that Linux hands out to connections (32768 up)
+SLOTS = 200  # 20000-29999: below the ports that Linux gives to connections (from 32768)
 MAX_NODES = 40
 
 
@@ -24,7 +24,7 @@ class LockHeldError(Exception):
 
 
 class NoSlotError(Exception):
-    """Every block of ports is taken."""
+    """No block of ports is free."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +76,10 @@ def host_lock(name: str, wait_s: float = 0.0) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reserve(nodes: int, preferred: str) -> Iterator[Endpoints]:
-    """Find a slot whose ports are all free and keep others off it until the block ends.
+    """Find a slot whose ports are all free, and lock it until the block ends.
 
-    The daemons bind their ports inside the block; from then on the ports themselves say that
-    the slot is taken. `preferred` (any text) picks where the search starts.
+    The daemons bind their ports inside the block; from then on the bound ports show that the slot
+    is taken. `preferred` (any text) determines where the search starts.
     """
     start = int(hashlib.sha256(preferred.encode()).hexdigest(), 16) % SLOTS
     for offset in range(SLOTS):
@@ -99,7 +99,7 @@ def reserve(nodes: int, preferred: str) -> Iterator[Endpoints]:
 
 
 def _is_free(port: int) -> bool:
-    """Whether the port is free on every address: SLURM's daemons listen on all of them."""
+    """Whether the port is free on all addresses, because SLURM's daemons listen on all of them."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         try:
             probe.bind(("", port))

@@ -1,6 +1,6 @@
-"""Which processes belong to a cluster, and how to end them without ever hitting another.
+"""Finds the processes of a cluster, and ends them without ever hitting another process.
 
-A process is a pid and its start time: a pid that was used again is another process.
+A process is identified by pid and start time, because the kernel reuses pids.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Process:
 
 
 def find(pid: int) -> Process | None:
-    """The process with this pid; None if there is none or it has ended (zombies have)."""
+    """The process with this pid; None if there is none or it has ended (zombies count as ended)."""
     try:
         text = (PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:
         return None
-    # pid (name) state ppid ...: the name may hold spaces and brackets
+    # pid (name) state ppid ...; the name may contain spaces and brackets
     opened, closed = text.find("("), text.rfind(")")
     fields = text[closed + 2 :].split()
     if len(fields) < 20 or fields[0] in ("Z", "X"):
@@ -51,13 +51,13 @@ def find(pid: int) -> Process | None:
 
 
 def is_running(pid: int, start_time: int) -> bool:
-    """Whether this very process still runs."""
+    """Whether the process with this pid and start time still runs."""
     process = find(pid)
     return process is not None and process.start_time == start_time
 
 
 def boot_id() -> str:
-    """Changes with every boot of the host; start times count from it."""
+    """An id that changes with every boot of the host; start times count from the boot."""
     try:
         return (PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -67,10 +67,10 @@ def boot_id() -> str:
 def of_cluster(
     directory: Path, runtime_dir: Path, recorded: Iterable[tuple[int, int]]
 ) -> list[Process]:
-    """Every process of the cluster in `directory`, jobs' processes and their children included.
+    """Every process of the cluster in `directory`, including those of jobs and their children.
 
-    `recorded` are the (pid, start time) pairs of its daemons. The caller and its ancestors are
-    never among the result: `down` may be typed in a shell that a job of the cluster runs.
+    `recorded` are the (pid, start time) pairs of its daemons. The result never contains the caller
+    or its ancestors, because `down` may be typed in a shell that a job of the cluster runs.
     """
     table = {}
     for entry in PROC.iterdir():
@@ -86,7 +86,7 @@ def of_cluster(
             (process.pid, process.start_time) in known or _belongs(process, directory, runtime_dir)
         )
     }
-    # A job may have cleared its environment: as a child of a member it is still found.
+    # A job may have cleared its environment; as a child of a member it is still found.
     grown = True
     while grown:
         children = {
@@ -111,7 +111,7 @@ def _belongs(process: Process, directory: Path, runtime_dir: Path) -> bool:
     """Whether environment, arguments or open files tie the process to the cluster.
 
     SLURM_CONF alone does not: every program started from a shell that has evaluated the
-    export lines carries it, the user's editor as well. A job's process has SLURMD_NODENAME too.
+    export lines has it, even the user's editor. A job's process also has SLURMD_NODENAME.
     """
     variables = _environment(process.pid)
     if variables.get(MARK) == str(directory):
@@ -149,7 +149,7 @@ def _read(path: Path) -> str:
 
 
 def send_signal(process: Process, number: int) -> None:
-    """Signal this very process; nothing happens if it has ended."""
+    """Send a signal to exactly this process; do nothing if it has ended."""
     try:
         handle = os.pidfd_open(process.pid)
     except ProcessLookupError:
@@ -160,7 +160,7 @@ def send_signal(process: Process, number: int) -> None:
                 os.kill(process.pid, number)
         return
     try:
-        # The handle pins the process: once the start time fits, no other can take its pid.
+        # The handle pins the process: if the start time matches, no other can take its pid.
         if is_running(process.pid, process.start_time):
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, number)

@@ -70,7 +70,7 @@ def test_one_rank_with_the_flags_of_the_peer(train):
     assert (event["device"], event["strategy"]) == ("cpu", "single device")
     again, _ = train("one")
     assert (again.returncode, again.stdout) == (2, "")
-    assert "holds a run already; go on with it by --resume" in again.stderr
+    assert "already contains a run; continue it with --resume" in again.stderr
 
 
 def test_two_ranks_give_one_result_however_they_are_started(train, launch, tmp_path):

@@ -31,6 +31,7 @@ from ptycho_dist.models.registry import build_model
 from ptycho_dist.models.scan_physics import ScanPhysics
 from ptycho_dist.reconstruction.stitch import Worker, stitch
 from ptycho_dist.rundir.layout import prepare_run
+from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.runtime.agreement import Agreement
 
 FILES = ["metrics.json", "object.h5", "object.png"]
@@ -53,7 +54,7 @@ def make_run(make_config, tmp_path):
         config.write_text(config.read_text().replace("npz}", f"npz, {groups}}}"))
         loaded = load_run_config(config)
         world = world_of(loaded.config, 37)
-        run = prepare_run(tmp_path / "runs" / "r-1", loaded, {"world": world.to_json()}, None)
+        run = prepare_run(tmp_path / "runs" / "r-1", loaded, RunPlan(world=world), None)
         torch.manual_seed(3)
         network = build_model(loaded.config.model).eval()
         change(network)
@@ -211,7 +212,7 @@ def test_a_probe_that_was_not_learned_cannot_be_used(make_run, scan_file, tmp_pa
     """REC-023"""
     run, _ = make_run()
     assert infer(run, scan_file, tmp_path / "out", **words(probe="learned")) == 2
-    assert "the run has learned no probe" in one_error(capsys)
+    assert "the run did not learn a probe" in one_error(capsys)
     assert not (tmp_path / "out").exists()
 
 
@@ -269,7 +270,7 @@ def test_a_truth_of_another_scan_is_refused_where_it_is_asked_for(
     ("change", "said"),
     [
         (lambda amplitude: np.fft.fftshift(amplitude, axes=(-2, -1)), "in the corners (FFT order)"),
-        (lambda amplitude: np.rint(amplitude**2), "holds counts, and amplitude is needed"),
+        (lambda amplitude: np.rint(amplitude**2), "holds counts, but amplitude is needed"),
     ],
 )
 def test_patterns_in_fft_order_and_counts_are_refused(
@@ -457,7 +458,7 @@ def test_a_network_that_was_not_expected_is_refused(make_run, scan_file, tmp_pat
         if words_of_it is None:
             reconstruct(*arguments)
         else:
-            with pytest.raises(UserError, match=f"{words_of_it}, and 2.0 was expected"):
+            with pytest.raises(UserError, match=f"{words_of_it}, but 2.0 was expected"):
                 reconstruct(*arguments)
 
 

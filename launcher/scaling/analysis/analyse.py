@@ -19,7 +19,6 @@ from launcher.scaling.analysis.limits import limits
 from launcher.scaling.analysis.results import Collected, Measurement, Series, StudyAnalysis
 from launcher.scaling.analysis.sizes import (
     by_size,
-    counted,
     in_order,
     sizes_of,
     throughputs,
@@ -27,6 +26,7 @@ from launcher.scaling.analysis.sizes import (
 )
 from launcher.scaling.analysis.solution import LEAST_RUNS
 from launcher.scaling.study.definition import Mode
+from launcher.text.counted import counted
 
 
 def analyse(

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from launcher.scaling.analysis.drift import ALARM, Drift, drift_sentence
 from launcher.scaling.analysis.results import Collected, Measurement, Missing
-from launcher.scaling.analysis.sizes import counted, named, size_name, usable
+from launcher.scaling.analysis.sizes import named, size_name, usable
 from launcher.scaling.analysis.solution import LEAST_RUNS, plain_mean
+from launcher.text.counted import counted
 
 FEW_REPEATS = 3
 

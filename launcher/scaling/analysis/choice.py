@@ -11,8 +11,8 @@ from scipy import stats
 from launcher.scaling.analysis.fitting import Fit, best_fit, fit
 from launcher.scaling.analysis.laws import USL, ScalingLaw, curve, laws_for, own_law
 from launcher.scaling.analysis.results import Law
-from launcher.scaling.analysis.sizes import counted
 from launcher.scaling.study.definition import Mode
+from launcher.text.counted import counted
 
 LEAST_SIZES = 4
 """With fewer, nothing is held out."""

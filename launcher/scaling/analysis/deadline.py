@@ -15,8 +15,8 @@ from typing import Any
 
 from launcher.scaling.analysis.laws import FARTHEST, throughput_by
 from launcher.scaling.analysis.results import ForDeadline, Law, Series, Size
-from launcher.scaling.analysis.sizes import counted
 from launcher.scaling.study.definition import Mode
+from launcher.text.counted import counted
 from launcher.text.durations import duration
 from ptycho_dist.rundir.checked_json import count
 

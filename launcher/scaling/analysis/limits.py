@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from launcher.scaling.analysis.results import Measurement, Size
-from launcher.scaling.analysis.sizes import counted, named, size_name
+from launcher.scaling.analysis.sizes import named, size_name
 from launcher.scaling.study.definition import Mode
+from launcher.text.counted import counted
 from launcher.timing.attribution import STEP_PARTS
 
 NOTICEABLE = 0.02

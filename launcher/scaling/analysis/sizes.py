@@ -13,6 +13,7 @@ from launcher.scaling.analysis.intervals import mean_interval, ratio_interval, s
 from launcher.scaling.analysis.results import Estimate, Measurement, Size
 from launcher.scaling.analysis.solution import plain_mean, time_to_solution
 from launcher.scaling.study.definition import Mode
+from launcher.text.counted import counted
 from launcher.text.plain_text import plain
 
 ONE = Estimate(1.0, 1.0, 1.0)
@@ -145,11 +146,6 @@ def size_name(size: _Sized) -> str:
     """`4 ranks (2 nodes × 2)`."""
     ranks, nodes = counted(size.ranks, "rank"), counted(size.nodes, "node")
     return f"{ranks} ({nodes} × {size.tasks_per_node})"
-
-
-def counted(number: int, what: str) -> str:
-    """`1 rank`, `2 ranks`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def named(names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from launcher.scaling.analysis.results import Collected, StudyAnalysis
 from launcher.scaling.report.provenance import Provenance
 from launcher.scaling.report.wording import exact, number, percent, several
 from launcher.scaling.study.definition import Study
+from launcher.text.counted import listed
 
 _LR_RULES = {
     "sqrt": "the learning rate scaled with the square root of the global batch",
@@ -39,8 +40,8 @@ def _what(study: Study, analysis: StudyAnalysis, origin: Provenance) -> list[str
     ranks = "rank" if study.tasks_per_node == (1,) else "ranks"
     said = [
         f"We measured the {modes} scaling of the training {study.name} "
-        f"(config SHA-256 {origin.config_sha256[:12]}) on {_listed(study.nodes)} {nodes} with "
-        f"{_listed(study.tasks_per_node)} {ranks} per node."
+        f"(config SHA-256 {origin.config_sha256[:12]}) on {_numbers(study.nodes)} {nodes} with "
+        f"{_numbers(study.tasks_per_node)} {ranks} per node."
     ]
     base = study.base
     if "strong" in study.modes:
@@ -160,6 +161,5 @@ def _where(collected: Collected, origin: Provenance) -> list[str]:
     return [f"Hardware: {devices} on {place}{slurm}{backend}. Software{whose}: {versions}.{ending}"]
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    words = [str(each) for each in numbers]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def _numbers(numbers: Sequence[int]) -> str:
+    return listed([str(each) for each in numbers], most=len(numbers))

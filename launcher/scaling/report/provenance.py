@@ -18,10 +18,9 @@ from platform import python_version
 from typing import Any, Literal
 
 from launcher.scaling.analysis.results import Collected
-from launcher.slurm.ask_cluster import ask
+from launcher.slurm.ask_cluster import slurm_version
 from launcher.status.attempts import attempt_numbers
 from launcher.text.redact import Redactor
-from ptycho_dist.attempts.job_variables import clean_environment
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.checked_json import read_object
@@ -116,7 +115,7 @@ def provenance_of(study_dir: Path, collected: Collected) -> Provenance:
         partitions=_different(
             [variables.get("SLURM_JOB_PARTITION", "") or _planned_partition(runs)]
         ),
-        slurm_version=_slurm_version() if study.cluster == "slurm" else None,
+        slurm_version=(slurm_version()[:_LONGEST] or None) if study.cluster == "slurm" else None,
         variables={k: v for k, v in variables.items() if not k.startswith("SLURM_")},
         command=Redactor(os.environ).text(shlex.join(study.command)),
     )
@@ -178,16 +177,9 @@ def _own_versions() -> dict[str, str]:
 
 def _planned_partition(runs: Sequence[RunDirectory]) -> str:
     for run in runs:
-        with suppress(UserError, FileNotFoundError):
-            resources = read_object(str(run.plan_json)).get("resources")
-            if isinstance(resources, dict):
-                return _text(resources, "partition")
+        with suppress(UserError):
+            return _text(run.plan().resources, "partition")
     return ""
-
-
-def _slurm_version() -> str | None:
-    answer = ask(["sinfo", "--version"], clean_environment(os.environ))
-    return answer.text.strip()[:_LONGEST] or None if not answer.why else None
 
 
 def _gathered(records: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from launcher.scaling.study.definition import LrRule, Mode, Point
 from launcher.scaling.study.request import StudyRequest
+from launcher.text.counted import counted
 from ptycho_dist.config.faults import Fault
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World, optimizer_steps
@@ -51,16 +52,12 @@ class Variant:
 
 def size_name(nodes: int, tasks_per_node: int, modes: tuple[Mode, ...]) -> str:
     """`4 nodes × 2 tasks, strong+weak`."""
-    return f"{_count(nodes, 'node')} × {_count(tasks_per_node, 'task')}, {mode_text(modes)}"
+    return f"{counted(nodes, 'node')} × {counted(tasks_per_node, 'task')}, {mode_text(modes)}"
 
 
 def mode_text(modes: tuple[Mode, ...]) -> str:
     """`strong+weak` where they mean the same run."""
     return "+".join(modes)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def variants_of(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, TypeVar, get_args
+
+from pydantic import TypeAdapter, ValidationError
 
 from launcher.scaling.study.definition import FORMAT, LrRule, Mode, Point, Study
 from launcher.scaling.study.request import MOST_LANES, MOST_NODES, MOST_REPEATS, MOST_TASKS
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.array import ArrayDirectory, find_array
+from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.checked_json import (
     number,
     read_object,
@@ -38,23 +39,6 @@ _Word = TypeVar("_Word", bound=str)
 def study_record(study: Study) -> dict[str, Any]:
     """Plain data for study.json."""
     return {"format": FORMAT, **asdict(study)}
-
-
-def find_study(root: Path, reference: str) -> ArrayDirectory:
-    """The study that a person means by its path, its id or the beginning of one.
-
-    Raises:
-        UserError: nothing is called so, several are, or it is no study.
-    """
-    found = find_array(root, reference)
-    if found is None:
-        raise UserError(
-            f"{reference}: no such study in {root}, or something else begins so as well; "
-            "`ptycho-launch list` shows what there is"
-        )
-    if not found.study_json.is_file():
-        raise UserError(f"{found.array_id} is an array of runs, not a scaling study")
-    return found
 
 
 def read_study(directory: ArrayDirectory) -> Study:
@@ -126,14 +110,11 @@ def _point(record: Mapping[str, Any], where: str) -> Point:
 
 
 def _measurement(record: Mapping[str, Any], where: str) -> MeasurementPlan:
+    asked = record.get("measurement")
     try:
-        found = MeasurementPlan.of(record)
-    except UserError:
-        found = None
-    if found is None:
-        asked = short(record.get("measurement"))
-        raise UserError(f"{where}: `measurement` is none, found {asked}; damaged")
-    return found
+        return TypeAdapter(MeasurementPlan).validate_python(asked, strict=True)
+    except ValidationError:
+        raise UserError(f"{where}: `measurement` is none, found {short(asked)}; damaged") from None
 
 
 def _base(record: Mapping[str, Any], where: str) -> dict[str, Any]:

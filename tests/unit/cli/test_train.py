@@ -11,8 +11,8 @@ from ptycho_dist.config import logger_package
     [
         (["--learning-rate", "-1"], "execution.learning_rate: input should be greater than 0"),
         (["--set", "data.blok=3"], "data.blok: unknown override; did you mean data.block_size?"),
-        (["--set", "resources.time=5"], "--set resources.time: nothing here would follow it"),
-        (["--set", "seed=3"], "--set seed=3: section.field=value is expected"),
+        (["--set", "resources.time=5"], "--set resources.time: has no effect here"),
+        (["--set", "seed=3"], "--set seed=3: expected section.field=value"),
         (["--num-nodes", "2"], "--num-nodes 2: this process is alone"),
         (["--logger", "mlflow"], "mlflow needs the package mlflow"),
     ],

@@ -320,7 +320,7 @@ REFUSALS: list[tuple[dict[str, object], str]] = [
     ({"data": FLAT[:0]}, "data has shape (0, 64, 64)"),
     ({"data": np.asfortranarray(FLAT)}, "Fortran order"),
     ({"data": FLAT[:, :63, :63], "probe": PROBE[:63, :63]}, "must be even"),
-    ({"data": FLAT[:39]}, "scan has shape (1, 40, 2) and dtype float32, and 39 patterns need"),
+    ({"data": FLAT[:39]}, "scan has shape (1, 40, 2) and dtype float32, but 39 patterns need"),
     ({"scan": np.zeros((2, 40, 2))}, "scan has shape (2, 40, 2)"),
     ({"scan": np.zeros((40, 3))}, "scan has shape (40, 3)"),
     ({"scan": np.full((40, 2), np.nan)}, "scan has 80 values that are not finite"),
@@ -458,7 +458,7 @@ def test_nothing_is_replaced_unless_forced(
     before = source.read_bytes()
     assert "is the file to convert" in refused(source, source, capsys, "--force")
     assert source.read_bytes() == before
-    assert "ends in .npz" in refused(source, tmp_path / "out.h5", capsys)
+    assert "must end in .npz" in refused(source, tmp_path / "out.h5", capsys)
     assert main(["convert", str(source), str(tmp_path / "absent/out.npz")]) == 2
 
 

@@ -60,7 +60,7 @@ def test_mistakes_are_one_line_and_exit_2(
 ) -> None:
     for arguments, words in (
         (["inspect", str(tmp_path / "absent.npz")], "no such file"),
-        (["simulate", str(tmp_path / "scan.h5")], "ends in .npz"),
+        (["simulate", str(tmp_path / "scan.h5")], "must end in .npz"),
         (["simulate", str(tmp_path / "absent" / "scan.npz")], "no such folder"),
         (["simulate", str(tmp_path / "scan.npz"), "--photons", "-1"], "n_photons is -1"),
     ):
@@ -107,7 +107,7 @@ def test_what_deserves_a_warning(small_scan: ScanData) -> None:
     x_px[1], y_px[1] = x_px[0], y_px[0]
     wide_PHW = np.ones((1, 64, 64), np.complex64)
     warnings = " | ".join(summarise(ScanData(amp_MHW, wide_PHW, x_px, y_px, "unverified")).warnings)
-    for words in ("unverified", "single count: 1;", "another one: 2", "counts on average"):
+    for words in ("unverified", "any counts: 1;", "another position: 2", "counts on average"):
         assert words in warnings
     assert "only 25% of the probe's energy" in warnings
     assert "overlap" not in warnings

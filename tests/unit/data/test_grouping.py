@@ -120,10 +120,10 @@ def test_gridsize_one_is_each_pattern_alone() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_groups": 11}, "n_groups is 11 and the scan has 10 patterns"),
+        ({"n_groups": 11}, "n_groups is 11, but the scan has 10 patterns"),
         ({"n_groups": 0}, "n_groups is 0"),
-        ({"neighbor_count": 3}, "neighbor_count is 3 and gridsize 2 makes groups of 4"),
-        ({"neighbor_count": 10}, "the scan has 10 patterns and neighbor_count 10 needs 11"),
+        ({"neighbor_count": 3}, "neighbor_count is 3, but gridsize 2 makes groups of 4"),
+        ({"neighbor_count": 10}, "the scan has 10 patterns, but neighbor_count 10 needs 11"),
     ],
 )
 def test_what_cannot_be_grouped_is_refused(changes: dict[str, int], message: str) -> None:
@@ -168,8 +168,8 @@ def test_seeds_of_blocks_are_those_of_groups() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"block_size": 11}, "the scan has 10 patterns and block_size is 11: lower it to 10"),
-        ({"n_groups": 11}, "n_groups is 11 and the scan has 10 patterns"),
+        ({"block_size": 11}, "the scan has 10 patterns, but block_size is 11: lower it to 10"),
+        ({"n_groups": 11}, "n_groups is 11, but the scan has 10 patterns"),
     ],
 )
 def test_blocks_that_cannot_be_made_are_refused(changes: dict[str, int], message: str) -> None:

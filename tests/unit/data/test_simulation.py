@@ -181,5 +181,5 @@ def test_the_truth_is_a_file_of_its_own(tmp_path: Path) -> None:
     ],
 )
 def test_a_spec_outside_its_range_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(UserError, match=f"^{name} is {value}, and must be"):
+    with pytest.raises(UserError, match=f"^{name} is {value}, but must be"):
         SimulationSpec(**{name: value})

@@ -102,7 +102,7 @@ def test_a_disk_that_loses_bits_is_refused(stage, monkeypatch):
         return digest
 
     monkeypatch.setattr(staging, "_copy_bytes", lossy)
-    with pytest.raises(RunError, match="is not what was written"):
+    with pytest.raises(RunError, match="differs from what was written"):
         stage()
 
 
@@ -110,7 +110,7 @@ def test_a_source_that_changes_meanwhile_is_refused(stage, scan, simulate, tmp_p
     """RD-262"""
     other = simulate(tmp_path / "other.npz", n_patterns=37, seed=5)
     known = {"train_data_file": data_fingerprint(scan)}
-    with pytest.raises(DataError, match="was changed while it was being copied"):
+    with pytest.raises(DataError, match="changed while it was being copied"):
         stage_files({"train_data_file": other}, known, tmp_path / "copies", nothing)
     with pytest.raises(DataError, match=r"gone\.npz: cannot be read: No such file"):
         stage_files({"train_data_file": tmp_path / "gone.npz"}, known, tmp_path / "c", nothing)
@@ -146,7 +146,7 @@ def test_a_small_disk_is_refused_before_anything_is_written(stage, scan, tmp_pat
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("only root can mount; a write that fails is tested in its place")
     try:
-        with pytest.raises(RunError, match=r"small has 0\.2. MiB free, and train_data_file need"):
+        with pytest.raises(RunError, match=r"small has 0\.2. MiB free, but train_data_file need"):
             stage(place / "copies")
         assert list(place.iterdir()) == []
     finally:
@@ -180,7 +180,7 @@ def test_a_folder_that_others_may_have_laid_out_is_refused(stage, tmp_path, kind
     else:
         folder.mkdir()
         folder.chmod(0o755)
-    with pytest.raises(RunError, match="no directory of yours alone"):
+    with pytest.raises(RunError, match="not a private directory of yours"):
         stage()
     assert folder.exists()
     assert list(trap.iterdir()) == []
@@ -197,10 +197,10 @@ def test_the_place_is_filled_in_on_the_node_as_data(tmp_path):
     for text, words in [
         ("$EMPTY/x", "EMPTY is not set on this node"),
         ("$NONE/x", "NONE is not set on this node"),
-        ("$REL/x", "no absolute path"),
+        ("$REL/x", "not an absolute path"),
         ("$TMPDIR/none", "no directory"),
-        ("$TMPDIR/$(touch x)", "only $NAME and ${NAME} are filled in"),
-        ("$TMPDIR/${JOB:-x}", "only $NAME and ${NAME} are filled in"),
+        ("$TMPDIR/$(touch x)", "only $NAME and ${NAME} are expanded"),
+        ("$TMPDIR/${JOB:-x}", "only $NAME and ${NAME} are expanded"),
     ]:
         with pytest.raises(RunError) as raised:
             place_on_this_node(text, node)

@@ -17,6 +17,7 @@ from launcher.arrays.grid import grid, parse_axes, split
 from launcher.arrays.plan import plan_array
 from launcher.arrays.prepare import prepare_array
 from launcher.arrays.submit import script_of
+from launcher.commands.which_run import named, one_run
 from launcher.control.resume import Changes
 from launcher.status.array_status import array_status, fold, summary
 from launcher.status.overview import overview
@@ -26,9 +27,9 @@ from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.attempts.slurm_job import own_job_id
 from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.array import MAX_MEMBERS, ArrayDirectory, Indices, find_array, index_width
+from ptycho_dist.rundir.array import MAX_MEMBERS, ArrayDirectory, Indices, index_width
 from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.layout import SUBDIRECTORIES, find_run, list_runs
+from ptycho_dist.rundir.layout import SUBDIRECTORIES, list_runs
 from ptycho_dist.rundir.ledger import LedgerWriter
 from ptycho_dist.runtime.local_array import LocalArray
 
@@ -198,16 +199,15 @@ def test_runs_and_arrays_are_found_by_what_a_person_says(array, tmp_path):
     """LP-234"""
     root = tmp_path / "runs"
     _, members = array.read()
-    assert find_run(root, members[3].run.run_id) == members[3].run
-    assert find_run(root, "tiny.3") == find_run(root, "tiny.003") == members[3].run
-    assert find_run(root, str(members[3].run.path)) == members[3].run
-    assert find_array(root, "tiny") == find_array(root, str(array.path)) == array
-    assert find_array(root, "tiny.003") is None
+    assert named(root, members[3].run.run_id) == members[3].run
+    assert named(root, "tiny.3") == named(root, "tiny.003") == members[3].run
+    assert named(root, str(members[3].run.path)) == members[3].run
+    assert named(root, "tiny") == named(root, str(array.path)) == array
     for reference in ("tiny", array.array_id, str(array.path)):
         with pytest.raises(UserError, match=r"an array of 4 runs; name one of them, .*\.000"):
-            find_run(root, reference)
+            one_run(root, reference)
     with pytest.raises(UserError, match="no such run"):
-        find_run(root, "tiny.004")
+        named(root, "tiny.004")
 
 
 def test_a_script_takes_its_member_by_the_number_of_its_task(array, make_config, tmp_path):
@@ -234,14 +234,14 @@ def test_a_script_takes_its_member_by_the_number_of_its_task(array, make_config,
         assert f"{array.array_id}.{prefix}%{digits}a/logs/batch-%A_%a.log" in text
 
 
-def test_jobs_of_an_array_are_those_of_its_members(array, monkeypatch):
+def test_jobs_of_an_array_are_those_of_its_members(array, commands, monkeypatch):
     """LP-235: each by the id under which SLURM knows it; own jobs count as well."""
     _, members = array.read()
     job = {"cluster": "slurm", "submitted_at": 1.0, "base": 0}
     jobs = [{**job, "job_id": "7", "indices": "0-3"},
             {**job, "job_id": "9", "indices": "1,3", "submitted_at": 2.0}]  # fmt: skip
     write_json_atomic(array.submission_json, {"format": 1, "jobs": jobs})
-    monkeypatch.setattr("launcher.slurm.jobs._call", lambda *_, **__: None)
+    commands()
     assert [status_of(member.run).job_id for member in members] == ["7_0", "9_1", "7_2", "9_3"]
     own = {"job_id": "12", "cluster": "slurm", "submitted_at": 3.0}
     write_json_atomic(members[3].run.submission_json, {"format": 1, "jobs": [own]})
@@ -252,32 +252,31 @@ def test_jobs_of_an_array_are_those_of_its_members(array, monkeypatch):
     assert own_job_id() == "7_0"
 
 
-def test_slurm_is_asked_once_for_all_members(array, monkeypatch):
+def test_slurm_is_asked_once_for_all_members(array, commands):
     """LP-236"""
     job = {"cluster": "slurm", "submitted_at": 1.0, "base": 0, "job_id": "7", "indices": "0-3"}
     write_json_atomic(array.submission_json, {"format": 1, "jobs": [job]})
-    calls = []
+    calls = commands(
+        squeue='echo "7_0|RUNNING|N/A|None"; echo "7_1|PENDING|N/A|Priority"',
+        sacct='echo "7_2|COMPLETED|0:0|n1|Unknown|"',
+    )
 
-    def answer(command, *_):
-        calls.append(command[0])
-        said = {"squeue": "7_0|RUNNING|N/A|None\n7_1|PENDING|N/A|Priority\n",
-                "sacct": "7_2|COMPLETED|Unknown\n"}  # fmt: skip
-        return subprocess.CompletedProcess(command, 0, said[command[0]], "")
+    def called():
+        return [line.partition(" ")[0] for line in calls.read_text().splitlines()]
 
-    monkeypatch.setattr("launcher.slurm.jobs._call", answer)
     status = array_status(array)
     assert status.summary == "4: 1 running, 1 pending, 1 failed, 1 lost"
     assert not status.over
-    assert calls == ["squeue", "sacct"]
+    assert called() == ["squeue", "sacct"]
     shown = json.loads(json.dumps(status.to_json()))
     assert shown["counts"] == {"running": 1, "pending": 1, "failed": 1, "lost": 1}
     assert shown["members"][2]["values"] == {"training.seed": 2, "execution.learning_rate": 0.001}
     (folded,) = fold(overview(list_runs(array.path.parent)))
     assert (folded.array_id, folded.summary[:2]) == (array.array_id, "4:")
-    calls.clear()
-    monkeypatch.setattr("launcher.slurm.jobs._call", lambda command, *_: calls.append(command[0]))
+    commands(squeue="exit 1", sacct="exit 1")
+    calls.write_text("")
     assert array_status(array).summary == "4: 4 unknown"
-    assert calls == ["squeue", "sacct"]  # a SLURM that hangs is not asked for each of 1 000
+    assert called() == ["squeue", "sacct"]  # a SLURM that hangs is not asked for each of 1 000
 
 
 @given(st.lists(st.sampled_from(["running", "finished", "failed", "lost", "pending"])))
@@ -302,7 +301,7 @@ def test_a_member_that_was_cancelled_before_its_turn_is_left_out(array, capsys):
     assert not read_attempts(run)
 
 
-def test_resume_takes_those_that_did_not_finish(array, monkeypatch):
+def test_resume_takes_those_that_did_not_finish(array, commands, monkeypatch):
     """LP-239: finished, alive, and cancelled by name stay as they are."""
     job = {"cluster": "slurm", "submitted_at": 1.0, "base": 0, "job_id": "7", "indices": "0-3"}
     write_json_atomic(array.submission_json, {"format": 1, "jobs": [job]})
@@ -314,13 +313,8 @@ def test_resume_takes_those_that_did_not_finish(array, monkeypatch):
     for run, number, whole in ((runs[1], 1, {}), (runs[2], 2, {"whole_array": True})):
         with LedgerWriter(run, 1, "launcher") as ledger:
             ledger.append("cancel_requested", job_id=f"7_{number}", **whole)
-    states = "7_1|CANCELLED|N/A|None\n7_2|CANCELLED|N/A|None\n7_3|RUNNING|N/A|None\n"
-
-    def answer(command, *_):
-        said = states if command[0] == "squeue" else ""
-        return subprocess.CompletedProcess(command, 0, said, "")
-
-    monkeypatch.setattr("launcher.slurm.jobs._call", answer)
+    states = ("7_1|CANCELLED|N/A|None", "7_2|CANCELLED|N/A|None", "7_3|RUNNING|N/A|None")
+    commands(squeue="; ".join(f'echo "{state}"' for state in states), sacct="true")
     monkeypatch.setattr(resume, "require_cluster", lambda *_: None)
     monkeypatch.setattr(resume, "parts_for", lambda cluster, indices, members: [
         split(indices, members, 1001)[0]])  # fmt: skip

@@ -15,7 +15,7 @@ from launcher.control.after import dependency_options
 from launcher.control.code_state import OwnCode
 from launcher.control.handover import Handover
 from launcher.control.resume import Changes, make_ready
-from launcher.slurm.jobs import JobState
+from launcher.slurm.job_state import JobState
 from launcher.status.array_status import array_status
 from launcher.status.run_status import status_of
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
@@ -23,7 +23,7 @@ from ptycho_dist.attempts.containers import container_command
 from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.frozen import damage_of_code, frozen_digest
+from ptycho_dist.rundir.frozen import damage_of_code
 
 
 @pytest.fixture
@@ -77,11 +77,10 @@ def test_members_share_one_copy_of_the_code(make_array, tmp_path):
     """LP-241"""
     array = make_array(text="environment: {snapshot: true}")
     for run in runs_of(array):
-        plan = json.loads(run.plan_json.read_text())
         assert run.code.readlink() == run.code_json.readlink().with_name("code")
         assert not run.code.readlink().is_absolute()
         assert run.code.resolve() == array.code
-        assert damage_of_code(run, frozen_digest(plan)) is None
+        assert damage_of_code(run, run.plan().code.sha256) is None
         assert f"{run.code} ptycho_dist" in " ".join(Handover.of_run(run).program)
     run_id = runs_of(array)[0].run_id
     moved = array.path.rename(tmp_path / "moved")
@@ -227,19 +226,14 @@ def test_a_run_waits_for_the_job_arrays_of_an_array(make_array, slurm_says):
         dependency_options([array], "local")
 
 
-def test_members_are_asked_of_as_their_array(make_array, monkeypatch):
+def test_members_are_asked_of_as_their_array(make_array, commands):
     """LP-236: the command line stays short."""
     array = make_array(12)
     submitted(array, ("7", "0-11"))
-    asked = []
-
-    def answer(command, *_):
-        asked.append(command[-1])
-        return "".join(f"7_{task}|PENDING|N/A|Priority\n" for task in range(12)), None
-
-    monkeypatch.setattr("launcher.slurm.jobs._query", answer)
+    calls = commands(squeue='for task in {0..11}; do echo "7_$task|PENDING|N/A|Priority"; done')
     assert array_status(array).summary == "12: 12 pending"
-    assert asked == ["--jobs=7"]
+    (asked,) = calls.read_text().splitlines()
+    assert asked.endswith(" --jobs=7")
 
 
 def test_each_job_array_waits(make_config, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.files import write_json_atomic
 from ptycho_dist.rundir.layout import RunDirectory, list_runs, prepare_run
+from ptycho_dist.rundir.run_plan import RunPlan
 
 NAMES = {name: f"{name}-20260101-000000-00a{i}" for i, name in enumerate(["one", "two", "three"])}
 
@@ -22,9 +23,9 @@ NAMES = {name: f"{name}-20260101-000000-00a{i}" for i, name in enumerate(["one",
 def root(make_config, tmp_path):
     """Three runs: one has finished, two has failed, three is alive."""
     loaded = load_run_config(make_config())
-    world = world_of(loaded.config, 37).to_json()
+    plan = RunPlan(world=world_of(loaded.config, 37))
     for name in NAMES.values():
-        run = prepare_run(tmp_path / "runs" / name, loaded, {"world": world}, None)
+        run = prepare_run(tmp_path / "runs" / name, loaded, plan, None)
         job = str(LocalProcess.of(os.getpid())) if name.startswith("three") else "h:1:1"
         begin_attempt(run, job_id=job, cluster="local", nodes=["n"])
         if name.startswith("one"):
@@ -47,7 +48,7 @@ def test_nothing_goes_that_was_not_asked_for_twice(root, capsys):
     assert clean(root) == 0
     assert "nothing was removed; add --delete" in capsys.readouterr().out
     assert clean(root, "--delete") == 2
-    assert "this is no terminal; add --yes" in capsys.readouterr().err
+    assert "not a terminal; add --yes" in capsys.readouterr().err
     assert left(root) == ["one", "three", "two"]
     assert clean(root, "--delete", "--yes") == 0
     assert left(root) == ["three", "two"]

@@ -132,7 +132,7 @@ def test_variables_of_git_do_not_lead_to_another_repository(checkout, run, monke
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        (None, "git cannot be run: No such file or directory"),
+        (None, "git is not on PATH"),
         ("sleep 60 & echo $! > {pid}; wait", "did not answer within 0.5 s"),
         ("yes x", "more than 4000000 bytes"),
         ('echo "fatal: detected dubious ownership" >&2; exit 128', "dubious ownership"),

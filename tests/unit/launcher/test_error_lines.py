@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import main
-from launcher.slurm.jobs import JobState, Scheduler
+from launcher.slurm.job_state import JobState
+from launcher.slurm.jobs import Scheduler
 from launcher.slurm.sacct import parse_sacct
 from ptycho_dist.errors import ClusterUnreachable
 from ptycho_dist.rundir.ledger import LedgerWriter

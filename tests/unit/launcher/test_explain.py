@@ -22,7 +22,7 @@ from launcher.explain.explain import explain
 from launcher.explain.judge import judge
 from launcher.explain.present import show_explanation
 from launcher.explain.reading import HEAD_BYTES, TAIL_BYTES, Line, clean, read_log
-from launcher.slurm.jobs import JobState
+from launcher.slurm.job_state import JobState
 from launcher.slurm.sacct import accounted, parse_sacct
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.errors import ClusterUnreachable, UserError

@@ -41,7 +41,7 @@ echo "$id|$comment" >> "$QUEUE"
 echo "Submitted batch job $id"
 """
 SQUEUE = """
-[ -n "$SQUEUE_DEAD" ] && exit 1
+[ -n "$DEAD_SQUEUE" ] && exit 1
 case "$*" in
     *%F*) cat "$QUEUE" 2>/dev/null; exit 0 ;;
     *) id=${@: -1}; id=${id#--jobs=}; grep -q "^$id|" "$QUEUE" && echo "$id|PENDING|N/A|Priority" ;;
@@ -63,7 +63,7 @@ def slurm(tmp_path, monkeypatch):
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("QUEUE", str(tmp_path / "queue"))
-    for name in ("KILL_BEFORE", "KILL_AFTER", "SQUEUE_DEAD"):
+    for name in ("KILL_BEFORE", "KILL_AFTER", "DEAD_SQUEUE"):
         monkeypatch.setenv(name, "")
     return tmp_path / "queue"
 
@@ -227,7 +227,7 @@ def test_where_slurm_does_not_answer_nobody_says_that_there_is_no_job(
         submit(*planned, "slurm", root)
 
     in_child(work)
-    monkeypatch.setenv("SQUEUE_DEAD", "1")
+    monkeypatch.setenv("DEAD_SQUEUE", "1")
     (run,) = list_runs(root)
     time_out = time.monotonic() + 10
     while (status := status_of(run, Scheduler())).state == "pending":
@@ -236,7 +236,7 @@ def test_where_slurm_does_not_answer_nobody_says_that_there_is_no_job(
     assert not status.over
     with pytest.raises(UserError, match="only a run that is over is resumed"):
         resume(run, None, Changes())
-    monkeypatch.setenv("SQUEUE_DEAD", "")
+    monkeypatch.setenv("DEAD_SQUEUE", "")
     assert settled(run).job_id == "1"
     assert "intent" not in json.loads(run.submission_json.read_text())
 

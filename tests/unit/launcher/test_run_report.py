@@ -23,6 +23,7 @@ from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.files import read_json, write_json_atomic
 from ptycho_dist.rundir.layout import RunDirectory, prepare_run
 from ptycho_dist.rundir.ledger import LedgerWriter, rank_writer
+from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.rundir.step_times import PHASES, START_UP, TimesWriter, block_record
 from ptycho_dist.rundir.step_times import Block as TimesBlock
 
@@ -82,7 +83,7 @@ def killed(make_config, tmp_path, commands):
     commands()
     config = make_config("resources: {tasks_per_node: 2}\ntraining: {nepochs: 3, batch_size: 4}")
     loaded = load_run_config(config, ["execution.learning_rate=0.5"])
-    plan = {"world": world_of(loaded.config, 37).to_json()}
+    plan = RunPlan(world=world_of(loaded.config, 37))
     run = prepare_run(tmp_path / "runs" / "r-20260101-000000-0001", loaded, plan, "#!/bin/bash\n")
     for attempt, epochs in ((1, (0, 1)), (2, (1, 2))):
         begin_attempt(run, job_id="7", cluster="local", nodes=["n0"], restarted=attempt == 2)

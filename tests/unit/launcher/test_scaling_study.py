@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from launcher.cli import main
+from launcher.commands import which_run
 from launcher.control.after import dependency_options
 from launcher.control.clean import removals
 from launcher.control.resume import Changes
@@ -22,7 +23,7 @@ from launcher.scaling.study.plan import plan_study
 from launcher.scaling.study.preview import show_preview
 from launcher.scaling.study.request import parse_request
 from launcher.scaling.study.resume import resume_study
-from launcher.scaling.study.study_json import find_study, lanes_of, read_study, study_record
+from launcher.scaling.study.study_json import lanes_of, read_study, study_record
 from launcher.scaling.study.submit import submit_study
 from launcher.status.array_status import array_status
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
@@ -229,7 +230,7 @@ def test_it_asks_once(slurm, make_config, tmp_path, monkeypatch, capsys, typed, 
     said = capsys.readouterr()
     assert len(queued(slurm)) == jobs
     assert (tmp_path / "runs").exists() == bool(jobs)
-    assert ("no terminal; add --yes" in said.err) == (typed is None)
+    assert ("not a terminal; add --yes" in said.err) == (typed is None)
     assert ("Submit 4 runs, at most 3 node-hours" in said.err) == (typed is not None)
 
 
@@ -280,7 +281,7 @@ def test_a_refusal_in_the_middle_of_the_chain(slurm, planned, tmp_path, monkeypa
         UserError, match=r"QOSMax.*members 0-1 of tiny.* are submitted.*resume .*/runs/tiny-"
     ):
         submit_study(planned(), "slurm", tmp_path / "runs")
-    array = find_study(tmp_path / "runs", "tiny")
+    array = which_run.study(tmp_path / "runs", "tiny")
     states = [each.status.state for each in array_status(array).members]
     assert states == ["pending", "pending", "prepared", "prepared"]
     monkeypatch.setenv("REFUSE", "")
@@ -322,7 +323,7 @@ def test_a_kill_between_a_job_and_its_record(slurm, planned, tmp_path, monkeypat
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     monkeypatch.setenv("KILL", "")
-    array = find_study(tmp_path / "runs", "tiny")
+    array = which_run.study(tmp_path / "runs", "tiny")
     states = [each.status.state for each in array_status(array).members]
     assert states == ["pending", "pending", "prepared", "prepared"]
     resume_study(array, None, Changes())
@@ -401,12 +402,18 @@ def test_what_is_no_study_is_not_taken_for_one(tmp_path, slurm, planned):
     """SC-015"""
     root = tmp_path / "runs"
     array = submit_study(planned(), "slurm", root).array
-    assert find_study(root, "tiny") == find_study(root, str(array.path)) == array
-    with pytest.raises(UserError, match="no such study"):
-        find_study(root, "other")
+    for reference in ("tiny", str(array.path), None):
+        assert which_run.study(root, reference) == array
+    with pytest.raises(UserError, match="no such run"):
+        which_run.study(root, "other")
+    member = array.read()[1][0].run.run_id
+    with pytest.raises(UserError, match=f"{member} is a run, not a scaling study"):
+        which_run.study(root, member)
     array.study_json.unlink()
     with pytest.raises(UserError, match="an array of runs, not a scaling study"):
-        find_study(root, "tiny")
+        which_run.study(root, "tiny")
+    with pytest.raises(UserError, match="no scaling studies in"):
+        which_run.study(root, None)
     with pytest.raises(UserError, match="not a scaling study"):
         read_study(array)
 
@@ -480,7 +487,7 @@ def test_what_is_no_object_is_told_in_one_line(tmp_path, text):
                                    ["report", "x", "--set", "a=b"]])  # fmt: skip
 def test_flags_of_a_new_study_are_refused_elsewhere(words, capsys):
     assert main(["scale", *words]) == 2
-    assert f"{words[-2 if words[-1] != '--yes' else -1]}: belongs to `scale CONFIG`" in (
+    assert f"{words[-2 if words[-1] != '--yes' else -1]} belongs to `scale CONFIG`" in (
         capsys.readouterr().err
     )
 

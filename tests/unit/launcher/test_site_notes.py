@@ -18,7 +18,7 @@ PreemptMode             = OFF
 PreemptType             = {kind}
 END
 ;;
-"--oneliner show partition") cat <<'END'
+"--all --oneliner show partition") cat <<'END'
 {partitions}END
 ;;
 *) exit 1 ;;

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from launcher.slurm import jobs as scheduler_room
+from launcher.slurm import squeue as squeue_room
 from launcher.slurm.jobs import Scheduler
 from launcher.status.overview import overview
 from launcher.status.run_status import status_of
@@ -26,9 +26,9 @@ def submitted(pretend):
     ("squeue", "sacct", "state", "said_by"),
     [
         ('echo "7|RUNNING|2026-01-01T00:00:00|None"', NO_ACCOUNTING, "running", "squeue"),
-        (None, 'echo "7|RUNNING|2026-01-01T00:00:00"', "running", "sacct"),
-        (GONE, 'echo "7|CANCELLED by 1000|2026-01-01T00:00:00"', "cancelled", "sacct"),
-        (GONE, 'echo "7|PENDING|Unknown"', "pending", "sacct"),
+        (None, 'echo "7|RUNNING|0:0|n1|2026-01-01T00:00:00|"', "running", "sacct"),
+        (GONE, 'echo "7|CANCELLED by 1000|0:0|n1|2026-01-01T00:00:00|"', "cancelled", "sacct"),
+        (GONE, 'echo "7|PENDING|0:0|None assigned|Unknown|"', "pending", "sacct"),
         (GONE, NO_ACCOUNTING, "lost", "squeue"),
         ("true", "true", "lost", "squeue"),  # neither has such a job
         (None, "true", "unknown", "run directory"),  # accounting may lag behind
@@ -77,14 +77,14 @@ def test_a_slurm_that_hangs_is_ended_with_what_it_started(
     submitted, commands, monkeypatch, tmp_path
 ):
     """RD-201: a site's wrapper that hangs in a child of its own."""
-    monkeypatch.setattr(scheduler_room, "QUERY_TIMEOUT_S", 1.5)
+    monkeypatch.setattr(squeue_room, "TIMEOUT_S", 1.5)
     hang = f"bash -c 'echo $$ >> {tmp_path}/pids; exec sleep 600' & wait"
     commands(squeue=hang)
     submitted.attempt()
     submitted.beat()
     status = status_of(submitted.run)
     assert (status.state, status.said_by) == ("running", "run directory")
-    assert "squeue does not answer within 1.5 s; sacct is not on PATH" in status.cause
+    assert "squeue did not answer within 1.5 s; sacct is not on PATH" in status.cause
     (pid,) = (int(line) for line in (tmp_path / "pids").read_text().split())
     deadline = time.monotonic() + 20
     while start_time(pid) is not None:  # killed, and not yet gone
@@ -104,7 +104,7 @@ def test_many_runs_ask_once(pretend, commands, tmp_path):
     """RD-201, RD-209: and one that has recorded its end does not ask."""
     calls = commands(
         squeue='echo "1|RUNNING|N/A|None"; echo "3|PENDING|N/A|Priority"',
-        sacct='echo "2|COMPLETED|2026-01-01T00:00:00"',
+        sacct='echo "2|COMPLETED|0:0|n1|2026-01-01T00:00:00|"',
     )
     for number in range(1, 6):
         run = pretend(f"tiny-20260101-00000{9 - number}-000{number}")

@@ -44,7 +44,7 @@ def damaged(scan_file, tmp_path):
         ("text", "not an .npz file"),
         ("truncated", "truncated"),
         ("flipped", "damaged"),
-        ("intensity", "holds counts, and amplitude is needed"),
+        ("intensity", "holds counts, but amplitude is needed"),
         ("corner", "fftshift"),
         ("no_probe", "probeGuess is missing"),
         ("pickle", "dtype object"),

@@ -160,9 +160,9 @@ def test_what_is_not_a_canonical_config_is_refused(wrong):
 
 def test_a_value_that_is_not_plain_is_refused():
     """LI-013"""
-    with pytest.raises(LegacyError, match=r"WiderTraining\.model: a set is no legacy value"):
+    with pytest.raises(LegacyError, match=r"WiderTraining\.model: a set cannot be a legacy value"):
         dataclass_to_legacy_dict(WiderTraining(model={1, 2}))
-    with pytest.raises(LegacyError, match="a set is no legacy value"):
+    with pytest.raises(LegacyError, match="a set cannot be a legacy value"):
         dataclass_to_legacy_dict(WiderTraining(model=[{1}]))
 
 

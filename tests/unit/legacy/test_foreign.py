@@ -142,7 +142,7 @@ def test_arrays_are_watched(config, foreign):
     [
         ("no_such_module", "cfg", "no_such_module: cannot be imported: No module named"),
         ("broken_params", "cfg", "broken_params: cannot be imported: no licence"),
-        ("foreign_params", "none", r"foreign_params\.none: is not there"),
+        ("foreign_params", "none", r"foreign_params\.none: does not exist"),
         ("foreign_params", "number", r"foreign_params\.number: is a int, not a dict"),
     ],
 )

@@ -55,10 +55,10 @@ def test_get_of_a_key_that_is_not_there():
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("N", 0, "N: 0, allowed is a whole number from 1 on"),
+        ("N", 0, "N: 0, allowed is a whole number of at least 1"),
         ("N", 64.0, "N: 64.0"),
         ("gridsize", True, "gridsize: True"),
-        ("offset", -1, "from 0 on"),
+        ("offset", -1, "at least 0"),
         ("nphotons", 0, "above 0"),
         ("nll_weight", 1.5, "from 0 to 1"),
         ("model_type", "magic", "'pinn' or 'supervised'"),
@@ -90,7 +90,7 @@ def test_validate_names_every_fault():
 def test_cfg_cannot_be_exchanged():
     """LI-005"""
     cfg = params.cfg
-    with pytest.raises(AttributeError, match=r"test_params\.py:\d+ wants to exchange params\.cfg"):
+    with pytest.raises(AttributeError, match=r"test_params\.py:\d+ wants to replace params\.cfg"):
         params.cfg = {}
     with pytest.raises(AttributeError, match=r"test_params\.py:\d+ wants to delete params\.cfg"):
         del params.cfg

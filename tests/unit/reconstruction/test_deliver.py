@@ -12,7 +12,7 @@ import pytest
 
 from ptycho_dist.data.simulate import truth_path, write_truth
 from ptycho_dist.errors import DataError, UserError
-from ptycho_dist.reconstruction.deliver import Provenance, deliver
+from ptycho_dist.reconstruction.deliver import ReconstructionSource, deliver
 from ptycho_dist.reconstruction.stitch import StitchedObject
 
 SCORES = {
@@ -37,14 +37,16 @@ def delivered(example, tmp_path):
         lit_YX = np.zeros(dataset.layout.shape_YX, np.float32)
         for x, y in dataset.layout.corner_M2:
             lit_YX[y + 8 : y + 24, x + 8 : x + 24] += 1
-        provenance = Provenance(tmp_path / "scan.npz", "run-1", "step-00000007", 3, 1.23456, "file")
+        source = ReconstructionSource(
+            tmp_path / "scan.npz", "run-1", "step-00000007", 3, 1.23456, "file"
+        )
         return deliver(
             tmp_path / folder,
             StitchedObject(object_YX, lit_YX, 0.125, 0.5),
             scan,
             dataset.layout,
             example.physics(dataset).probe_PHW.numpy(),
-            provenance,
+            source,
             **options,
         )
 

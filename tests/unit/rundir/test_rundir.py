@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from launcher.commands.which_run import named
 from ptycho_dist.attempts.__main__ import main as rundir_main
 from ptycho_dist.attempts.attempt import (
     PORTS,
@@ -23,7 +24,7 @@ from ptycho_dist.config.load import json_digest
 from ptycho_dist.errors import EXIT_STOPPED, UserError
 from ptycho_dist.rundir.files import read_json, write_json_atomic
 from ptycho_dist.rundir.heartbeat import Heartbeat, read_heartbeats, write_heartbeat
-from ptycho_dist.rundir.layout import find_run, list_runs
+from ptycho_dist.rundir.layout import list_runs
 from ptycho_dist.rundir.ledger import LedgerWriter, read_ledger
 
 
@@ -79,13 +80,13 @@ def test_runs_are_found_by_id_beginning_and_path(make_run, tmp_path):
     one, two = make_run("a-1"), make_run("b-2")
     root = tmp_path / "runs"
     assert [run.run_id for run in list_runs(root)] == ["a-1", "b-2"]
-    assert find_run(root, "a") == find_run(root, str(one.path)) == one
-    assert find_run(root, "b-2") == two
+    assert named(root, "a") == named(root, str(one.path)) == one
+    assert named(root, "b-2") == two
     make_run("a-3")
     with pytest.raises(UserError, match="2 runs begin so"):
-        find_run(root, "a")
+        named(root, "a")
     with pytest.raises(UserError, match="no such run"):
-        find_run(root, "zzz")
+        named(root, "zzz")
     assert list_runs(tmp_path / "nowhere") == []
 
 

@@ -22,6 +22,8 @@ from ptycho_dist.config.world import world_of
 from ptycho_dist.legacy import LegacyScope
 from ptycho_dist.rundir.layout import RunDirectory, prepare_run
 from ptycho_dist.rundir.ledger import LedgerWriter
+from ptycho_dist.rundir.measurement_plan import MeasurementPlan
+from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.runtime.accelerator import Device
 from ptycho_dist.runtime.agreement import Agreement
 from ptycho_dist.runtime.environment import RankEnvironment
@@ -74,11 +76,11 @@ def fit(
                 written = written.replace("npz}", f"npz, {data}}}")
             path.write_text(written)
             loaded = load_run_config(path)
-            plan: dict[str, Any] = {"world": world_of(loaded.config, 37).to_json()}
-            if interruptions is not None:
-                plan["drill"] = {"interruptions": interruptions}
-            if measurement is not None:
-                plan["measurement"] = measurement
+            plan = RunPlan(
+                world=world_of(loaded.config, 37),
+                drill=None if interruptions is None else {"interruptions": interruptions},
+                measurement=None if measurement is None else MeasurementPlan(**measurement),
+            )
             place = tmp_path / "runs" / f"run-{secrets.token_hex(4)}"
             run = prepare_run(place, loaded, plan, None)
         train.last_run = run  # type: ignore[attr-defined]

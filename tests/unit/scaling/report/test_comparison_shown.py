@@ -8,8 +8,7 @@ from rich.console import Console
 from studies import a_study
 
 import launcher.scaling.collect
-import launcher.scaling.study.study_json
-from launcher.commands import scale_report
+from launcher.commands import scale_report, which_run
 from launcher.scaling.analysis.comparison import compare_sizes
 from launcher.scaling.report.present_comparison import show_comparison
 from ptycho_dist.errors import UserError
@@ -49,12 +48,10 @@ def found(monkeypatch, tmp_path):
     collected, _ = a_study(nodes=(1, 2), modes=("strong",), repeats=2)
     study_dir = tmp_path / "siemens-20260101-000000-0001"
     (study_dir / "members").mkdir(parents=True)
+    monkeypatch.setattr(which_run, "study", lambda root, name: ArrayDirectory(study_dir))
     monkeypatch.setattr(
-        launcher.scaling.study.study_json,
-        "find_study",
-        lambda root, name: ArrayDirectory(study_dir),
+        launcher.scaling.collect, "collect", lambda study, scheduler=None: collected
     )
-    monkeypatch.setattr(launcher.scaling.collect, "collect", lambda study: collected)
     return study_dir
 
 
@@ -91,11 +88,11 @@ def test_report_says_where_it_is(found, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("action", "words", "deadline", "message"),
     [
-        ("report", ["report"], None, "scale report: one study expected, found nothing"),
-        ("report", ["report", "a", "b"], None, "scale report: one study expected, found a b"),
-        ("report", ["report", "a"], "soon", "--deadline: a time such as 12:00:00"),
-        ("compare", ["compare", "a"], None, "scale compare: two studies expected, found a"),
-        ("compare", ["compare", "a", "b"], "1:00:00", "--deadline: belongs to `scale report"),
+        ("report", ["report", "a", "b"], None, "scale report: at most one study is expected"),
+        ("report", ["report", "a"], "soon", "--deadline: expected a time such as 12:00:00"),
+        ("compare", ["compare", "a"], None, "scale compare: two studies are expected, found a"),
+        ("compare", ["compare"], None, "scale compare: two studies are expected, found none"),
+        ("compare", ["compare", "a", "b"], "1:00:00", "--deadline belongs to `scale report"),
     ],
 )
 def test_wrong_words_are_told_in_one_line(tmp_path, action, words, deadline, message):

@@ -243,7 +243,7 @@ class TestScores:
         assert scores.ssim_phase > 0.99
 
     def test_refusals(self) -> None:
-        with pytest.raises(ValueError, match="the region has 15 × 50 px, and needs 16"):
+        with pytest.raises(ValueError, match="the region has 15 × 50 px but needs 16"):
             score_object(TRUTH, TRUTH, (slice(0, 15), slice(0, 50)))
         with pytest.raises(ValueError, match="must agree"):
             score_object(TRUTH[:60], TRUTH, (slice(0, 50), slice(0, 50)))
@@ -327,10 +327,10 @@ class TestRegion:
     @pytest.mark.parametrize(
         ("x_px", "origin_px", "message"),
         [
-            ([0.0, 14.9], (0.0, 0.0), "has 41 × 15 px, and needs 16"),
+            ([0.0, 14.9], (0.0, 0.0), "has 41 × 15 px but needs 16"),
             ([0.0, 50.0], (500.0, 0.0), "has 41 × 0 px"),
             ([0.0, np.nan], (0.0, 0.0), "must be finite"),
-            ([], (0.0, 0.0), "one or more"),
+            ([], (0.0, 0.0), "at least one position"),
         ],
     )
     def test_refusals(
