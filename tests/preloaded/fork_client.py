@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shlex
@@ -10,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -134,17 +134,22 @@ def run(
     return done
 
 
-@functools.cache
+_lock = threading.Lock()
+_servers: list[ForkServer] = []
+
+
 def the_server() -> ForkServer:
-    """The one server of this session."""
-    return ForkServer()
+    """The one server of this session, started when the first test needs it."""
+    with _lock:
+        if not _servers:
+            _servers.append(ForkServer())
+        return _servers[0]
 
 
 def close_server() -> None:
     """At the end of a test session."""
-    if the_server.cache_info().currsize:
-        the_server().close()
-        the_server.cache_clear()
+    while _servers:
+        _servers.pop().close()
 
 
 def virtual_environment(folder: Path) -> Path:

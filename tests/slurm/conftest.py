@@ -84,13 +84,19 @@ def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def forked_ranks(tmp_path_factory: pytest.TempPathFactory) -> str:
+def forking_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter that has the fork server run what it can."""
+    venv = fork_client.virtual_environment(tmp_path_factory.mktemp("forking") / "venv")
+    return venv / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def forked_ranks(forking_python: Path) -> str:
     """A line of run.yaml: the ranks of the job are forks of a preloaded Python.
 
     For tests of what a job does once its ranks live. Those of its start do without.
     """
-    venv = fork_client.virtual_environment(tmp_path_factory.mktemp("forking") / "venv")
-    return f"environment: {{venv: {venv}}}\n"
+    return f"environment: {{venv: {forking_python.parents[1]}}}\n"
 
 
 @pytest.fixture

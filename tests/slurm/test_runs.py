@@ -26,7 +26,7 @@ FOUR_RANKS = ("--set", "resources.nodes=2", "--set", "resources.tasks_per_node=2
 TEXT = """
 model: {n_filters_scale: 0.125}
 training: {nepochs: 3, batch_size: 4}
-execution: {join_timeout_s: 15}
+execution: {join_timeout_s: 300}
 requeue: {signal_lead_s: 60}
 """
 SECRETS = {
@@ -65,8 +65,12 @@ def job_ids(cluster):
 
 
 def sbatch_by_hand(cluster, script):
-    """Submit a script and wait for its end: SLURM's state and exit code of the job."""
-    job_id = cluster.run(["sbatch", "--parsable", str(script)]).stdout.strip()
+    """Submit a script; returns the number of the job."""
+    return cluster.run(["sbatch", "--parsable", str(script)]).stdout.strip()
+
+
+def end_of(cluster, job_id):
+    """Wait for the end of a job: SLURM's state and its exit code."""
 
     def ended():
         shown = cluster.run(["scontrol", "--oneliner", "show", "job", job_id]).stdout
@@ -134,7 +138,7 @@ def test_the_printed_script_given_to_sbatch_by_hand_runs_the_same_job(
     assert status["state"] == "prepared"
     script = tmp_path / "job.sbatch"
     script.write_text(printed.stdout)
-    assert sbatch_by_hand(cluster, script) == ("COMPLETED", "0:0")
+    assert end_of(cluster, sbatch_by_hand(cluster, script)) == ("COMPLETED", "0:0")
     assert run.result_json.exists()
     assert len(joined(run)) == 4
     done = launch(
@@ -149,7 +153,7 @@ def test_the_printed_script_given_to_sbatch_by_hand_runs_the_same_job(
     plan = json.loads(launch("plan", config, *FOUR_RANKS, "--json", "--runs-dir", submitted).stdout)
     assert plan["script"].replace("tiny-RUN-ID", other.run_id) == other.script.read_text()
     # RD-023: a finished run does not start again
-    assert sbatch_by_hand(cluster, script) == ("COMPLETED", "0:0")
+    assert end_of(cluster, sbatch_by_hand(cluster, script)) == ("COMPLETED", "0:0")
     assert len(read_attempts(run)) == 1
 
 
@@ -198,17 +202,20 @@ def test_two_jobs_on_one_node_at_once_both_train(cluster, forking_config, launch
     ],
 )
 def test_a_rank_that_cannot_come_is_named_and_the_job_ends(
-    cluster, config, launch, tmp_path, changed_script, instead, words
+    cluster, forking_config, launch, tmp_path, changed_script, instead, words
 ):
     """RD-032, RD-033, guarantee G7."""
-    launch("script", config, *FOUR_RANKS, "--runs-dir", tmp_path / "r")
+    little_patience = ("--set", "execution.join_timeout_s=15")
+    launch("script", forking_config, *FOUR_RANKS, *little_patience, "--runs-dir", tmp_path / "r")
     run = only_run(tmp_path / "r")
     script = changed_script(run, rank=3, instead=instead)
+    job_id = sbatch_by_hand(cluster, script)
+    wait_for(lambda: read_heartbeats(run), "rank")
     began = time.monotonic()
-    state, exit_code = sbatch_by_hand(cluster, script)
+    state, exit_code = end_of(cluster, job_id)
     assert state == "FAILED"
     assert exit_code != "0:0"
-    assert time.monotonic() - began < 75  # 60 s from the first registration, and the start before
+    assert time.monotonic() - began < 75  # 60 s from the first registration, and the end of the job
     status = json.loads(launch("status", run.path, "--json", env=cluster.env).stdout)
     assert status["state"] == "failed"
     assert words in status["cause"]
