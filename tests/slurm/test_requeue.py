@@ -50,12 +50,12 @@ def submit(cluster, make_config, forked_ranks, launch, tmp_path, request):
 
 @pytest.fixture(scope="module")
 def walltime_run(cluster, scan_file, forked_ranks, tmp_path_factory):
-    """A run of one rank that is asked to stop after 90 s, which pass while other tests run."""
+    """A run of one rank that is asked to stop after 40 to 70 s, which pass while others run."""
     folder = tmp_path_factory.mktemp("walltime")
     config = folder / "run.yaml"
     text = ALONE.replace("nepochs: 60", "nepochs: 100000") + forked_ranks
     config.write_text(f"name: walltime\ndata: {{train_data_file: {scan_file}}}\n{text}")
-    sets = ("resources.time=10:00", "requeue.signal_lead_s=510", "requeue.max_restarts=1")
+    sets = ("resources.time=10:00", "requeue.signal_lead_s=530", "requeue.max_restarts=1")
     done = subprocess.run(
         [
             *(sys.executable, "-m", "launcher", "submit", str(config), "--cluster", "slurm"),
