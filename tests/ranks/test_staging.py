@@ -81,7 +81,7 @@ class FakeRank:
         self.world = world
         self.joined = SimpleNamespace(store=world.store, nodes=world.nodes, attempt=world.attempt)
         self.stop = SimpleNamespace(requested=False)
-        self.heartbeat = SimpleNamespace(say=lambda state: None)
+        self.heartbeat = SimpleNamespace(write=lambda state: None)
         self.ledger = SimpleNamespace(append=self.note)
         self.agreement = SimpleNamespace(vote=self.vote)
         self.alive_calls = 0
