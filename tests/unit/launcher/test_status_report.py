@@ -70,7 +70,7 @@ def test_a_run_at_work(at_work, capsys):
     assert main(["status", str(at_work.run.path)]) == 0
     shown = capsys.readouterr().out
     assert "requeued (restart 2 of 2)" in shown
-    assert "rank 1 is slow: 2 s of own work a batch, the others 0.1 s" in shown
+    assert "rank 1 is slow: 2 s of own work per micro-batch, the others 0.1 s" in shown
     assert "walltime: asked to stop by SIGUSR2" in shown
     assert re.search(r"\n +2 .* 8 of 1 .* requeued by itself", shown)
     assert shown.endswith(f"ptycho-launch status {at_work.run.path} --watch\n")
