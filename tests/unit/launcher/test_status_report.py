@@ -167,7 +167,7 @@ def test_list_by_state(pretend, commands, capsys, tmp_path):
     (document,) = json.loads(capsys.readouterr().out)
     assert valid(document)["run_id"] == failed.run.run_id
     assert main([*root, "--state", "broken"]) == 2
-    assert "there are: prepared, pending" in capsys.readouterr().err
+    assert "no such state; the states are prepared, pending" in capsys.readouterr().err
 
 
 KINDS = st.one_of(
