@@ -231,7 +231,7 @@ def test_an_array_and_a_study_are_refused_with_what_to_name(killed, tmp_path, ca
     assert f"name one of them, {array.array_id}.000" in capsys.readouterr().err
     write_json_atomic(array.path / "study.json", {})
     assert main(asked) == 2
-    assert f"`ptycho-launch scale report {array.array_id}`" in capsys.readouterr().err
+    assert f"`ptycho-launch scale report {array.path}`" in capsys.readouterr().err
     assert main([asked[0], f"{array.array_id}.000", *asked[2:], "--json"]) == 0
 
 
@@ -368,7 +368,7 @@ def test_pictures_are_few_whole_and_of_this_run(killed, tmp_path):
     for name, why in (
         ("epoch-0000/object.png", "leads out of the run directory"),
         ("epoch-0000/patches.png", "cut short"),
-        ("object.png", "is no PNG"),
+        ("object.png", "is not a PNG"),
     ):
         assert re.search(rf"reconstruction/{name}: .*{why}", notes)
 

@@ -134,7 +134,7 @@ def test_the_decision_is_recorded_and_a_refusal_of_slurm_with_its_reason(make_ru
     decision = end_attempt(run, by_hand.number, None, by_itself=False).decision
     assert (decision.restart, decision.why) == (
         False,
-        "it was started by hand, and so nothing starts it again",
+        "it was started by hand, so nothing starts it again",
     )
 
 

@@ -81,6 +81,7 @@ def test_report_says_where_it_is(found, tmp_path, capsys):
     assert scale_report.report(options(tmp_path, "report", "s", as_json=True)) == 0
     data = json.loads(capsys.readouterr().out)
     stored = json.loads((found / "report" / "study-report.json").read_text())
+    assert data.pop("array_id") == found.name
     assert data.pop("report") == str(found / "report" / "report.html")
     assert data == stored
 
