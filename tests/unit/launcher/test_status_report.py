@@ -71,7 +71,7 @@ def test_a_run_at_work(at_work, capsys):
     assert main(["status", str(at_work.run.path)]) == 0
     shown = capsys.readouterr().out
     assert "requeued (restart 2 of 2)" in shown
-    assert "rank 1 is slow: 2 s of own work a batch, the others 0.1 s" in shown
+    assert "rank 1 is slow: 2 s of own work per micro-batch, the others 0.1 s" in shown
     assert "walltime: asked to stop by SIGUSR2" in shown
     assert re.search(r"\n +2 .* 8 of 1 .* requeued by itself", shown)
     assert shown.endswith(f"ptycho-launch status {at_work.run.path} --watch\n")
@@ -168,7 +168,7 @@ def test_list_by_state(pretend, commands, capsys, tmp_path):
     (document,) = json.loads(capsys.readouterr().out)
     assert valid(document)["run_id"] == failed.run.run_id
     assert main([*root, "--state", "broken"]) == 2
-    assert "there are: prepared, pending" in capsys.readouterr().err
+    assert "no such state; the states are prepared, pending" in capsys.readouterr().err
 
 
 KINDS = st.one_of(
