@@ -12,7 +12,14 @@ from typing import Any
 
 import fork_client
 import pytest
+from hypothesis import HealthCheck, settings
 from waiting import HANG_S
+
+# A slow machine is no failure: neither an example that takes long, nor drawing it.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 pytest_plugins = ["distribution"]
 
