@@ -7,18 +7,19 @@ import os
 import pty
 import re
 import struct
-import subprocess
 import sys
 import termios
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import fork_client
 import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from waiting import HANG_S
 
 from launcher.cli import main
 from launcher.status.details import details_of
@@ -70,7 +71,7 @@ def test_a_run_at_work(at_work, capsys):
     assert main(["status", str(at_work.run.path)]) == 0
     shown = capsys.readouterr().out
     assert "requeued (restart 2 of 2)" in shown
-    assert "rank 1 is slow: 2 s of own work a batch, the others 0.1 s" in shown
+    assert "rank 1 is slow: 2 s of own work per micro-batch, the others 0.1 s" in shown
     assert "walltime: asked to stop by SIGUSR2" in shown
     assert re.search(r"\n +2 .* 8 of 1 .* requeued by itself", shown)
     assert shown.endswith(f"ptycho-launch status {at_work.run.path} --watch\n")
@@ -167,7 +168,7 @@ def test_list_by_state(pretend, commands, capsys, tmp_path):
     (document,) = json.loads(capsys.readouterr().out)
     assert valid(document)["run_id"] == failed.run.run_id
     assert main([*root, "--state", "broken"]) == 2
-    assert "there are: prepared, pending" in capsys.readouterr().err
+    assert "no such state; the states are prepared, pending" in capsys.readouterr().err
 
 
 KINDS = st.one_of(
@@ -220,7 +221,7 @@ def on_a_terminal(columns, *arguments):
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {**os.environ, "TERM": "xterm"}
     environment.pop("COLUMNS", None)
-    process = subprocess.Popen(
+    process = fork_client.Popen(
         [sys.executable, "-m", "launcher", *arguments],
         stdin=theirs, stdout=theirs, stderr=theirs, env=environment,
     )  # fmt: skip
@@ -235,7 +236,7 @@ def on_a_terminal(columns, *arguments):
         if not block:
             break
     os.close(own)
-    return shown.decode(), process.wait(timeout=60)
+    return shown.decode(), process.wait(timeout=HANG_S)
 
 
 def test_nothing_is_wider_than_the_terminal(at_work):

@@ -68,7 +68,7 @@ def test_without_slurm_the_ranks_speak_for_a_run_and_it_says_why(submitted, comm
     submitted.beat(updated_at=time.time() - 300)
     status = status_of(submitted.run)
     assert (status.state, status.over) == ("unknown", False)
-    assert "no rank has said anything lately" in status.cause
+    assert "no rank has reported lately" in status.cause
     submitted.attempt(ends_at=time.time() - 200)
     assert "its walltime is over" in status_of(submitted.run).cause
 
