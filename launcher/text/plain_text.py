@@ -21,11 +21,12 @@ def plain(text: str) -> str:
     return _CONTROLS.sub("", _ESCAPES.sub("", one_line))
 
 
-def for_stdout(line: str) -> str:
-    """A line of a log: unchanged for a file or a pipe, cleaned for a terminal.
-
-    If the line is a progress bar that was drawn over itself, its last state is kept.
-    """
-    if not sys.stdout.isatty():
-        return line
+def plain_line(line: str) -> str:
+    """A line of a log, safe to show on a terminal; of a progress bar, only its last state."""
+    # A progress bar draws over itself with carriage returns.
     return plain(line.rstrip("\r").rpartition("\r")[2])
+
+
+def for_stdout(line: str) -> str:
+    """A line of a log: unchanged for a file or a pipe, cleaned for a terminal."""
+    return plain_line(line) if sys.stdout.isatty() else line

@@ -60,10 +60,14 @@ def job_ends_at(job_id: str) -> float | None:
     end_time = os.environ.get("SLURM_JOB_END_TIME", "")  # set by newer versions of SLURM
     if end_time.isdecimal():
         return float(end_time)
-    text = _shown("job", job_id).get("EndTime", "")
+    return slurm_time(_shown("job", job_id).get("EndTime", ""))
+
+
+def slurm_time(text: str) -> float | None:
+    """Seconds since the epoch for SLURM's `2026-11-24T13:32:23`; None for `N/A` or `Unknown`."""
     try:
         return time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -160,15 +160,15 @@ class RankGuard:
     def _read_all(self) -> list[str]:
         if self._store is None:
             return [f"0 {self._place[0]} {self._place[1]}"]
-        said = []
+        published = []
         try:
             for rank in range(len(self._nodes)):
                 key = f"guard/{rank}"  # `get` would wait for a rank that has never published
                 known = self._store.check([key])
-                said.append(self._store.get(key).decode() if known else "0 0 starting")
+                published.append(self._store.get(key).decode() if known else "0 0 starting")
         except RuntimeError:
             return []
-        return said
+        return published
 
 
 def who_stands_still(

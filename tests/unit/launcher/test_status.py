@@ -9,6 +9,7 @@ import subprocess
 import pytest
 from attempt_files import attempt_files
 from rich.console import Console
+from waiting import HANG_S
 
 from launcher.cli import main
 from launcher.control.changes import Changes
@@ -205,7 +206,7 @@ def test_a_setup_that_sets_errexit_still_records_the_end(make_config, tmp_path):
     object.__setattr__(plan, "python", folder / "python")
     script = render(plan, tmp_path / "run")
     subprocess.run(
-        ["bash", "-c", script], env={"PATH": f"{folder}:/usr/bin:/bin"}, timeout=30, check=True
+        ["bash", "-c", script], env={"PATH": f"{folder}:/usr/bin:/bin"}, timeout=HANG_S, check=True
     )
     last = (tmp_path / "said").read_text().splitlines()[-1]
     assert last.split()[2:] == ["end", str(tmp_path / "run"), "001", "75"]

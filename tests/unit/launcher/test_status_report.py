@@ -7,18 +7,19 @@ import os
 import pty
 import re
 import struct
-import subprocess
 import sys
 import termios
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import fork_client
 import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from waiting import HANG_S
 
 from launcher.cli import main
 from launcher.status.details import details_of
@@ -220,7 +221,7 @@ def on_a_terminal(columns, *arguments):
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {**os.environ, "TERM": "xterm"}
     environment.pop("COLUMNS", None)
-    process = subprocess.Popen(
+    process = fork_client.Popen(
         [sys.executable, "-m", "launcher", *arguments],
         stdin=theirs, stdout=theirs, stderr=theirs, env=environment,
     )  # fmt: skip
@@ -235,7 +236,7 @@ def on_a_terminal(columns, *arguments):
         if not block:
             break
     os.close(own)
-    return shown.decode(), process.wait(timeout=60)
+    return shown.decode(), process.wait(timeout=HANG_S)
 
 
 def test_nothing_is_wider_than_the_terminal(at_work):
