@@ -89,13 +89,13 @@ def drop_intent(directory: Directory) -> None:
 def settle(found: Iterable[Directory], scheduler: Scheduler) -> None:
     """Record what became of submissions that were cut short (LP-221).
 
-    A directory that is damaged, being submitted, or not ours to write stays as it is: whoever reads
-    it afterwards sees the same state, and says what is wrong.
+    A directory that is damaged, being submitted, or not writable for us stays as it is. Reading it
+    afterwards gives the same state, or an error that says what is damaged.
 
     Args:
         found: runs, with which the arrays that hold them are settled, and arrays with their
             members.
-        scheduler: whom to ask for jobs.
+        scheduler: asks SLURM for the jobs.
     """
     for directory in _with_relatives(found):
         if _mentions_an_intent(directory):
@@ -109,7 +109,7 @@ def _with_relatives(found: Iterable[Directory]) -> Iterable[Directory]:
     for directory in found:
         known[directory.path] = directory
         if isinstance(directory, ArrayDirectory):
-            with suppress(UserError):  # a damaged array.json is reported by who reads it next
+            with suppress(UserError):  # whoever reads the array next reports the damage
                 known |= {member.run.path: member.run for member in directory.read()[1]}
         elif (member := ArrayDirectory.of_member(directory)) is not None:
             known[member[0].path] = member[0]
