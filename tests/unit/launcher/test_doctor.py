@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from launcher.doctor import doctor
 from launcher.doctor import slurm as slurm_report
 from launcher.doctor.doctor import SHOWN, examine, report_lines
-from launcher.doctor.storage_probe import file_system, probe
+from launcher.doctor.mounts import Mount, mount_of
+from launcher.doctor.storage_probe import probe
 from launcher.text.redact import REMOVED, Redactor, names_a_secret
 
 TOKENS = (
@@ -147,9 +148,10 @@ def test_the_file_system_is_that_of_the_longest_mount():
         "/dev/vda / ext4 rw 0 0\nserver:/home /home nfs4 rw 0 0\n"
         "lustre /home/a\\040b lustre rw 0 0\nodd\n\n"
     )
-    assert file_system(Path("/home/x"), mounts) == "nfs4 at /home (from server:/home)"
-    assert file_system(Path("/home/a b/c"), mounts) == "lustre at /home/a b (from lustre)"
-    assert file_system(Path("/homes"), mounts) == "ext4 at / (from /dev/vda)"
+    assert mount_of(Path("/home/x"), mounts) == Mount("server:/home", Path("/home"), "nfs4")
+    assert mount_of(Path("/home/a b/c"), mounts) == Mount("lustre", Path("/home/a b"), "lustre")
+    assert mount_of(Path("/homes"), mounts) == Mount("/dev/vda", Path("/"), "ext4")
+    assert mount_of(Path("/homes"), "") is None
 
 
 @given(st.text(), st.text(string.printable, min_size=6), st.text())
