@@ -194,7 +194,7 @@ def _series(mode, tasks, nodes, repeats, cores, device, laws):
         "it foretold the held-out size best" if laws else "there are too few sizes for a law",
         sizes[-1].ranks, "One more doubling would bring less than half of it.",
         (
-            *(["The number of cores: too few."] if sizes[-1].oversubscribed else []),
+            *(["Oversubscription: too few cores."] if sizes[-1].oversubscribed else []),
             "A step takes more than with perfect scaling.",
             "Exposed communication: 7.1 ms lost per step, from 3.2 ms to 10.3 ms.",
         ),

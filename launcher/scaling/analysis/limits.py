@@ -86,7 +86,7 @@ def _oversubscription(sizes: Sequence[Size]) -> tuple[str, ...]:
     if not over:
         return ()
     return (
-        f"The number of cores: {named(over)} used more threads than there are cores. What follows "
+        f"Oversubscription: {named(over)} used more threads than there are cores. What follows "
         "describes this machine, not how the training scales.",
     )
 

@@ -89,7 +89,7 @@ def _how(collected: Collected) -> list[str]:
         where = "the machine has" if machines == 1 else f"the {machines} machines have"
         said.append(
             f"In {oversubscribed} of these runs the ranks used more threads than {where} cores "
-            f"({cores}); these runs show the overhead of the launcher, not how the training scales."
+            f"({cores}); they show the overhead of the launcher, not the scaling of the training."
         )
     return said
 
@@ -115,7 +115,7 @@ def _laws(analysis: StudyAnalysis) -> list[str]:
     if not laws:
         return []
     named = "; ".join(f"{law.name}, {law.formula} ({law.source})" for law in laws.values())
-    said = [f"We fitted {named}."]
+    said = [f"We fitted the following laws: {named}."]
     for what, name in (("law_fit", "Fit"), ("law_interval", "Parameter intervals")):
         if isinstance(analysis.methods.get(what), str):
             said.append(f"{name}: {analysis.methods[what]}.")

@@ -140,7 +140,7 @@ def _curves(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Blo
         yield sizes_table(mode, [size for series in of_mode for size in series.sizes])
     for series in measured:
         if series.knee_why:
-            yield Text(f"Knee, {series_name(series)}: {sentence(series.knee_why)}")
+            yield Text(f"Knee, {series_name(series)}. {sentence(series.knee_why)}")
 
 
 def _parts(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Block]:
@@ -159,7 +159,7 @@ def _laws(measured: Sequence[Series]) -> Iterator[Block]:
             yield laws_table(series)
         name = series_name(series)
         if series.why_chosen:
-            yield Text(sentence(f"{name}: {series.why_chosen}"))
+            yield Text(sentence(f"{name}. {sentence(series.why_chosen)}"))
 
 
 def _deadline(found: ForDeadline | None) -> Iterator[Block]:
@@ -211,7 +211,7 @@ def _provenance(origin: StudyProvenance) -> Iterator[Block]:
         if origin.versions_of == "ranks"
         else "of the launcher that made this report, because the runs recorded none"
     )
-    yield DataTable(("package", "version"), list(origin.versions.items()), f"Versions, {whose}.")
+    yield DataTable(("package", "version"), list(origin.versions.items()), f"Versions {whose}.")
     if origin.variables:
         yield DataTable(
             ("variable", "value"),

@@ -98,7 +98,7 @@ def test_oversubscription_is_said_first():
         lambda p: AMDAHL.throughput(p, 100.0, (0.2,)), (1, 2, 4), cores=2, machines=1
     )
     first, *_ = analyse(collected, resamples=100).series[0].limits
-    assert first.startswith("The number of cores: 4 ranks on 4 nodes")
+    assert first.startswith("Oversubscription: 4 ranks on 4 nodes")
     assert "2 ranks" not in first
 
 

@@ -78,10 +78,10 @@ def test_the_page_says_first_what_was_found_then_what_to_beware_of(study_dir):
     """SC-064"""
     text = ReadPage(page_of(study_dir, *a_study(deadline=DEADLINE, with_missing=True))).text
     order = [
-        "4 ranks on 4 nodes trained fastest, with 814 (782 to 847) samples/s",
+        "the fastest size is 4 ranks on 4 nodes, with 814 (782 to 847) samples/s",
         "2 sizes had more threads than the 2 cores",
         "Throughput of all ranks over the number of ranks",
-        "Efficiency: speed-up",
+        "Efficiency: the speed-up",
         "the same number of tasks per node. ◇: more threads than cores",
         "ms per step, mean over the ranks",
         "error at the held-out size",
@@ -91,7 +91,7 @@ def test_the_page_says_first_what_was_found_then_what_to_beware_of(study_dir):
         "goodput",
         "rank 1 ran out of memory",
         "We measured the strong and weak scaling",
-        "Versions,",
+        "Versions of the launcher",
         "ptycho-launch scale run.yaml --nodes 1,2,4",
     ]
     places = [text.rindex(said) if "Versions" in said or "ptycho-launch" in said
@@ -99,7 +99,7 @@ def test_the_page_says_first_what_was_found_then_what_to_beware_of(study_dir):
     assert places == sorted(places)
     first = text[: text.index("2 sizes had more threads")]
     assert "The knee is at 4 ranks." in first
-    assert "Knee, weak scaling, 1 task per node: One more doubling would bring less" in text
+    assert "Knee, weak scaling, 1 task per node. One more doubling would bring less" in text
     assert "Exposed communication: 7.1 ms lost per step" in first
     assert "This size was not measured" in text
 
@@ -280,14 +280,13 @@ def test_the_methods_paragraph_holds_the_numbers(study_dir):
         "strong and weak scaling of the training siemens",
         "on 1, 2 and 4 nodes with 1 rank per node",
         "keeps the global batch of 32 samples constant",
-        "the batch of 8 samples per rank constant, with the learning rate scaled with the square root of "
-        "the global batch, from 0.001 at a global batch of 32",
+        "the batch of 8 samples per rank constant, with the learning rate scaled with the square "
+        "root of the global batch, from 0.001 at a global batch of 32",
         "Each size was run 5 times",
         "(seed 1234)",
         "Of 30 runs, 29 gave a measurement",
         "measured 20 optimizer steps, after 5 optimizer steps of warm-up",
-        "Intervals are 95 % confidence intervals: bootstrap of the repeats, percentiles, with 2000 "
-        "resamples.",
+        "95 % confidence intervals: bootstrap of the repeats, percentiles, with 2000 resamples.",
         "Gunther 2007",
         "predicted the throughput at the held-out size of 4 ranks within 3.10 %",
         "No statement is made about sizes beyond twice the largest measured size",
