@@ -73,8 +73,8 @@ def _how(collected: Collected) -> list[str]:
     measured, all_points = len(collected.measured), len(study.points)
     said = [
         f"Each size was run {counted(study.repeats, 'time')}, in randomised complete blocks: all "
-        f"sizes of one repeat ran before those of the next, in random order (seed {study.seed}), so "
-        "that a drift of the machine does not look like scaling. Of "
+        f"sizes of one repeat ran before those of the next, in random order (seed {study.seed}), "
+        "so that a drift of the machine does not look like scaling. Of "
         f"{counted(all_points, 'run')}, {measured} gave a measurement.",
         f"Each run measured {until}, after {counted(plan.warm_up_steps, 'optimizer step')} of "
         "warm-up at the beginning of each attempt, which were discarded.",

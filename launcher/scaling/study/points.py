@@ -132,8 +132,8 @@ def _fault(base: World, mode: Mode, whole: int, batch_size: int) -> Fault | None
     if batch_size * whole > base.samples:
         return Fault(
             "training.batch_size",
-            f"a global batch of {batch_size * whole}, but an epoch has only {base.samples} samples, "
-            "so no step would be full",
+            f"a global batch of {batch_size * whole}, but an epoch has only {base.samples} "
+            "samples, so no step would be full",
         )
     return None
 

@@ -16,7 +16,8 @@ from launcher.text.plain_text import plain
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 LR_RULES: dict[LrRule, str] = {
-    "sqrt": "learning rate × √(global batch / global batch of the config), for Adam (arXiv:2205.10287)",
+    "sqrt": "learning rate × √(global batch / global batch of the config), for Adam "
+    "(arXiv:2205.10287)",
     "linear": "learning rate × global batch / global batch of the config (arXiv:1706.02677)",
     "none": "learning rate as in the config, whatever the global batch",
 }

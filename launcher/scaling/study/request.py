@@ -1,4 +1,4 @@
-"""The request for a study, parsed from the flags of the command; all faults are reported at once."""
+"""The request for a study, parsed from the flags of the command with all faults at once."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_every_fault_of_every_size_is_told_and_nothing_made(planned, tmp_path):
     assert len(told) == 4
     assert "equally between 3 ranks [3 nodes × 1 task, strong]" in told[0]
     assert "equally between 16 ranks [16 nodes × 1 task, strong]" in told[1]
-    assert "global batch of 64, but an epoch has 37 samples" in told[2]
+    assert "global batch of 64, but an epoch has only 37 samples" in told[2]
     assert "requeue.signal_lead_s: 3000" in told[3]
     assert "1 node × 1 task, strong+weak and 1 more" in told[3]
     with pytest.raises(ConfigError, match=r"training.nepochs.*found \"x\"$") as caught:
