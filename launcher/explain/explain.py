@@ -13,6 +13,7 @@ from launcher.explain.judge import Confidence, Verdict, judge
 from launcher.explain.reading import Line, clean
 from launcher.slurm.jobs import Scheduler
 from launcher.status.run_status import RunStatus, status_of
+from launcher.text.counted import listed
 from ptycho_dist.attempts.record import read_attempts
 from ptycho_dist.rundir.layout import RunDirectory
 
@@ -221,6 +222,6 @@ def _summary(verdict: Verdict, node: str | None) -> str:
 
 
 def named_ranks(ranks: tuple[int, ...]) -> str:
-    """`rank 3`, `ranks 0, 1, 2`."""
-    more = f" and {len(ranks) - 6} more" if len(ranks) > 6 else ""
-    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks[:6]))}{more}"
+    """`rank 3`, `ranks 0, 1 and 2`."""
+    noun = "rank" if len(ranks) == 1 else "ranks"
+    return f"{noun} {listed([str(rank) for rank in ranks])}"

@@ -139,24 +139,30 @@ def _walltime(
 
 def _elsewhere(partition: Partition, plan: LaunchPlan, facts: ClusterFacts) -> str:
     """End of a sentence: the other partitions that would accept the run unchanged; or empty."""
-    need = Need.of(plan)
     fitting = [
         other.name
         for other in facts.partitions
-        if other.name != partition.name
-        and not other.hidden
-        and other.state == "UP"
-        and (other.max_nodes is None or need.nodes <= other.max_nodes)
-        and need.nodes >= other.min_nodes
-        and (other.max_time_s is None or plan.walltime_s <= other.max_time_s)
-        and (other.max_cpus_per_node is None or need.cpus <= other.max_cpus_per_node)
-        and (need.memory_mb or 0) <= (other.max_mem_per_node_mb or need.memory_mb or 0)
-        and not any(refused([each]) for each in _access(other, facts))
-        and need.nodes
-        <= sum(
-            each.count
-            for each in facts.nodes
-            if each.partition == other.name and each.usable and need.fits(each)
-        )
+        if other.name != partition.name and _accepts(other, plan, facts)
     ]
     return f", or use {listed(fitting, 'or')}" if fitting else ""
+
+
+def _accepts(partition: Partition, plan: LaunchPlan, facts: ClusterFacts) -> bool:
+    """Whether a partition would accept the run unchanged, on nodes that can be used now."""
+    need = Need.of(plan)
+    if partition.hidden or partition.state != "UP" or refused(_access(partition, facts)):
+        return False
+    amounts_and_limits = (
+        (need.nodes, partition.max_nodes),
+        (plan.walltime_s, partition.max_time_s),
+        (need.cpus, partition.max_cpus_per_node),
+        (need.memory_mb or 0, partition.max_mem_per_node_mb or None),
+    )
+    if any(limit is not None and amount > limit for amount, limit in amounts_and_limits):
+        return False
+    usable = sum(
+        group.count
+        for group in facts.nodes
+        if group.partition == partition.name and group.usable and need.fits(group)
+    )
+    return partition.min_nodes <= need.nodes <= usable

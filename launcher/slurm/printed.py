@@ -23,7 +23,10 @@ from launcher.slurm.scontrol import read_config, read_partitions
 from launcher.slurm.squeue import read_own_jobs
 from launcher.slurm.tables import named_rows, rows
 from launcher.slurm.units import duration_s, memory_mb, whole
+from ptycho_dist.attempts.slurm_job import slurm_time
 
+_YEAR_2000_S, _YEAR_2200_S = 946_684_800, 7_258_118_400
+"""Starts outside of these years mean that there is no start (`0001-01-01`)."""
 NODE_FORMAT = "%R|%D|%T|%c|%m|%G|%f|%N|%E"
 """Columns of sinfo. The reason is the last one, because it may contain any character."""
 
@@ -155,11 +158,10 @@ def read_trial(text: str) -> Trial:
 
 
 def _local_time(text: str) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(text).replace(tzinfo=None)
-    except ValueError:
+    seconds = slurm_time(text)
+    if seconds is None or not _YEAR_2000_S <= seconds < _YEAR_2200_S:
         return None
-    return found if 2000 <= found.year < 2200 else None  # outside, time zones cannot be computed
+    return datetime.fromtimestamp(seconds)
 
 
 _COUNTS = {

@@ -8,8 +8,9 @@ import re
 import time
 from dataclasses import dataclass
 
-from launcher.slurm.job_state import JobState, jobs_option, local_time
+from launcher.slurm.job_state import JobState, jobs_option
 from ptycho_dist.attempts.bounded_command import run_command
+from ptycho_dist.attempts.slurm_job import slurm_time
 
 TIMEOUT_S = 10
 _COLUMNS = "JobID,State,ExitCode,NodeList,Start,Comment"
@@ -84,7 +85,7 @@ def parse_sacct(text: str) -> list[Accounted]:
             continue
         job_id, state, exit_code, nodes, start, comment = [*cells, "", ""][:6]
         word, _, remark = state.partition(" ")  # `CANCELLED by 1000`
-        started = local_time(start)
+        started = slurm_time(start)
         found.append(Accounted(job_id, word, remark, exit_code, nodes, started, comment.strip()))
     return found
 

@@ -35,8 +35,9 @@ def memory_mb(text: str) -> int | None:
 
 def memory_text(megabytes: int) -> str:
     """An amount in megabytes, as `resources.mem_per_node` accepts it."""
-    whole_gb = megabytes % 1024 == 0 and megabytes
-    return f"{megabytes // 1024}G" if whole_gb else f"{megabytes}M"
+    if megabytes > 0 and megabytes % 1024 == 0:
+        return f"{megabytes // 1024}G"
+    return f"{megabytes}M"
 
 
 def whole(text: str) -> int | None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 from read_html import ReadPage
 from studies import a_study
+from waiting import HANG_S
 
 from launcher.pages import words
 from launcher.pages.drawing import PAPER
@@ -509,4 +510,4 @@ def test_the_commands_of_a_login_node_load_neither_figures_nor_templates():
         "found = {'matplotlib', 'jinja2', 'numpy', 'rich'} & set(sys.modules); "
         "assert not found, found"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANG_S)
