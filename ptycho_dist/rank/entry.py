@@ -92,7 +92,7 @@ def _start(
         format=f"%(asctime)s rank {environment.rank} %(levelname)s %(message)s",
     )
     warnings.showwarning = _warning_in_one_line
-    heartbeat.say("starting")
+    heartbeat.write("starting")
     require_frozen_code(run)
     config = run.config()
     plan = run.plan()

@@ -25,7 +25,7 @@ def report_failure(heartbeat: RankHeartbeat | None, reason: str, code: int, tabl
     if table:
         print(table, file=sys.stderr)
     if heartbeat is not None:
-        heartbeat.say("failed", reason=reason)
+        heartbeat.write("failed", reason=reason)
     return code
 
 

@@ -111,12 +111,12 @@ def _wait_for_all(store: Store, key: str, ranks: int, deadline: float) -> None:
 def _leave_early(started: StartedRank, ledger: LedgerWriter, why: str) -> None:
     """End the process without a new checkpoint, as there is no time; called by the guard's thread.
 
-    The last good checkpoint stands.
+    The last good checkpoint is kept.
     """
     heartbeat = started.heartbeat
     with suppress(OSError):
         ledger.append("left", why=why, signal=started.stop.reason, step=heartbeat.step)
-    heartbeat.say("stopped", reason=f"left without a new checkpoint: {why}")
+    heartbeat.write("stopped", reason=f"left without a new checkpoint: {why}")
     logging.warning("leaves with the last good checkpoint: %s", why)
     exit_now(EXIT_STOPPED)
 

@@ -56,7 +56,7 @@ def join_others(started: StartedRank, prepared: PreparedRank) -> JoinedWorld:
         JoinError: a rank is missing, or the ranks differ.
         UserError: rank 0 cannot be reached, or the data is not what the run was planned with.
     """
-    started.heartbeat.say("joining")
+    started.heartbeat.write("joining")
     config, environment, device = started.config, started.environment, prepared.device
     hello = Hello(
         rank=environment.rank,

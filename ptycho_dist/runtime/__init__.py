@@ -1,1 +1,1 @@
-"""What the process of a rank stands on: device, rendezvous, heartbeat, guard, local cluster."""
+"""A rank's process beside its training: device, rendezvous, heartbeat, guard, local cluster."""

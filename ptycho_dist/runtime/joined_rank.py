@@ -1,4 +1,4 @@
-"""A rank that has joined: its place, and its ways to speak to the other ranks and to users."""
+"""A rank that has joined: its place, its agreement with other ranks, its ledger and heartbeat."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class JoinedRank:
         """Number of this rank in the world."""
         return self.environment.rank
 
-    def say_stopped(self, step: int) -> None:
+    def record_stop(self, step: int) -> None:
         """Note that this rank has stopped, and whether it was the one that was asked."""
         if self.stop.requested:
             self.ledger.append("stop_requested", signal=self.stop.reason)
         self.ledger.append("stopped", step=step)
-        self.heartbeat.say("stopped", step=step)
+        self.heartbeat.write("stopped", step=step)

@@ -1,4 +1,4 @@
-"""The cluster environment that Lightning sees, wherever the ranks came from."""
+"""The cluster environment that Lightning sees, however the ranks were started."""
 
 from __future__ import annotations
 

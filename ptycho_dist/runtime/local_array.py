@@ -28,14 +28,14 @@ class LocalArray:
         _, members = array.read()
         self._runs = [member.run for member in members if member.index in indices]
         self._process: subprocess.Popen[bytes] | None = None
-        self._ended_by_a_person = False
+        self._ended_by_user = False
 
     def run(self) -> int:
         """Run all members, also after one has failed; return 0."""
         signal.signal(signal.SIGTERM, self._stop)
         own = str(LocalProcess.of(os.getpid()))
         for run in self._runs:
-            if self._ended_by_a_person:
+            if self._ended_by_user:
                 break
             if cancel_requested(run, own):
                 print(f"{run.run_id}: cancelled before it began", flush=True)
@@ -52,12 +52,12 @@ class LocalArray:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        if self._ended_by_a_person:  # SIGTERM came while the process was being started
+        if self._ended_by_user:  # SIGTERM came while the process was being started
             self._process.terminate()
         return self._process.wait()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._ended_by_a_person = True
+        self._ended_by_user = True
         if self._process is not None:
             self._process.terminate()
 

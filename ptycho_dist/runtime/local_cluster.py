@@ -75,12 +75,12 @@ class LocalJob:
     def _wait_before_restart(self, seconds: float) -> bool:
         """Wait; return False if a user has ended the run meanwhile."""
         until = time.monotonic() + seconds
-        while not self._ended_by_a_person and time.monotonic() < until:
+        while not self._ended_by_user and time.monotonic() < until:
             time.sleep(POLL_S)
-        return not self._ended_by_a_person
+        return not self._ended_by_user
 
     @property
-    def _ended_by_a_person(self) -> bool:
+    def _ended_by_user(self) -> bool:
         return signal.SIGTERM in self._passed_on or signal.SIGINT in self._passed_on
 
     def _attempt(self, restarted: bool) -> Ended:
@@ -120,7 +120,7 @@ class LocalJob:
             self._run,
             attempt.number,
             code,
-            on_request=self._ended_by_a_person and code != 0,
+            on_request=self._ended_by_user and code != 0,
             by_itself=not self._in_foreground,
         )
 

@@ -25,7 +25,7 @@ class RankHeartbeat:
         """Number of the attempt; None: not known yet."""
         self._state: State = "starting"
         self._every_s = RANK_ZERO_EVERY_S if rank == 0 else OTHERS_EVERY_S
-        self._spoke_at = 0.0
+        self._written_at = 0.0
         self._patterns = 0
         self._counted_since = time.monotonic()
         self._rate: float | None = None
@@ -65,9 +65,9 @@ class RankHeartbeat:
 
     def due(self, state: State) -> bool:
         """Return whether a heartbeat is due: the state has changed, or the last one is old."""
-        return state != self._state or time.monotonic() - self._spoke_at >= self._every_s
+        return state != self._state or time.monotonic() - self._written_at >= self._every_s
 
-    def say(self, state: State, *, reason: str = "", **progress: Any) -> None:
+    def write(self, state: State, *, reason: str = "", **progress: Any) -> None:
         """Write the heartbeat.
 
         Args:
@@ -86,7 +86,7 @@ class RankHeartbeat:
                 )
             self._patterns, self._counted_since = 0, clock
             self._own_s, self._batches = 0.0, 0
-        self._state, self._spoke_at = state, clock
+        self._state, self._written_at = state, clock
         progress = self._progress = {**self._progress, **progress}
         if self._rate is not None:
             progress["patterns_per_s"] = round(self._rate, 2)

@@ -32,7 +32,7 @@ DIFFERENCES_SHOWN = 8
 
 @dataclass(frozen=True)
 class Hello:
-    """What a rank tells rank 0 about itself when it registers."""
+    """What a rank publishes about itself when it registers."""
 
     rank: int
     node: str
@@ -71,14 +71,14 @@ def join_world(
         run: the run directory, in whose heartbeats a rank that cannot join has left its reason.
         environment: the place of this rank.
         attempt: names the address at which rank 0 opens its store.
-        hello: what this rank tells about itself.
+        hello: what this rank publishes about itself.
         timeout_s: seconds after which a missing rank is a failure.
 
     Returns:
         The store, and what all ranks know of each other.
 
     Raises:
-        JoinError: a rank is missing or differs; on every rank that came, with the same message.
+        JoinError: a rank is missing or differs; on every rank that joined, with the same message.
         UserError: the address of rank 0 cannot be resolved, or its store cannot be opened.
     """
     if environment.rank == 0:
@@ -267,7 +267,7 @@ def _shown(value: str | None) -> str:
 
 
 def _let_others_read(store: dist.Store, world_size: int) -> None:
-    """Wait until the ranks that came have read the verdict, because the store ends with rank 0."""
+    """Wait until the ranks that joined have read the verdict, as the store ends with rank 0."""
     present = sum(store.check([f"hello/{rank}"]) for rank in range(1, world_size))
     deadline = time.monotonic() + 5
     while store.add("verdict-read", 0) < present and time.monotonic() < deadline:

@@ -33,7 +33,7 @@ from ptycho_dist.runtime.joined_rank import JoinedRank
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2
-SAY_EVERY_S = 1.0
+PUBLISH_EVERY_S = 1.0
 """Seconds between two signs of progress in the store."""
 _DONE, _PROGRESS, _STOP, _FAILED = (
     f"staging/{name}" for name in ("done", "progress", "stop", "failed")
@@ -85,13 +85,13 @@ class _Staging:
         self._of_node = [number for number, node in enumerate(nodes) if node == self._node]
         self._copiers = len(set(nodes))
         self._key = f"staging/of/{self._of_node[0]}"
-        self._spoke_at = time.monotonic()
+        self._published_at = time.monotonic()
         self._folder: Path | None = None
 
     def of_all(self, config: RunConfig, place: str) -> dict[str, Path] | None:
         """Return the copy for each field of `data`, once all nodes have theirs; None: all stop."""
         rank = self._rank
-        rank.heartbeat.say("staging")
+        rank.heartbeat.write("staging")
         rank.moved("copying the data to the node's disk")
         if rank.rank == self._of_node[0]:
             self._copy(config, place)
@@ -149,9 +149,9 @@ class _Staging:
     def _between(self) -> None:
         """Publish the progress between two chunks, and end the copying if it is to stop."""
         now = time.monotonic()
-        if now - self._spoke_at < SAY_EVERY_S:
+        if now - self._published_at < PUBLISH_EVERY_S:
             return
-        self._spoke_at = now
+        self._published_at = now
         self._rank.alive()
         self._store.add(_PROGRESS, 1)
         if self._rank.stop.requested:

@@ -50,5 +50,5 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.requested:
-            raise KeyboardInterrupt  # a second Ctrl-C ends at once; the last commit stands
+            raise KeyboardInterrupt  # a second Ctrl-C ends at once; the last commit is kept
         self.ask(signal.Signals(number).name)

@@ -19,7 +19,7 @@ def announce_threads(count: int) -> None:
 
 
 def set_threads(count: int) -> int:
-    """Set torch's intra-op threads and return what torch then says it uses."""
+    """Set torch's intra-op threads and return the number that torch reports."""
     import torch  # this module must be importable before torch, see announce_threads
 
     torch.set_num_threads(count)

@@ -27,7 +27,7 @@ def require_torch() -> None:
         raise _missing(f"cannot be imported by {sys.executable}: {reason}") from None
     version = getattr(torch, "__version__", None)
     if version is None:  # a folder named torch that holds no package can be imported too
-        raise _missing(f"as {sys.executable} finds it is not a package: {list(torch.__path__)}")
+        raise _missing(f"as found by {sys.executable} is not a package: {list(torch.__path__)}")
     numbers = re.findall(r"\d+", str(version))[:2]
     if tuple(map(int, numbers)) < LEAST:
         raise _missing(f"is {version}, which is too old")

@@ -33,24 +33,24 @@ class AssembledTraining:
     measuring: Measuring
 
 
-def assemble(task: TrainingTask, here: RunConfig) -> AssembledTraining:
+def assemble(task: TrainingTask, node_config: RunConfig) -> AssembledTraining:
     """Read the data and build everything that the training needs.
 
     Args:
         task: what is trained.
-        here: the config, which names the data files as this node has them.
+        node_config: the config, which names the data files as this node has them.
 
     Raises:
         UserError: the data is not what the contract promises, or the device cannot compute in the
             precision asked for.
     """
     rank, world = task.rank, task.world
-    data = PtychoData(here, world, rank.rank, task.scope.worker_init)
+    data = PtychoData(node_config, world, rank.rank, task.scope.worker_init)
     clock = StepClock(task.run, rank, world.threads_per_rank)
     measuring = Measuring(task.plan.measurement, task.monitor, rank.rank)
     figures = EpochFigures(task)
     checkpoints = RunCheckpoints(task, Committer(task), figures, clock)
-    pictures = EpochPictures(task.run, here, data, rank)
+    pictures = EpochPictures(task.run, node_config, data, rank)
     callback = RunCallback(task, checkpoints, figures, pictures, clock, measuring)
     callbacks: list[Callback] = [checkpoints, callback]
     drill = DrillCallback.of(task, data, callback.named_state)

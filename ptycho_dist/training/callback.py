@@ -109,11 +109,11 @@ class RunCallback(Callback):
         self._heartbeat.start_counting()
         self._heartbeat.note(began_at=time.time(), began_step=step)
         self._measuring.begin(step)
-        enough = self._measuring.had(step, self.rows)
+        enough = self._measuring.is_enough(step, self.rows)
         trainer.should_stop = self._patience.exhausted or enough
         # after the DDP buckets, which draw from the generators
         self._checkpoints.restore_rng()
-        self.progress.say(trainer, "training")
+        self.progress.report(trainer, "training")
         self._clock.begin(step)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -156,7 +156,7 @@ class RunCallback(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop before the validation if a rank was asked to."""
         self._committer.pause()
-        self.progress.say(trainer, "validating")
+        self.progress.report(trainer, "validating")
         self._rank.moved("validating")
         stop_agreed, *_ = self._agreement.now(self._stop_wanted(), False, False)
         if stop_agreed:
@@ -185,7 +185,9 @@ class RunCallback(Callback):
         monitored = row["train_loss" if self._monitor.split == "train" else "val_loss"]
         self._watch_loss(trainer, math.nan if monitored is None else monitored)
         data.position = Position(data.position.epoch + 1)
-        enough = self._patience.exhausted or self._measuring.had(trainer.global_step, self.rows)
+        enough = self._patience.exhausted or self._measuring.is_enough(
+            trainer.global_step, self.rows
+        )
         last = data.position.epoch == self._world.epochs or enough
         boundary = Boundary(ends_epoch=True, monitored=monitored)
         if self._execution.enable_checkpointing or last:
@@ -199,7 +201,7 @@ class RunCallback(Callback):
             trainer.should_stop = True
         elif not last:
             stop_agreed, _, enough = self._agreement.now(
-                self._stop_wanted(), False, self._measuring.wanted
+                self._stop_wanted(), False, self._measuring.time_is_up
             )
             if enough:
                 self._end_measurement(trainer, boundary)
@@ -230,11 +232,11 @@ class RunCallback(Callback):
         self._measuring.step_done(step)
         if epoch_ends:
             return  # validation or the end of the epoch follows at once, and can stop there
-        self.progress.say(trainer, "training")
+        self.progress.report(trainer, "training")
         stop_agreed, due, enough = self._agreement.turn(
-            self._stop_wanted(), self._committer.due_by_time, self._measuring.wanted
+            self._stop_wanted(), self._committer.due_by_time, self._measuring.time_is_up
         )
-        if enough or self._measuring.had(step, self.rows):
+        if enough or self._measuring.is_enough(step, self.rows):
             self._end_measurement(trainer)
         if stop_agreed:
             self._stop(trainer)
@@ -264,7 +266,7 @@ class RunCallback(Callback):
                     "the figures of epoch %s are not written: %s", row["epoch"], error.strerror
                 )
         self._heartbeat.note(epoch_at=time.time(), epoch_step=trainer.global_step)
-        self.progress.say(trainer, "training", now=True)
+        self.progress.report(trainer, "training", now=True)
 
     def _watch_loss(self, trainer: Trainer, value: float) -> None:
         """Lower the step size or lose patience; the value is that of all ranks, so all do alike."""
@@ -288,10 +290,10 @@ class RunCallback(Callback):
 
     def _stop(self, trainer: Trainer, boundary: Boundary = WITHIN_EPOCH) -> NoReturn:
         self._checkpoints.commit(trainer, boundary, essential=True)
-        self._rank.say_stopped(trainer.global_step)
+        self._rank.record_stop(trainer.global_step)
         raise StoppedOnRequest(trainer.global_step)
 
     def _end_measurement(self, trainer: Trainer, boundary: Boundary = WITHIN_EPOCH) -> NoReturn:
-        self._measuring.reached()
+        self._measuring.note_enough()
         self._checkpoints.commit(trainer, boundary, essential=True)
         raise MeasuredEnough(trainer.global_step)

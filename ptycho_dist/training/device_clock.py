@@ -20,7 +20,7 @@ class DeviceClock:
     """Makes marks in time on one device, and measures between them."""
 
     mark: Callable[[], Any]
-    """Makes a mark: now on a CPU, where the stream stands on a GPU."""
+    """Makes a mark: the current time on a CPU, the current place of the stream on a GPU."""
     seconds: Callable[[Any, Any], float]
     """Seconds from one mark to a later one, both of which the device has passed."""
     passed: Callable[[Any], bool]

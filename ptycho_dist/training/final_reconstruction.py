@@ -36,7 +36,7 @@ def write_final_reconstruction(
         RunError: rank 0 has failed; it raises the reason.
     """
     rank, config = task.rank, task.config
-    rank.heartbeat.say("reconstructing")
+    rank.heartbeat.write("reconstructing")
 
     def stop_if_agreed() -> None:
         rank.moved("reconstructing")

@@ -32,19 +32,21 @@ def train(task: TrainingTask) -> Outcome:
         SupersededAttempt: a later attempt has taken the run over.
         LegacyError: the legacy globals are no longer those of the config, or differ between ranks.
     """
-    with staged_data(task.run, task.config, task.rank) as here:
+    with staged_data(task.run, task.config, task.rank) as node_config:
         task.rank.start_up.spent("staging")
-        if here is None:  # asked to stop while the data was copied: there is nothing new to save
+        if (
+            node_config is None
+        ):  # asked to stop while the data was copied: there is nothing new to save
             return _stop_before_training(task, choose_checkpoint(task))
-        return _train(task, here)
+        return _train(task, node_config)
 
 
-def _train(task: TrainingTask, here: RunConfig) -> Outcome:
-    """Train with the data files that `here`, the config on this node, names."""
+def _train(task: TrainingTask, node_config: RunConfig) -> Outcome:
+    """Train with the data files that `node_config` names."""
     began = time.monotonic()
     if task.rank.rank == 0:
         _log_monitor(task)
-    training = assemble(task, here)
+    training = assemble(task, node_config)
     checkpoint = choose_checkpoint(task)
     if checkpoint is not None:
         task.rank.ledger.append("resumed_from", **checkpoint)
@@ -58,12 +60,12 @@ def _train(task: TrainingTask, here: RunConfig) -> Outcome:
         return "stopped"
     scores: dict[str, Any] = {}
     if task.config.reconstruct and training.measuring.plan is None:
-        data_file = here.data.train_data_file
+        data_file = node_config.data.train_data_file
         step = training.trainer.global_step
         try:
             scores = write_final_reconstruction(task, data_file, training.module, step)
         except StoppedOnRequest as stopped:
-            task.rank.say_stopped(stopped.step)
+            task.rank.record_stop(stopped.step)
             return "stopped"
     task.require_same_globals("at the end")
     record_end(task, training, began, scores)
@@ -80,7 +82,7 @@ def _log_monitor(task: TrainingTask) -> None:
 
 
 def _stop_before_training(task: TrainingTask, checkpoint: dict[str, Any] | None) -> Outcome:
-    task.rank.say_stopped(checkpoint["step"] if checkpoint else 0)
+    task.rank.record_stop(checkpoint["step"] if checkpoint else 0)
     return "stopped"
 
 

@@ -23,11 +23,11 @@ class Progress:
         self.last_loss: float | None = None
         """Mean loss of the current epoch on this rank so far; None: unknown, or not finite."""
 
-    def say(self, trainer: Trainer, state: State, *, now: bool = False) -> None:
+    def report(self, trainer: Trainer, state: State, *, now: bool = False) -> None:
         """Write the heartbeat and the step times, if they are due.
 
         Args:
-            trainer: at work.
+            trainer: the trainer, at any place of its loops.
             state: what this rank does now.
             now: write even if nothing is due.
         """
@@ -38,7 +38,7 @@ class Progress:
         if sums.count:
             loss = sums.total / sums.count
             self.last_loss = loss if math.isfinite(loss) else None
-        self._heartbeat.say(
+        self._heartbeat.write(
             state,
             epoch=data_of(trainer).position.epoch,
             epochs=self._world.epochs,

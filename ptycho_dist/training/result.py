@@ -45,7 +45,7 @@ def record_end(
         }
         write_json_atomic(task.run.result_json, result)
     task.rank.ledger.append("finished", step=step)
-    task.rank.heartbeat.say(
+    task.rank.heartbeat.write(
         "finished",
         epoch=last_epoch["epoch"] if last_epoch else training.data.position.epoch,
         epochs=task.world.epochs,

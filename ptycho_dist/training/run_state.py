@@ -98,7 +98,7 @@ def require_same_world(checkpoint: dict[str, Any], world: World, *, resize: bool
 def schedule_shift(position: Position, world: World, steps_done: int) -> int:
     """Return the steps by which the schedule must be ahead of the steps done.
 
-    With that shift the schedule stands where this position is in an epoch of this world.
+    With that shift the schedule is where this position is in an epoch of this world.
     """
     in_epoch = math.ceil(position.sample / world.global_batch)
     return position.epoch * world.steps_per_epoch + in_epoch - steps_done

@@ -131,7 +131,7 @@ class StepClock(Profiler):
 
         Args:
             last: the parameter that gets its gradient last.
-            model: says whether this backward pass reduces.
+            model: knows whether this backward pass reduces.
         """
 
         def ready(_: torch.Tensor) -> None:

@@ -126,7 +126,7 @@ def build_trainer(task: TrainingTask, callbacks: Sequence[Callback], clock: Step
     # ranks wait for that. The handler is not installed: the run's callback agrees on stops.
     epoch_loop = trainer.fit_loop.epoch_loop
     epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
-    # Lightning does not tell its profiler of a whole validation, nor of the start of the workers.
+    # Lightning does not call its profiler for a whole validation, nor for the start of the workers.
     epoch_loop.val_loop.run = clock.timed("validation", epoch_loop.val_loop.run)  # type: ignore[method-assign]
     epoch_loop.on_run_start = clock.timed("data", epoch_loop.on_run_start)  # type: ignore[method-assign]
     return trainer
