@@ -19,7 +19,7 @@ from launcher.status.cut_short import LOCK_NAME, Unsettled, try_lock, what_becam
 from launcher.status.submission_record import Directory, job_count, read_submission, with_job
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
-from ptycho_dist.rundir.files import write_json_atomic
+from ptycho_dist.rundir.files import read_bytes, write_json_atomic
 
 WAIT_FOR_LOCK_S = 5
 """How long a submitter waits; a command that looks for a job holds the lock for one squeue."""
@@ -119,9 +119,8 @@ def _with_relatives(found: Iterable[Directory]) -> Iterable[Directory]:
 def _mentions_an_intent(directory: Directory) -> bool:
     """Whether submission.json may hold an intent; cheap, because `list` asks of a thousand runs."""
     try:
-        with open(f"{directory.path}/submission.json", "rb") as file:  # noqa: PTH123
-            return b'"intent"' in file.read()
-    except OSError:
+        return b'"intent"' in read_bytes(f"{directory.path}/submission.json")
+    except (OSError, UserError):
         return False
 
 
