@@ -27,7 +27,9 @@ from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.data.formats import write_scan
 from ptycho_dist.data.simulate import SimulationSpec, simulate
-from ptycho_dist.rundir.layout import prepare_run
+from ptycho_dist.rundir.making import prepare_run
+from ptycho_dist.rundir.measurement_plan import MeasurementPlan
+from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.rundir.step_times import read_step_times
 from ptycho_dist.runtime.rank_heartbeat import RANK_ZERO_EVERY_S
 
@@ -122,8 +124,10 @@ def measure(folder: Path, name: str, options: argparse.Namespace) -> None:
     text = CONFIG.format(file=folder / "train.npz", scale=scale, batch=batch, ranks=options.ranks)
     (folder / "run.yaml").write_text(text)
     loaded = load_run_config(folder / "run.yaml")
-    measurement = {"until": "steps", "value": options.steps, "warm_up_steps": 5}
-    plan = {"world": world_of(loaded.config, 256).to_json(), "measurement": measurement}
+    plan = RunPlan(
+        world=world_of(loaded.config, 256),
+        measurement=MeasurementPlan("steps", options.steps, warm_up_steps=5),
+    )
     run = prepare_run(folder / "run", loaded, plan, None)
     attempt = begin_attempt(run, job_id="benchmark", cluster="local", nodes=["here"])
     ranks = [

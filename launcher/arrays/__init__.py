@@ -1,1 +1,1 @@
-"""Arrays: a grid of runs, submitted as job arrays (docs/how-to/arrays.md)."""
+"""Arrays: grids of runs that are submitted as job arrays (docs/how-to/arrays.md)."""

@@ -1,4 +1,4 @@
-"""Ending what is left of an array."""
+"""Ends the members of an array that are still alive."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from ptycho_dist.rundir.array import ArrayDirectory
 
 
 def cancel_array(array: ArrayDirectory) -> list[RunStatus]:
-    """Cancel all members that are not over, together, and wait until they are (at most 30 s).
+    """Cancel all members that are not over, and wait until they have ended (at most 30 s).
+
+    Returns:
+        How each of them ended.
 
     Raises:
-        UserError: there is nothing to cancel, or something is still alive after it all.
+        UserError: there is nothing to cancel, or a member is still alive at the end.
         ClusterUnreachable: SLURM does not answer.
     """
     scheduler = Scheduler(every_s=60)

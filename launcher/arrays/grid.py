@@ -1,4 +1,4 @@
-"""`--array a.b=1,2 --array c.d=3,4` → axes, and a grid → job arrays of a size that SLURM takes."""
+"""Reads `--array` texts into axes, and splits a grid into job arrays that SLURM accepts."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import MAX_MEMBERS, Indices, index_width
 
 SMALLEST_SIZE = 10
-"""A site whose MaxArraySize is less has no job arrays."""
-_OF_THE_JOB = ("resources", "environment")
-_SINGLE_OF_THE_JOB = ("name", "site", "requeue.signal_lead_s")
+"""A site with a smaller MaxArraySize is treated as one without job arrays."""
+_SECTIONS_OF_THE_SCRIPT = ("resources", "environment")
+_FIELDS_OF_THE_SCRIPT = ("name", "site", "requeue", "requeue.signal_lead_s")
 
 
 def parse_axes(texts: Sequence[str], overrides: Sequence[str] = ()) -> dict[str, list[Any]]:
-    """Field path → values, in the order given.
+    """Read the axes of a grid.
 
     Args:
         texts: `section.field=value,value...`; the values are YAML, a list in brackets is one value.
-        overrides: `--set` texts, which must not be about the same fields.
+        overrides: `--set` texts, which must not set the same fields.
+
+    Returns:
+        Field path → values, in the order given.
 
     Raises:
-        UserError: a text is no axis, an axis is given twice, or it would change the job itself.
+        UserError: a text is not an axis, a field is set twice, or it would change the batch script.
     """
     axes: dict[str, list[Any]] = {}
     for text in texts:
@@ -39,14 +42,14 @@ def parse_axes(texts: Sequence[str], overrides: Sequence[str] = ()) -> dict[str,
         taken = [*axes, *(override.partition("=")[0].strip() for override in overrides)]
         for other in taken:
             if _overlap(path, other):
-                raise UserError(f"--array {path}: {other} is given already; say each field once")
+                raise UserError(f"--array {path}: {other} is set already; set each field once")
         values = parse_yaml(f"[{values_text}]", f"--array {path}")
         if not isinstance(values, list) or not values:
             raise UserError(f"--array {path}: no values; write them with commas, as in {path}=1,2")
-        told = [json.dumps(value, default=str) for value in values]
-        again = next((each for each in told if told.count(each) > 1), None)
+        written = [json.dumps(value, default=str) for value in values]
+        again = next((each for each in written if written.count(each) > 1), None)
         if again is not None:
-            raise UserError(f"--array {path}: {again} stands there twice; its runs would be equal")
+            raise UserError(f"--array {path}: {again} is given twice; its runs would be equal")
         axes[path] = values
     size = math.prod(len(values) for values in axes.values())
     if size > MAX_MEMBERS:
@@ -55,11 +58,13 @@ def parse_axes(texts: Sequence[str], overrides: Sequence[str] = ()) -> dict[str,
 
 
 def _overlap(one: str, other: str) -> bool:
+    """Whether two field paths are the same, or one is a section that holds the other."""
     return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
 
 
 def _require_no_directive(path: str) -> None:
-    if path.split(".")[0] in _OF_THE_JOB or path in (*_SINGLE_OF_THE_JOB, "requeue"):
+    """Refuse a field that the batch script depends on."""
+    if path.split(".")[0] in _SECTIONS_OF_THE_SCRIPT or path in _FIELDS_OF_THE_SCRIPT:
         raise UserError(
             f"--array {path}: all members share one batch script, which this would change; "
             "submit such runs one by one"
@@ -67,38 +72,38 @@ def _require_no_directive(path: str) -> None:
 
 
 def grid(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
-    """Every combination; the last axis changes fastest."""
+    """Every combination of the values; the last axis changes fastest."""
     for values in itertools.product(*axes.values()):
         yield dict(zip(axes, values, strict=True))
 
 
 @dataclass(frozen=True)
 class ArrayPart:
-    """One job array."""
+    """The members of an array that one job array runs."""
 
     base: int
-    """Index of the member that is, or would be, its task 0."""
+    """Index of the member that is, or would be, task 0 of the job array."""
     digits: int
-    """Of a member's index that its task number gives."""
+    """Number of digits of a member's index that the task number gives."""
     indices: Indices
-    """Its members."""
+    """Indices of the members."""
 
     @property
     def tasks(self) -> str:
-        """As `sbatch --array` takes them."""
+        """The task numbers, as `sbatch --array` takes them."""
         return str(Indices.of([index - self.base for index in self.indices]))
 
 
 def split(indices: Sequence[int], members: int, max_array_size: int) -> list[ArrayPart]:
-    """The job arrays for some members of an array, each within the site's MaxArraySize.
+    """Split members over job arrays, each within the site's MaxArraySize.
 
-    Where not all fit into one, each takes the members of a power of ten: the directory of a
-    member then ends in the number of its task, which a directive can say.
+    If one job array cannot hold all, each holds the members of a power of ten. The directory of a
+    member then ends in its task number, which is what a `#SBATCH` line can express.
 
     Args:
         indices: of the members to submit.
-        members: how many the array has.
-        max_array_size: task numbers must be less than it.
+        members: number of members of the array.
+        max_array_size: MaxArraySize of the site; every task number is less than it.
 
     Raises:
         UserError: this SLURM has no job arrays.

@@ -1,4 +1,4 @@
-"""A config and its axes → the plan of every member, or every fault of every member."""
+"""Plans every member of an array from a config and its axes, or reports all their faults."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import index_width
 
 _SHOWN = 40
-"""Faults that are told one by one."""
+"""Number of faults that are listed; more are counted."""
 
 
 @dataclass(frozen=True)
 class PlannedMember:
-    """One member, ready to be made."""
+    """One member, planned but not yet made."""
 
     values: dict[str, Any]
+    """Field path → value, for the axes of the array."""
     loaded: LoadedConfig
     plan: LaunchPlan
 
@@ -42,7 +43,7 @@ class ArrayPlan:
 
     @property
     def shared(self) -> LaunchPlan:
-        """The plan of the first member: of what the script says, that of all."""
+        """The plan of the first member; what the batch script says of it holds for all."""
         return self.members[0].plan
 
 
@@ -52,9 +53,9 @@ def plan_array(
     axes_texts: Sequence[str],
     throttle: int | None = None,
 ) -> ArrayPlan:
-    """Check and plan every member; nothing is made.
+    """Check and plan every member; nothing is written.
 
-    Times that earlier runs measured are left aside: they are those of one batch size.
+    Times that earlier runs measured are not used, since they hold for one batch size only.
 
     Args:
         config: run.yaml.
@@ -63,14 +64,14 @@ def plan_array(
         throttle: how many members of a job array may run at once; None: as many as SLURM starts.
 
     Raises:
-        UserError: the axes or the throttle are none, or the file is no YAML.
-        ConfigError: with the faults of all members, each with member and field.
+        UserError: the axes or the throttle are not valid, or the file is not YAML.
+        ConfigError: lists the faults of all members, each with member and field.
     """
     if throttle is not None and throttle < 1:
         raise UserError(f"--throttle {throttle}: at least one member must run at once")
     if not axes_texts:
         raise UserError(
-            f"--throttle {throttle}: is about the members of --array, and there is none"
+            f"--throttle {throttle} limits the members of --array, and there is no --array"
         )
     axes = parse_axes(axes_texts, overrides)
     all_values = list(grid(axes))
@@ -93,7 +94,12 @@ def plan_array(
 
 
 class MemberFaults:
-    """What is wrong with members; what is wrong with many alike is said once."""
+    """Faults of members; a fault that several members share is listed once.
+
+    Args:
+        members: number of members.
+        all_of_them: what to call them when all have the fault.
+    """
 
     def __init__(self, members: int, all_of_them: str) -> None:
         self._members = members
@@ -101,30 +107,30 @@ class MemberFaults:
         self._found: dict[tuple[str, str], list[str]] = {}
 
     def add(self, name: str, faults: Sequence[Fault]) -> None:
-        """Faults of one member, by what a person calls it."""
+        """Add the faults of one member, which is called `name`."""
         for fault in faults:
             self._found.setdefault((fault.path, fault.message), []).append(name)
 
     def raise_any(self, source: str) -> None:
-        """Raise a ConfigError where there is a fault."""
-        told = []
+        """Raise a ConfigError if there is a fault."""
+        listed = []
         for (path, message), names in list(self._found.items())[:_SHOWN]:
             who = names[0]
             if len(names) == self._members and self._members > 1:
                 who = self._all
             elif len(names) > 1:
                 who = f"{names[0]} and {len(names) - 1} more"
-            told.append(Fault(path, f"{message} [{who}]"))
+            listed.append(Fault(path, f"{message} [{who}]"))
         if len(self._found) > _SHOWN:
-            told.append(Fault("", f"and {len(self._found) - _SHOWN} more faults"))
-        if told:
-            raise ConfigError(source, told)
+            listed.append(Fault("", f"and {len(self._found) - _SHOWN} more faults"))
+        if listed:
+            raise ConfigError(source, listed)
 
 
 def _require_one_script(source: str, members: Sequence[PlannedMember]) -> None:
-    """One script serves all: what it says must not depend on the member."""
+    """Check that all members need the same batch script, since a job array has only one."""
     first = members[0]
-    place = Path("/member")
+    place = Path("/member")  # the same for all, so that paths make no difference
     wanted = render(first.plan, place)
     width = index_width(len(members))
     for index, member in enumerate(members):
@@ -151,7 +157,7 @@ def _require_one_script(source: str, members: Sequence[PlannedMember]) -> None:
 
 
 def values_text(values: Mapping[str, Any]) -> str:
-    """`training.batch_size=16 training.nepochs=10`."""
+    """The values of a member as a person reads them: `training.batch_size=16 name=fly`."""
     return " ".join(
         f"{path}={value if isinstance(value, str) else json.dumps(value, default=str)}"
         for path, value in values.items()

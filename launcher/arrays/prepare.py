@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from launcher.arrays.plan import ArrayPlan
 from launcher.control.code_state import OwnCode
 from launcher.planning.script import render
 from ptycho_dist.data.fingerprint import data_fingerprint
+from ptycho_dist.data.planned import planned_fingerprints
 from ptycho_dist.rundir.array import FORMAT, ArrayDirectory, index_width, member_id
 from ptycho_dist.rundir.files import json_bytes
 from ptycho_dist.rundir.frozen import write_code
-from ptycho_dist.rundir.layout import NEEDED_AT_ONCE, absolute, building, fill_run, new_run_path
+from ptycho_dist.rundir.listing import absolute
+from ptycho_dist.rundir.making import NEEDED_AT_ONCE, building, fill_run, new_run_path
+from ptycho_dist.rundir.run_plan import FrozenCode
 
 
 def prepare_array(
@@ -40,7 +44,7 @@ def prepare_array(
     path = new_run_path(absolute(runs_root), plan.shared.name)
     array, width = ArrayDirectory(path), index_width(len(plan.members))
     fingerprint, code = cache(data_fingerprint), OwnCode()
-    frozen = {"code": {"sha256": code.digest}} if plan.shared.snapshot else {}
+    frozen = FrozenCode(code.digest) if plan.shared.snapshot else None
     listed = []
     with building(path) as hidden:
         (hidden / "members").mkdir(mode=0o700)
@@ -52,16 +56,14 @@ def prepare_array(
         for index, member in enumerate(plan.members):
             run_id = member_id(array.array_id, index, width)
             listed.append({"index": index, "run_id": run_id, "values": member.values})
-            data = member.loaded.config.data
-            files = {"train_data_file": data.train_data_file, "test_data_file": data.test_data_file}
-            prints = {field: fingerprint(file) for field, file in files.items() if file is not None}
+            prints = planned_fingerprints(member.loaded.config, fingerprint)
             directory = hidden / "members" / run_id
             directory.mkdir(mode=0o700)
             fill_run(
                 directory,
                 run_id,
                 member.loaded,
-                {**member.plan.to_json(), "data": prints, **frozen},
+                replace(member.plan.run_plan(), data=prints, code=frozen),
                 render(member.plan, array.path / "members" / run_id),
                 write=Path.write_bytes,
                 encode=_on_one_line,

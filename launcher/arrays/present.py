@@ -1,4 +1,4 @@
-"""Arrays as text for people."""
+"""Shows arrays to people."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from launcher.status.next_command import reference_to
 from launcher.text.plain_text import plain
 
-if TYPE_CHECKING:  # a plan loads no rich (RC-125), and no more than it needs
+if TYPE_CHECKING:  # `plan` must not load rich (RC-125)
     from rich.console import Console
 
     from launcher.arrays.grid import ArrayPart
@@ -17,7 +18,7 @@ if TYPE_CHECKING:  # a plan loads no rich (RC-125), and no more than it needs
 
 
 def array_plan_lines(plan: ArrayPlan, parts: Sequence[ArrayPart]) -> Iterator[str]:
-    """How many runs, of which axes, in how many job arrays; the first member's plan follows."""
+    """Lines with the number of runs, the axes and the job arrays; a plan follows them."""
     from launcher.arrays.plan import values_text
 
     sizes = " × ".join(f"{len(values)} {path}" for path, values in plan.axes.items())
@@ -30,7 +31,7 @@ def array_plan_lines(plan: ArrayPlan, parts: Sequence[ArrayPart]) -> Iterator[st
 
 
 def show_array(status: ArrayStatus, console: Console) -> None:
-    """The counts, then a line for each member."""
+    """Print the members counted by state, then a table of them and what to do next."""
     from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
@@ -59,12 +60,13 @@ def show_array(status: ArrayStatus, console: Console) -> None:
     console.print(table)
     failed = next((each for each in status.members if each.status.state == "failed"), None)
     if failed is not None:
-        run_id = plain(failed.member.run.run_id)
-        console.print(Text(f"{run_id}: {failed.status.cause}"))
-        console.print(Text(f"see why: ptycho-launch explain {run_id}"), soft_wrap=True)
+        run = failed.member.run
+        reference = plain(reference_to(run.path))
+        console.print(Text(f"{plain(run.run_id)}: {failed.status.cause}"))
+        console.print(Text(f"see why: ptycho-launch explain {reference}"), soft_wrap=True)
     if status.over and not status.finished:
-        again = f"go on with those: ptycho-launch resume {plain(status.array.array_id)}"
-        console.print(Text(again), soft_wrap=True)
+        reference = plain(reference_to(status.array.path))
+        console.print(Text(f"resume the others: ptycho-launch resume {reference}"), soft_wrap=True)
 
 
 def _text(value: Any) -> str:

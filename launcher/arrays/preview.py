@@ -1,4 +1,4 @@
-"""What an array would be, before it is made."""
+"""Shows what an array would be, before it is made."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from launcher.arrays.plan import ArrayPlan
 from launcher.arrays.submit import script_of
 from launcher.slurm.scontrol import max_array_size
 from ptycho_dist.rundir.array import ArrayDirectory
-from ptycho_dist.rundir.layout import absolute
+from ptycho_dist.rundir.listing import absolute
 
 ID_PLACEHOLDER = "ARRAY-ID"
 
 
 @dataclass(frozen=True)
 class Preview:
-    """The job arrays of an array, and the script of the first."""
+    """The job arrays that an array would have, and the script of the first."""
 
     parts: list[ArrayPart]
     script: str
@@ -35,7 +35,7 @@ class Preview:
 
 
 def preview(plan: ArrayPlan, runs_root: Path) -> Preview:
-    """The split at the site's MaxArraySize, and the text that would be submitted first.
+    """Split an array at the site's MaxArraySize, and render the script of the first job array.
 
     Raises:
         UserError: this SLURM takes no job arrays.

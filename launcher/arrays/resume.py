@@ -8,8 +8,9 @@ from pathlib import Path
 
 from launcher.arrays.handover import ArraySubmission, submit_again
 from launcher.arrays.submit import jobs_of_array, parts_for
+from launcher.control.changes import Changes
 from launcher.control.code_state import OwnCode
-from launcher.control.resume import Changes, Ready, make_ready
+from launcher.control.resume import Ready, make_ready
 from launcher.control.submission import settle
 from launcher.control.submit import choose_cluster, require_cluster
 from launcher.planning.script import render
@@ -76,6 +77,7 @@ def _resumes(each: MemberStatus) -> bool:
 
 
 def _cancelled_by_name(each: MemberStatus) -> bool:
+    """Whether a person cancelled this member and not the array as a whole."""
     return each.status.state == "cancelled" and not _with_the_whole(each.member.run)
 
 
@@ -88,7 +90,8 @@ def _with_the_whole(run: RunDirectory) -> bool:
 
 
 def _require_one_script(ready: list[Ready]) -> None:
-    place = Path("/member")
+    """Check that all need the same batch script, since a job array has only one."""
+    place = Path("/member")  # the same for all, so that paths make no difference
     wanted = render(ready[0].plan, place)
     for each in ready:
         if render(each.plan, place) != wanted:

@@ -48,8 +48,7 @@ def run(options: argparse.Namespace) -> int:
     """Show what can be removed; with `--delete` ask, and remove it."""
     from launcher.commands.which_run import named
     from launcher.control.clean import removals, remove
-    from ptycho_dist.rundir.array import list_arrays
-    from ptycho_dist.rundir.layout import list_runs
+    from ptycho_dist.rundir.listing import list_arrays, list_runs
 
     age = _AGE.fullmatch(options.older_than)
     if age is None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ptycho_dist.config.load import LoadedConfig
 
 SUMMARY = "interrupt a short run with real signals and test that it resumes exactly"
-EXAMPLE = "ptycho-launch drill run.yaml --cluster local --ranks 2 --points mid-epoch,validation"
+EXAMPLE = "ptycho-launch drill run.yaml --ranks 2 --points random"
 
 
 def arguments(command: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     from launcher.control.submission import settle
     from launcher.slurm.jobs import Scheduler
     from launcher.status.overview import overview, overview_json
-    from ptycho_dist.rundir.layout import list_runs
+    from ptycho_dist.rundir.listing import list_runs
 
     states = [state for state in (options.state or "").split(",") if state]
     runs, scheduler = list_runs(options.runs_dir), Scheduler(every_s=60)

@@ -52,10 +52,10 @@ def run(options: argparse.Namespace) -> int:
 def _log_lines(run: RunDirectory, options: argparse.Namespace) -> Iterator[str]:
     from launcher.watching.logs import LogSelection, log_lines
 
-    one_attempt = None if options.attempt is None else str(options.attempt)
     selection = LogSelection(
         rank=options.rank,
-        attempt="all" if options.all_attempts else one_attempt,
+        attempt=options.attempt,
+        all_attempts=options.all_attempts,
         follow=options.follow,
         tail=options.tail,
     )
@@ -64,16 +64,14 @@ def _log_lines(run: RunDirectory, options: argparse.Namespace) -> Iterator[str]:
 
 def _error_lines(run: RunDirectory, options: argparse.Namespace) -> Iterator[str]:
     from launcher.explain.error_lines import error_lines
-    from launcher.status.attempts import attempt_numbers
-    from launcher.watching.logs import named_attempt
+    from launcher.watching.logs import require_attempt
+    from ptycho_dist.attempts.record import attempt_numbers
     from ptycho_dist.errors import UserError
 
     if options.follow or options.tail is not None:
         raise UserError("--errors reads whole logs; use it without --follow and --tail")
-    if options.all_attempts:
-        numbers = attempt_numbers(run)
-    elif options.attempt is None:
-        numbers = []
-    else:
-        numbers = [named_attempt(run, str(options.attempt))]
+    if options.attempt is not None:
+        require_attempt(run, options.attempt)
+        return error_lines(run, [options.attempt], options.rank)
+    numbers = attempt_numbers(run) if options.all_attempts else []
     return error_lines(run, numbers, options.rank)

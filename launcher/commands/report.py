@@ -31,10 +31,10 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(facts.to_json(), indent=2, allow_nan=False))
         return 0
-    from launcher.run_report.write import write_report
+    from launcher.run_report.write import write_run_report
     from launcher.text.plain_text import plain
 
     place = options.output or found.path / "report.html"
-    write_report(facts, place)
+    write_run_report(facts, place)
     print(plain(str(place)))
     return 0

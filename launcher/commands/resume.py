@@ -12,7 +12,7 @@ from launcher.commands.arguments import (
     waits,
 )
 
-SUMMARY = "resume a run or an array that has not finished from its newest checkpoint"
+SUMMARY = "resume an unfinished run or array from its newest checkpoint"
 EXAMPLE = "ptycho-launch resume fly64-20260714-101500-3f9a --wait"
 
 
@@ -25,7 +25,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--allow-resize",
         action="store_true",
-        help="allow another number of ranks or threads, which gives other bits",
+        help="allow another number of ranks or threads; the result is then not bit-identical",
     )
     command.add_argument(
         "--moved",
@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
     from launcher.arrays.resume import resume_array
     from launcher.commands.following import follow, follow_array
     from launcher.commands.which_run import RESUMABLE, run_or_array_to
-    from launcher.control.resume import Changes, resume
+    from launcher.control.changes import Changes
+    from launcher.control.resume import resume
     from launcher.scaling.study.resume import resume_study
     from ptycho_dist.rundir.array import ArrayDirectory
 

@@ -19,7 +19,7 @@ def report(options: argparse.Namespace) -> int:
     from launcher.control.submission import settle
     from launcher.scaling.analysis.analyse import analyse
     from launcher.scaling.collect import collect
-    from launcher.scaling.report.write import write_report
+    from launcher.scaling.report.write import write_study_report
     from launcher.slurm.jobs import Scheduler
     from launcher.text.console import console
     from launcher.text.plain_text import plain
@@ -32,9 +32,10 @@ def report(options: argparse.Namespace) -> int:
     scheduler = Scheduler(every_s=60)
     settle([study], scheduler)
     collected = collect(study, scheduler)
-    written = write_report(study.path, collected, analyse(collected, deadline_s=deadline_s))
+    written = write_study_report(study.path, collected, analyse(collected, deadline_s=deadline_s))
     if options.json:
-        print(json.dumps({"report": str(written.page), **written.data}, indent=2))
+        found = {"array_id": study.array_id, "report": str(written.page)}
+        print(json.dumps({**found, **written.data}, indent=2))
         return 0
     screen = console()
     for said in (written.finding, *(f"warning: {warning}" for warning in written.warnings)):
@@ -48,7 +49,7 @@ def compare(options: argparse.Namespace) -> int:
     from launcher.commands import which_run
     from launcher.scaling.analysis.comparison import compare_sizes
     from launcher.scaling.collect import collect
-    from launcher.scaling.report.files import finite
+    from launcher.scaling.report.files import finite_or_null
     from launcher.scaling.report.present_comparison import show_comparison
     from launcher.text.console import console
 
@@ -63,7 +64,7 @@ def compare(options: argparse.Namespace) -> int:
     comparison = compare_sizes(collect(before), collect(after))
     if options.json:
         named = {"before": before.array_id, "after": after.array_id}
-        print(json.dumps({"format": 1, **named, **finite(comparison.to_json())}, indent=2))
+        print(json.dumps({"format": 1, **named, **finite_or_null(comparison.to_json())}, indent=2))
     else:
         show_comparison(comparison, before.array_id, after.array_id, console())
     return 0

@@ -23,7 +23,7 @@ from submitit.local.local import LocalJob
 from ptycho_dist.attempts.job_variables import clean_environment
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.errors import ClusterUnreachable, UserError
-from ptycho_dist.rundir.files import read_json, write_bytes_atomic
+from ptycho_dist.rundir.files import write_bytes_atomic
 from ptycho_dist.rundir.frozen import module_command
 from ptycho_dist.rundir.layout import RunDirectory
 
@@ -58,7 +58,7 @@ class Handover:
     @classmethod
     def of_run(cls, run: RunDirectory, options: Sequence[str] = ()) -> Handover:
         """The script of a run; where the run has frozen code, its program is run by that."""
-        start = module_command(run, read_json(run.plan_json), [sys.executable])
+        start = module_command(run, run.plan(), [sys.executable])
         return cls(
             directory=run.path,
             script=run.script,

@@ -7,7 +7,7 @@ import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,7 +27,10 @@ from ptycho_dist.data.planned import planned_fingerprints
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.frozen import write_code
-from ptycho_dist.rundir.layout import RunDirectory, absolute, new_run_path, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.listing import absolute
+from ptycho_dist.rundir.making import new_run_path, prepare_run
+from ptycho_dist.rundir.run_plan import FrozenCode
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,11 @@ def prepare(loaded: LoadedConfig, plan: LaunchPlan, runs_root: Path) -> RunDirec
     """
     path = new_run_path(absolute(runs_root), plan.name)
     code = OwnCode()
-    record = {**plan.to_json(), "data": planned_fingerprints(loaded.config)}
-    if plan.snapshot:
-        record["code"] = {"sha256": code.digest}
+    record = replace(
+        plan.run_plan(),
+        data=planned_fingerprints(loaded.config),
+        code=FrozenCode(code.digest) if plan.snapshot else None,
+    )
 
     def add(run: RunDirectory) -> None:
         code.record(run)

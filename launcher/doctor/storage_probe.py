@@ -1,6 +1,6 @@
-"""Whether a directory can hold runs: `python -m launcher.doctor.storage_probe DIR`, prints JSON.
+"""Finds out whether a directory can hold runs: `python -m launcher.doctor.storage_probe DIR`.
 
-A program of its own, as a dead file server stops whoever asks it.
+Prints JSON. It is a program of its own because a dead file server blocks whoever asks it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 
 
 def probe(directory: Path) -> dict[str, Any]:
-    """Kind of file system, free space, and what works there; nothing is left behind.
+    """Report the kind of file system, the free space, and what works there; leave nothing behind.
 
     Args:
-        directory: need not be there; then its nearest parent is looked at.
+        directory: need not exist; then its nearest parent is examined.
     """
     asked = directory.absolute()
     while not directory.absolute().is_dir():
@@ -45,7 +45,7 @@ def probe(directory: Path) -> dict[str, Any]:
 
 
 def file_system(path: Path, mounts: str) -> str:
-    """Kind and source of the mount that holds a path, by the text of /proc/self/mounts."""
+    """Kind and source of the mount that holds a path, from the text of /proc/self/mounts."""
     best = ("/", "unknown")
     for line in mounts.splitlines():
         source, point, kind, *_ = [*line.split(" "), "", "", ""]
@@ -72,7 +72,7 @@ def _rename(place: Path) -> None:
     (place / "b").write_text("old")
     (place / "a").replace(place / "b")
     if (place / "a").exists() or (place / "b").stat().st_size != 65536:
-        raise OSError(0, "the file is not the renamed one")
+        raise OSError(0, "the old file is still there")
 
 
 def _lock(place: Path) -> None:
@@ -85,7 +85,7 @@ def _append(place: Path) -> None:
         file.write(b"1\n")
         file.write(b"2\n")
     if (place / "c").read_bytes() != b"1\n2\n":
-        raise OSError(0, "what was appended is not there")
+        raise OSError(0, "the appended bytes are missing")
 
 
 _WORKS: dict[str, Callable[[Path], None]] = {
@@ -95,7 +95,7 @@ _WORKS: dict[str, Callable[[Path], None]] = {
     "lock": _lock,
     "append": _append,
 }
-"""In order: each goes on with the files of those before."""
+"""In order: each step uses the files of the steps before."""
 
 
 def _tried(work: Callable[[Path], None], place: Path) -> str:

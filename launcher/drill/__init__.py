@@ -1,1 +1,1 @@
-"""Interrupts a short run and checks that it resumes exactly."""
+"""Interrupts a short run with real signals, and checks that it resumes exactly."""

@@ -1,4 +1,4 @@
-"""A drill: a short run, interrupted with real signals, must end as the uninterrupted one does."""
+"""Runs a short training twice, once interrupted by real signals, and compares the two ends."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from launcher.control.resume import Changes, resume
+from launcher.control.changes import Changes
+from launcher.control.resume import resume
 from launcher.control.submit import submit
 from launcher.drill.points import Interruption, applicable_points, interruptions, short_run
 from launcher.planning.plan import LaunchPlan
 from launcher.slurm.jobs import Scheduler
 from launcher.status.result import read_metrics
 from launcher.status.run_status import RunStatus, status_of
-from ptycho_dist.attempts.attempt import read_attempts
+from ptycho_dist.attempts.record import attempt_numbers
 from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.errors import UserError
@@ -34,47 +35,57 @@ from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import read_ledger
 
 POLL_S = 0.3
+"""Seconds between two looks at a run that is not over."""
 SHOWN = 20
-"""Differences that are told."""
+"""Number of differences that are printed; more are counted."""
 _POLL_SLURM_S = 2.0
+"""Seconds after which SLURM is asked again."""
 
 
 @dataclass(frozen=True)
 class Interrupted:
-    """What one interruption has led to."""
+    """What one interruption led to."""
 
     interruption: Interruption
     step: int
-    """At which all ranks stopped."""
+    """Optimizer step at which all ranks stopped."""
     seconds: float
-    """From the signal to the durable checkpoint."""
+    """Seconds from the signal to the durable checkpoint."""
 
 
 @dataclass(frozen=True)
 class DrillResult:
-    """The end of a drill."""
+    """What a drill has shown."""
 
     lost: tuple[str, ...]
-    """State that is not as in the uninterrupted run, causes first; empty: the drill is passed."""
+    """State that differs from the uninterrupted run, causes first; empty: the drill is passed."""
     interrupted: tuple[Interrupted, ...]
     lead_s: int
-    runs: tuple[RunDirectory, ...]
+    """Lead of the stop signal before the end of the walltime, in seconds."""
+    runs: tuple[RunDirectory, RunDirectory]
+    """The uninterrupted run and the interrupted one."""
 
 
 @dataclass(frozen=True)
 class DrillRequest:
-    """What a person asks of a drill."""
+    """What was asked for on the command line."""
 
     cluster: str
+    """`slurm` or `local`."""
     runs_root: Path
+    """The directory that receives the runs."""
     ranks: str | None
-    """World sizes, with commas; None: that of the config."""
+    """World sizes, separated by commas; None: that of the config."""
     points: str | None
-    """Of POINTS, with commas; None: all that the run has."""
+    """Names from POINTS, separated by commas; None: all that the run has."""
     signal: str
+    """`USR2` or `TERM`."""
     seed: int
+    """Seed of the random point."""
     limit_s: float
+    """Longest time that each run may take, in seconds."""
     keep: bool
+    """Whether the runs stay although the drill was passed."""
 
 
 def run_drills(
@@ -82,18 +93,18 @@ def run_drills(
     load: Callable[[list[str]], tuple[LoadedConfig, LaunchPlan]],
     say: Callable[[str], None],
 ) -> bool:
-    """One drill for each world size; the last line says `PASS`, or `FAIL` and which state is lost.
+    """Drill each world size; the last line is `PASS`, or `FAIL` and the state that was lost.
 
     Args:
-        request: of a person.
-        load: the config and its plan, with overrides as `--set` takes them.
-        say: takes a line for people.
+        request: what was asked for.
+        load: gives the config and its plan for overrides as `--set` takes them.
+        say: prints a line.
 
     Returns:
-        Whether all were passed.
+        Whether all drills were passed.
 
     Raises:
-        UserError: the run has no such point or world, or does not end as it should.
+        UserError: the run has no such point or world size, or does not end as it should.
     """
     whole = load([])[1].world
     passed = True
@@ -119,29 +130,29 @@ def run_drills(
         )
         result = drill(loaded, plan, request, wanted, say=say)
         passed = passed and not result.lost
-        _tell(result, request.keep, say)
+        _show(result, request.keep, say)
     return passed
 
 
 def _world_sizes(request: DrillRequest, world: World) -> list[list[str]]:
-    """Overrides for each of the world sizes."""
+    """The overrides that give each of the world sizes."""
     if request.ranks is None:
         return [[]]
     sizes = []
     for text in request.ranks.split(","):
         if not text.strip().isdecimal() or int(text) < 1:
-            raise UserError(f"--ranks {request.ranks}: whole numbers with commas are expected")
+            raise UserError(f"--ranks {request.ranks}: expected whole numbers, separated by commas")
         ranks = int(text)
         tasks = ranks if request.cluster == "local" else min(ranks, world.tasks_per_node)
         if ranks % tasks:
             raise UserError(
-                f"--ranks {ranks}: no multiple of the {tasks} tasks per node of the config"
+                f"--ranks {ranks}: not a multiple of the {tasks} tasks per node of the config"
             )
         sizes.append([f"resources.nodes={ranks // tasks}", f"resources.tasks_per_node={tasks}"])
     return sizes
 
 
-def _tell(result: DrillResult, keep: bool, say: Callable[[str], None]) -> None:
+def _show(result: DrillResult, keep: bool, say: Callable[[str], None]) -> None:
     seconds = [each.seconds for each in result.interrupted]
     if seconds:
         say(
@@ -169,16 +180,17 @@ def drill(
     *,
     say: Callable[[str], None],
 ) -> DrillResult:
-    """Run twice, once undisturbed, and compare.
+    """Run a short training without and with interruptions, and compare the two.
 
     Args:
-        loaded, plan: of the short run.
-        request: where, and how long each run may take.
+        loaded: config of the short run.
+        plan: its plan.
+        request: where to run, and how long each run may take.
         wanted: the interruptions, in order.
-        say: takes a line for people.
+        say: prints a line.
 
     Raises:
-        UserError: the undisturbed run fails, or one does not end in time; its directory stays.
+        UserError: the uninterrupted run fails, or a run does not end in time; its directory stays.
     """
     cluster, runs_root, limit_s = request.cluster, request.runs_root, request.limit_s
     quiet = replace(plan, drill={"interruptions": []})
@@ -189,7 +201,7 @@ def drill(
             f"{reference.run_id} is {status.state}: {status.cause}; "
             f"see: ptycho-launch logs {reference.path}"
         )
-    say(f"undisturbed: finished after {plan.world.total_steps} steps")
+    say(f"uninterrupted: finished after {plan.world.total_steps} steps")
     noisy = replace(plan, drill={"interruptions": [each.to_json() for each in wanted]})
     run = submit(loaded, noisy, cluster, runs_root).run
     done: list[Interrupted] = []
@@ -216,8 +228,16 @@ def drill(
 
 
 def compare(reference: RunDirectory, run: RunDirectory) -> tuple[str, ...]:
-    """State in which an interrupted run differs from the uninterrupted one, causes first."""
-    attempts, ranks = len(read_attempts(run)), run.world().ranks
+    """List the state in which an interrupted run differs from the uninterrupted one.
+
+    Args:
+        reference: the uninterrupted run.
+        run: the interrupted one.
+
+    Returns:
+        One text for each difference, causes first; empty: the two are the same.
+    """
+    attempts, ranks = len(attempt_numbers(run)), run.world().ranks
     lost = [*lost_in_resume(run, attempts, ranks), *differences(reference, run, attempts, ranks)]
     if not run.result_json.exists():
         return (*lost, f"the end: attempt {attempts} did not finish")
@@ -230,12 +250,13 @@ def compare(reference: RunDirectory, run: RunDirectory) -> tuple[str, ...]:
 
 
 def remove(result: DrillResult) -> None:
-    """Remove the two runs of a drill that was passed."""
+    """Remove the two runs of a drill."""
     for run in result.runs:
         shutil.rmtree(run.path, ignore_errors=True)
 
 
 def _over(run: RunDirectory, limit_s: float) -> RunStatus:
+    """Wait until a run is over, and return how it ended."""
     scheduler = Scheduler(_POLL_SLURM_S)
     deadline = time.monotonic() + limit_s
     while not (status := status_of(run, scheduler)).over:
@@ -249,6 +270,7 @@ def _over(run: RunDirectory, limit_s: float) -> RunStatus:
 
 
 def _interrupted(run: RunDirectory, interruption: Interruption) -> Interrupted:
+    """Read from ledger and trace what an interruption led to."""
     number = interruption.attempt
     events = read_ledger(run, number)
     (step,) = {event["step"] for event in events if event["event"] == "stopped"}

@@ -1,4 +1,4 @@
-"""Where a drill interrupts a run, and how short that run is."""
+"""Chooses where a drill interrupts a run, and how short that run is."""
 
 from __future__ import annotations
 
@@ -11,42 +11,54 @@ from ptycho_dist.config.world import World
 from ptycho_dist.errors import UserError
 
 POINTS = ("mid-epoch", "window", "epoch-end", "validation", "random")
-"""In the order in which a run comes to them."""
+"""Points at which a run can be interrupted, in the order in which it reaches them."""
 STEPS = 4
-"""Optimizer steps of an epoch, and a ragged one."""
+"""Optimizer steps of an epoch, beside a last one that is not full."""
 
 
 @dataclass(frozen=True)
 class Interruption:
-    """One signal to one rank, in the attempt of its number."""
+    """One signal to one rank at one place of the training."""
 
     point: str
+    """Name from POINTS."""
     attempt: int
+    """Number of the attempt that it interrupts."""
     rank: int
+    """Rank that receives the signal."""
     place: str
     """`training`, `validation` or `epoch_end`."""
     epoch: int
     batch: int
+    """Micro-batch of the epoch, or batch of the validation."""
     signal: str
+    """`SIGUSR2` or `SIGTERM`."""
 
     def to_json(self) -> dict[str, Any]:
-        """For plan.json, where the ranks find it."""
+        """Plain data for plan.json, where the ranks read it."""
         return {name: value for name, value in vars(self).items() if name != "point"}
 
     def __str__(self) -> str:
         place = f"epoch {self.epoch}"
-        if self.place != "epoch_end":
-            place += f", {'batch' if self.place == 'validation' else 'micro-batch'} {self.batch}"
+        if self.place == "validation":
+            place += f", batch {self.batch}"
+        elif self.place == "training":
+            place += f", micro-batch {self.batch}"
         return f"{self.point} ({place}, {self.signal} to rank {self.rank})"
 
 
 def short_run(world: World, points: Sequence[str]) -> list[str]:
-    """What makes a run of a config short, as `--set` takes it; `world` is that of the config.
+    """The overrides, as `--set` takes them, that make a run short.
 
-    An epoch for each point, and one more: the ranks stop some steps after a signal.
+    The run has an epoch for each point and one more, since the ranks stop some steps after a
+    signal.
+
+    Args:
+        world: of the config.
+        points: names from POINTS.
     """
     width = world.batch_size * world.ranks
-    samples = width * world.accum_steps * STEPS + (width + 1) // 2  # a ragged end
+    samples = width * world.accum_steps * STEPS + (width + 1) // 2  # the last step is not full
     return [
         f"training.nepochs={len(points) + 1}",
         f"data.n_groups={min(world.samples, samples)}",
@@ -58,10 +70,9 @@ def short_run(world: World, points: Sequence[str]) -> list[str]:
 
 
 def applicable_points(world: World, *, validates: bool) -> list[str]:
-    """The points that a run has."""
-    absent = {"window"} if world.accum_steps < 2 else set()
-    absent |= set() if validates else {"validation"}
-    return [point for point in POINTS if point not in absent]
+    """The points that a run has: windows need accumulation, validation needs validation data."""
+    has = {"window": world.accum_steps > 1, "validation": validates}
+    return [point for point in POINTS if has.get(point, True)]
 
 
 def interruptions(
@@ -71,18 +82,18 @@ def interruptions(
 
     Args:
         world: of the drill, with at least two optimizer steps in an epoch.
-        points: of POINTS; `window` needs accumulation, `validation` validation data.
+        points: names from POINTS.
         signal: `SIGUSR2` or `SIGTERM`.
-        validates: there is validation data.
-        seed: of the random one.
+        validates: whether there is validation data.
+        seed: of the random point.
 
     Raises:
-        UserError: a point that this run does not have.
+        UserError: the run does not have one of the points.
     """
     batches, window = world.micro_batches_per_epoch, world.accum_steps
     if world.steps_per_epoch < 2:
         raise UserError(
-            f"an epoch has {world.steps_per_epoch} optimizer step: nothing lies in its middle; "
+            f"an epoch has {world.steps_per_epoch} optimizer step, so it has no middle; "
             "lower training.batch_size or execution.accum_steps"
         )
     unknown = [point for point in points if point not in POINTS]
@@ -94,7 +105,7 @@ def interruptions(
         raise UserError("data.test_data_file is not given: there is no validation to drill")
     places = {
         "mid-epoch": ("training", window - 1),  # the last micro-batch of the first step
-        "window": ("training", batches // 2 // window * window),  # the first of one in the middle
+        "window": ("training", batches // 2 // window * window),  # the first of a middle step
         "epoch-end": ("epoch_end", 0),
         "validation": ("validation", 0),
         "random": ("training", random.Random(seed).randrange(batches)),  # noqa: S311

@@ -1,4 +1,4 @@
-"""Whose lines are whose: one batch log holds all starts of a job, or of the local cluster."""
+"""Splits a batch log by attempts: one log holds all starts of a job, or of the local cluster."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _LOCAL_RESTART = re.compile(r"^restart \d+ of \d+ after ")
 def of_slurm(lines: Sequence[Line], number: int, starts: Sequence[int]) -> list[Line]:
     """The lines of one attempt in the log of a job.
 
-    The script says `attempt N: …` at its end; where SLURM took it away it could not, and
-    slurmstepd has said so instead.
+    The script prints `attempt N: …` at its end. If SLURM took the job away before that, a line of
+    slurmstepd stands there instead.
 
     Args:
-        lines: of the log.
-        number: of the attempt.
+        lines: the lines of the log.
+        number: the number of the attempt.
         starts: the numbers of all attempts of the job.
     """
     begin, end, ended_before = 0, len(lines), 0
@@ -44,11 +44,11 @@ def of_slurm(lines: Sequence[Line], number: int, starts: Sequence[int]) -> list[
 
 
 def of_local_cluster(lines: Sequence[Line], restarts_after: int) -> list[Line]:
-    """The lines of one attempt in the log of the local cluster, which says when it starts again.
+    """The lines of one attempt in the log of the local cluster, which logs each restart.
 
     Args:
-        lines: of the log.
-        restarts_after: how many attempts have begun by themselves after this one.
+        lines: the lines of the log.
+        restarts_after: how many automatic restarts came after this attempt.
     """
     parts: list[list[Line]] = [[]]
     for line in lines:

@@ -1,55 +1,17 @@
-"""What ends a run: the classes of causes, each with the words by which it is known.
+"""The table of the classes of causes, each with the words by which it is recognised.
 
-The order is that of precedence: where the lines of one source fit several classes, the first one
-of `CAUSES` is meant. What a class advises stands in `advice.py` under the same name.
+The order is the precedence: if the lines of one source match several classes, the first one in
+`CAUSES` is meant. The advice for a class is in `advice.py`, under the same name.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from functools import cached_property
-
-
-@dataclass(frozen=True)
-class Cause:
-    """One class of causes."""
-
-    name: str
-    """Stable: scripts may compare it."""
-    title: str
-    signs: tuple[str, ...] = ()
-    """Regular expressions; one that fits a line of a log, or a recorded reason, is enough."""
-    hints: tuple[str, ...] = ()
-    """The same, but they only make the class likely: where one of them is all, it is a guess."""
-    general: bool = False
-    """It says what broke and not why: whatever is more specific goes before it."""
-
-    @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        return _any_of((*self.signs, *self.hints))
-
-    @cached_property
-    def _sure(self) -> re.Pattern[str]:
-        return _any_of(self.signs)
-
-    def fits(self, text: str) -> bool:
-        """Whether one of the signs or hints is in the text."""
-        return self._pattern.search(text) is not None
-
-    def is_sure(self, text: str) -> bool:
-        """Whether it is a sign, and no mere hint."""
-        return self._sure.search(text) is not None
-
-
-def _any_of(expressions: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{each})" for each in expressions) or r"(?!)")
-
+from launcher.explain.cause import Cause
 
 _DIFFERING = r"(?:python|ptycho-dist|torch|lightning|torchmetrics|numpy|scipy|h5py|pydantic|pyyaml)"
 
 CAUSES = (
-    # --- before a rank lives ---------------------------------------------------------------------
+    # --- before any rank runs -------------------------------------------------------------------
     Cause(
         "module_not_found",
         "a module of environment.modules cannot be loaded",
@@ -62,7 +24,7 @@ CAUSES = (
     ),
     Cause(
         "venv_missing",
-        "the Python of the ranks is not there",
+        "the Python of the ranks does not exist",
         (
             r"/bin/python[\d.]*: No such file or directory",
             r"a rank cannot be started: .*No such file or directory",
@@ -88,7 +50,7 @@ CAUSES = (
     ),
     Cause(
         "wrong_world",
-        "other ranks were started than were planned",
+        "the ranks that were started are not those of the plan",
         (
             r"started \d+ ranks, the plan has \d+",
             r"is task \d+ of its node, the plan has",
@@ -114,7 +76,7 @@ CAUSES = (
             r"out of shared memory\. Please try to raise your shared memory limit",
             r"DataLoader worker \(pid\S* \d+\) is killed by signal: Bus error",
             r"[Uu]nexpected bus error encountered in worker",
-            r"/dev/shm/\S+.*No space left on device",  # noqa: S108 - a message, no file of ours
+            r"/dev/shm/\S+.*No space left on device",  # noqa: S108 - a message, not a file of ours
             r"failed to extend /dev/shm/",
             r"posix_fallocate failed : No space left on device",
             r"unable to (?:mmap|allocate shared memory|write to file </torch_)",
@@ -145,13 +107,13 @@ CAUSES = (
     ),
     Cause(
         "file_system",
-        "a file system was taken away or is read-only",
+        "a file system is gone or read-only",
         (r"Stale (?:NFS )?file handle", r"Read-only file system", r"Transport endpoint is not"),
     ),
     # --- the environment -------------------------------------------------------------------------
     Cause(
         "driver_too_old",
-        "torch and the GPU driver do not fit",
+        "torch and the GPU driver do not fit together",
         (
             r"NVIDIA driver on your system is too old",
             r"CUDA driver version is insufficient for CUDA runtime version",
@@ -161,7 +123,7 @@ CAUSES = (
     ),
     Cause(
         "library_mismatch",
-        "a compiled package does not fit the node's libraries",
+        "a compiled package does not fit the libraries of the node",
         (
             r"version [`']GLIBC(?:XX)?_[\d.]+' not found",
             r"undefined symbol: ",
@@ -197,7 +159,7 @@ CAUSES = (
     ),
     Cause(
         "gpu_missing",
-        "the accelerator asked for is not there",
+        "there is no accelerator of the requested kind",
         (
             r"^(?:UserError: )?execution\.accelerator: ",
             r"No CUDA GPUs are available",
@@ -219,7 +181,7 @@ CAUSES = (
     # --- data and training -----------------------------------------------------------------------
     Cause(
         "checkpoints_damaged",
-        "no checkpoint is whole",
+        "no checkpoint is intact",
         (r"every checkpoint is damaged", r"the run has no checkpoint yet"),
     ),
     Cause(
@@ -229,7 +191,7 @@ CAUSES = (
     ),
     Cause(
         "bad_data",
-        "a data file is damaged, or not what it should be",
+        "a data file is damaged, or not in the expected format",
         (
             r"^(?:error: )?DataError: ",
             r" is damaged \(.*copy or export the file again",
@@ -254,24 +216,24 @@ CAUSES = (
     ),
     Cause(
         "port_in_use",
-        "the port of the rendezvous is taken",
+        "the port of the rendezvous is in use",
         (r"\bEADDRINUSE\b", r"[Aa]ddress already in use"),
     ),
     Cause(
         "rank_did_not_join",
-        "a rank did not come",
+        "a rank did not join",
         (r"did not join within", r"did not open its store", r"sees no attempt of job step"),
         general=True,
     ),
     Cause(
         "hung_rank",
-        "a rank stood still",
+        "a rank made no progress",
         (r"no progress for \d+ s: ",),
         general=True,
     ),
     Cause(
         "nccl_timeout",
-        "a collective of NCCL timed out",
+        "an NCCL collective timed out",
         (r"Watchdog caught collective operation timeout", r"Timed out .*\bncclUniqueId\b"),
         general=True,
     ),
@@ -287,7 +249,7 @@ CAUSES = (
     ),
     Cause(
         "gloo_timeout",
-        "a collective of gloo timed out",
+        "a gloo collective timed out",
         (r"Timed out waiting \d+ms for (?:recv|send) operation", r"gloo.*\b[Cc]onnect timeout"),
         general=True,
     ),
@@ -297,10 +259,10 @@ CAUSES = (
         (r"[Gg]loo connectFullMesh failed", r"/gloo/.*(?:error|refused|closed|failed)"),
         general=True,
     ),
-    # --- a process that says nothing more --------------------------------------------------------
+    # --- a process that ends without a word ----------------------------------------------------
     Cause(
         "illegal_instruction",
-        "a rank met an instruction that its CPU does not have",
+        "a rank used an instruction that its CPU does not have",
         (r"\bIllegal instruction\b", r"\bSIGILL\b"),
     ),
     Cause(
@@ -323,17 +285,17 @@ CAUSES = (
         general=True,
     ),
 )
-"""By precedence."""
+"""In the order of precedence."""
 
 JUDGED = (
     Cause("not_failed", "the run has not failed"),
     Cause("cancelled", "the run was ended on request"),
-    Cause("walltime", "the walltime was over"),
-    Cause("preempted", "the scheduler took the nodes for another job"),
+    Cause("walltime", "the walltime ran out"),
+    Cause("preempted", "the scheduler gave the nodes to another job"),
     Cause("node_failure", "a node was lost"),
-    Cause("crash_loop", "the same unknown error came again"),
-    Cause("unknown", "nothing known fits"),
+    Cause("crash_loop", "the same unknown error happened again and again"),
+    Cause("unknown", "the cause is not known"),
 )
-"""Known from records and the scheduler, not by words of a rank."""
+"""Classes that are known from records and the scheduler, not from the words of a rank."""
 
 BY_NAME = {cause.name: cause for cause in (*JUDGED, *CAUSES)}

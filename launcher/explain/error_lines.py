@@ -16,7 +16,7 @@ from ptycho_dist.rundir.layout import RunDirectory
 LINES_BEFORE = 5
 LINES_AFTER = 25
 LAST_LINES = 10
-"""Shown of a log in which no line tells of a failure, as of a rank that a signal ended."""
+"""Shown if no line of a log tells of a failure, for example because a signal ended the rank."""
 ASK_SCHEDULER_S = 60.0
 """One answer of the scheduler serves all attempts of one command."""
 
@@ -53,7 +53,7 @@ def _first(evidence: Evidence, explanation: Explanation, rank: int | None) -> It
         yield f"-- first: rank {first}: {explanation.how}"
     own = None if first is None else _log_name(evidence, first)
     for line in explanation.evidence:
-        if line.file != own:  # that log follows, with more of its lines
+        if line.file != own or rank not in (None, first):  # else the log itself follows
             yield f"[{line.where}] {line.text}"
     if first is not None and rank in (None, first):
         log = evidence.rank_log(first)
@@ -62,8 +62,9 @@ def _first(evidence: Evidence, explanation: Explanation, rank: int | None) -> It
 
 
 def _others(evidence: Evidence, explanation: Explanation, rank: int | None) -> Iterator[str]:
-    """One line for each other rank: its recorded reason, else what its log tells of a failure."""
-    recorded = {word.rank: word.text for word in reversed(evidence.words) if word.text}
+    """One line for each other rank: its recorded reason, or the first telling line of its log."""
+    first = explanation.first_rank is not None
+    recorded = {reason.rank: reason.text for reason in reversed(evidence.reasons) if reason.text}
     found = []
     for other in evidence.ranks_with_logs[:MOST_LOGS]:
         if other == explanation.first_rank or rank not in (None, other):
@@ -73,9 +74,9 @@ def _others(evidence: Evidence, explanation: Explanation, rank: int | None) -> I
         if text:
             found.append(f"[rank {other}] {text}")
     if found:
-        yield f"-- {'others' if explanation.first_rank is not None else 'ranks'}: {len(found)}"
+        yield f"-- other ranks: {len(found)}" if first else f"-- ranks: {len(found)}"
         yield from found
-    elif explanation.first_rank is None:
+    elif not first:
         yield "no line of a rank's log tells of a failure"
 
 
@@ -84,12 +85,12 @@ def _telling(log: Log) -> Line | None:
 
 
 def tells_of_failure(text: str) -> bool:
-    """Whether a line speaks of a cause that is known, or of a peer that is gone."""
+    """Whether a line matches a known cause, or says that another rank is gone."""
     return lost_a_peer(text) or any(cause.fits(text) for cause in CAUSES)
 
 
 def _around(log: Log, found: Line | None) -> Sequence[Line]:
-    """The lines around one of them, or the last ones of the log."""
+    """The lines around the one that was found, or the last lines of the log."""
     lines = [line for line in log.lines if line.text]
     if found is None or found not in lines:
         return lines[-LAST_LINES:]
@@ -101,7 +102,7 @@ def _around(log: Log, found: Line | None) -> Sequence[Line]:
 
 
 def _within_traceback(text: str) -> bool:
-    """Whether the line before an exception belongs to its traceback."""
+    """Whether a line above an exception belongs to its traceback."""
     return text.startswith((" ", "Traceback (most recent call last)"))
 
 

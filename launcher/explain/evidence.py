@@ -1,4 +1,4 @@
-"""What is known of one attempt: its record, ledger, heartbeats, the accounting, and its logs."""
+"""What is known about one attempt: record, ledger, heartbeats, SLURM's accounting, and logs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from launcher.explain.batch_log import of_local_cluster, of_slurm
 from launcher.explain.reading import TAIL_BYTES, Line, Log, clean, read_log
 from launcher.slurm.sacct import Accounted, accounted
+from ptycho_dist.attempts.record import AttemptRecord, Ending, read_attempts
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.layout import RunDirectory
@@ -18,64 +18,71 @@ from ptycho_dist.rundir.ledger import read_ledger
 
 SHORT_TAIL_BYTES = 16 * 1024
 MOST_LOGS = 1024
-"""How many logs are looked at where no rank has said anything else."""
+"""How many logs are read if no rank has recorded anything."""
 LOCAL_LOG = "batch-local.log"
 _RANK_WRITER = re.compile(r"rank-(\d{1,9})")
 _RANK_LOG = re.compile(r"attempt-(\d{1,9})-rank-(\d{1,9})\.log")
 
 
 @dataclass(frozen=True)
-class Word:
-    """What a rank has recorded of its failure."""
+class RecordedReason:
+    """The reason for its failure that a rank has recorded in its ledger or heartbeat."""
 
     rank: int
     time: float
+    """By the clock of the rank, in seconds since the epoch."""
     text: str
-    said_in: Line
+    line: Line
+    """The text as evidence, with the file in which it stands."""
 
 
 @dataclass(frozen=True)
 class RankTrace:
-    """What is recorded of one rank in the attempt."""
+    """What is recorded about one rank in the attempt."""
 
     node: str | None = None
     ended: bool = False
-    """It has said that it stopped, left, failed or finished."""
+    """Whether it has recorded that it stopped, left, failed or finished."""
     last_sign: float = 0.0
+    """When it last recorded anything; seconds since the epoch."""
     step: int | None = None
+    """The last step that it recorded."""
 
 
 @dataclass
 class Evidence:
-    """All that is looked at; logs are read when they are asked for."""
+    """Everything that a verdict may use. Logs are read when they are needed."""
 
     run: RunDirectory
-    record: dict[str, Any] | None
-    """Of the attempt; None: no attempt began."""
-    records: list[dict[str, Any]]
+    record: AttemptRecord | None
+    """Record of the attempt; None: the job began no attempt."""
+    records: list[AttemptRecord]
+    """The records of all attempts, oldest first."""
     job_id: str | None
-    words: list[Word] = field(default_factory=list)
-    """In the order of their clocks."""
+    """The job of the attempt, or the last job if it began none; None: there was no job."""
+    reasons: list[RecordedReason] = field(default_factory=list)
+    """Recorded reasons, earliest first by the clocks of the ranks."""
     ranks: dict[int, RankTrace] = field(default_factory=dict)
+    """Every rank that has recorded anything in the attempt."""
     account: list[Accounted] = field(default_factory=list)
+    """The job and its steps in SLURM's accounting; empty if there is none."""
 
     @property
-    def ending(self) -> dict[str, Any]:
-        """As the batch script judged it."""
-        ending = (self.record or {}).get("ending")
-        return ending if isinstance(ending, dict) else {}
+    def ending(self) -> Ending | None:
+        """How the attempt ended, as the batch script found out; None: it recorded no end."""
+        end = None if self.record is None else self.record.end
+        return None if end is None else end.ending
 
     @property
     def what_followed(self) -> str | None:
-        """What the policy of restarts decided at its end."""
-        following = (self.record or {}).get("next")
-        why = following.get("why") if isinstance(following, dict) else None
-        return clean(why) if isinstance(why, str) else None
+        """Why the attempt was, or was not, followed by a restart."""
+        end = None if self.record is None else self.record.end
+        return None if end is None or end.decision is None else clean(end.why)
 
     @property
     def number(self) -> int | None:
-        """Of the attempt."""
-        return None if self.record is None else int(self.record["number"])
+        """The number of the attempt; None: the job began none."""
+        return None if self.record is None else self.record.number
 
     def rank_log(self, rank: int, tail_bytes: int = TAIL_BYTES) -> Log:
         """The log of a rank in this attempt."""
@@ -86,7 +93,7 @@ class Evidence:
 
     @cached_property
     def ranks_with_logs(self) -> list[int]:
-        """Those of the attempt."""
+        """The ranks that have a log of this attempt."""
         found = []
         for path in self.run.logs.glob(f"attempt-{self.number or 0:03d}-rank-*.log"):
             match = _RANK_LOG.fullmatch(path.name)
@@ -96,7 +103,7 @@ class Evidence:
 
     @cached_property
     def batch(self) -> list[Line]:
-        """What the batch script, srun, slurmstepd or the local cluster said in this attempt."""
+        """The lines of the batch script, srun, slurmstepd or the local cluster in this attempt."""
         path = self._batch_log()
         if path is None:
             return []
@@ -104,13 +111,13 @@ class Evidence:
         if self.record is None:
             return telling
         if path.name == LOCAL_LOG:
-            later = [each for each in self.records if each["number"] > self.record["number"]]
-            return of_local_cluster(telling, sum(each.get("cause") == "requeue" for each in later))
-        starts = [each["number"] for each in self.records if each["job_id"] == self.job_id]
-        return of_slurm(telling, self.record["number"], starts)
+            later = [each for each in self.records if each.number > self.record.number]
+            return of_local_cluster(telling, sum(each.cause == "requeue" for each in later))
+        starts = [each.number for each in self.records if each.job_id == self.job_id]
+        return of_slurm(telling, self.record.number, starts)
 
     def _batch_log(self) -> Path | None:
-        if self.record is not None and self.record.get("cluster") == "local":
+        if self.record is not None and self.record.cluster == "local":
             return self.run.logs / LOCAL_LOG
         if self.job_id is not None and re.fullmatch(r"[\d_]{1,30}", self.job_id):
             return self.run.logs / f"batch-{self.job_id}.log"
@@ -119,66 +126,39 @@ class Evidence:
 
 
 def gather(run: RunDirectory, number: int | None, job_id: str | None) -> Evidence:
-    """Gather what is known of an attempt.
+    """Gather what is known about an attempt.
 
     Args:
-        run: its directory.
-        number: of the attempt; None: the latest one.
-        job_id: of the job that was submitted last, for a job of which no attempt began.
+        run: directory of the run.
+        number: number of the attempt; None: the latest one.
+        job_id: the job that was submitted last; it counts if it began no attempt.
 
     Raises:
         UserError: there is no such attempt, or its record is damaged.
     """
-    records = read_records(run)
-    chosen = [record for record in records if number in (None, record["number"])]
+    records = read_attempts(run)
+    chosen = [record for record in records if number in (None, record.number)]
     if number is not None and not chosen:
-        known = ", ".join(str(record["number"]) for record in records) or "none"
+        known = ", ".join(str(record.number) for record in records) or "none"
         raise UserError(f"--attempt {number}: {run.run_id} has no such attempt; known: {known}")
     record = chosen[-1] if chosen else None
-    if number is None and record is not None and job_id not in (None, record["job_id"]):
-        record = record if any(each["job_id"] == job_id for each in records) else None
-    job_id = record["job_id"] if record is not None else job_id
+    if number is None and record is not None and job_id not in (None, record.job_id):
+        record = record if any(each.job_id == job_id for each in records) else None
+    job_id = record.job_id if record is not None else job_id
     evidence = Evidence(run, record, records, job_id)
     if record is not None:
-        _read_ranks(evidence, record["number"])
-    if job_id is not None and (record is None or record.get("cluster") == "slurm"):
+        _read_ranks(evidence, record.number)
+    if job_id is not None and (record is None or record.cluster == "slurm"):
         evidence.account = accounted(job_id)
     return evidence
-
-
-def read_records(run: RunDirectory) -> list[dict[str, Any]]:
-    """The records of all attempts, oldest first, looked at.
-
-    Raises:
-        UserError: one is no record of an attempt.
-    """
-    records = []
-    for path in run.attempts.glob("*.json"):
-        if not re.fullmatch(r"\d{1,9}", path.stem):
-            continue
-        record = read_json(path)
-        sound = (
-            isinstance(record, dict)
-            and record.get("number") == int(path.stem)
-            and isinstance(record.get("job_id"), str)
-            and isinstance(record.get("ended_at"), float | int | None)
-            and isinstance(record.get("exit_code"), int | None)
-            and isinstance(record.get("nodes"), list)
-        )
-        if not sound:
-            raise UserError(f"{path}: not the record of an attempt; restore it, or move it away")
-        records.append(record)
-    return sorted(records, key=lambda record: int(record["number"]))
 
 
 _ENDED = frozenset({"failed", "stalled", "stopped", "left", "finished"})
 
 
 def _read_ranks(evidence: Evidence, number: int) -> None:
-    counts: dict[str, int] = {}
     for event in read_ledger(evidence.run, number):
         writer, kind = str(event["writer"]), event["event"]
-        counts[writer] = counts.get(writer, 0) + 1
         match = _RANK_WRITER.fullmatch(writer)
         if match is None or not isinstance(kind, str):
             continue
@@ -192,14 +172,14 @@ def _read_ranks(evidence: Evidence, number: int) -> None:
             step=_whole(event.get("step"), before.step),
         )
         if kind in {"failed", "stalled"}:
-            said_in = Line(f"ledger/{number:03d}-{writer}.jsonl", None, _text(event.get("reason")))
-            evidence.words.append(Word(rank, float(event["time"]), said_in.text, said_in))
+            line = Line(f"ledger/{number:03d}-{writer}.jsonl", None, _text(event.get("reason")))
+            evidence.reasons.append(RecordedReason(rank, float(event["time"]), line.text, line))
     _read_heartbeats(evidence, number)
-    evidence.words.sort(key=lambda word: word.time)
+    evidence.reasons.sort(key=lambda reason: reason.time)
 
 
 def _read_heartbeats(evidence: Evidence, number: int) -> None:
-    spoke = {word.rank for word in evidence.words}
+    spoke = {reason.rank for reason in evidence.reasons}
     for path in sorted(evidence.run.heartbeats.glob("rank-*.json")):
         try:
             said = read_json(path)
@@ -219,7 +199,7 @@ def _read_heartbeats(evidence: Evidence, number: int) -> None:
         )
         if state == "failed" and rank not in spoke:
             line = Line(f"heartbeat/{path.name}", None, _text(reason))
-            evidence.words.append(Word(rank, at, line.text, line))
+            evidence.reasons.append(RecordedReason(rank, at, line.text, line))
 
 
 def _text(value: object) -> str:

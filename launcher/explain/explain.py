@@ -1,4 +1,4 @@
-"""Why a run ended: the first rank that failed, the cause, the evidence, and what to do."""
+"""Why a run ended: the cause, the rank that failed first, the evidence, and what to do."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 from launcher.explain.advice import advice_for
 from launcher.explain.causes import BY_NAME
-from launcher.explain.evidence import Evidence, gather, read_records
+from launcher.explain.evidence import Evidence, gather
 from launcher.explain.judge import Confidence, Verdict, judge
 from launcher.explain.reading import Line, clean
 from launcher.slurm.jobs import Scheduler
 from launcher.status.run_status import RunStatus, status_of
+from launcher.text.counted import listed
+from ptycho_dist.attempts.record import read_attempts
 from ptycho_dist.rundir.layout import RunDirectory
 
 FORMAT = 1
@@ -26,31 +28,32 @@ class Explanation:
     run_id: str
     path: str
     state: str
-    """Of the run, as `status` says."""
+    """State of the run, as `status` shows it."""
     attempt: int | None
-    """Which one is explained; None: none began."""
+    """Number of the attempt that is explained; None: none began."""
     attempts: int
+    """How many attempts the run has had."""
     cause: str
     """The name of a class of `launcher.explain.causes`."""
     title: str
     summary: str
-    """In one line."""
+    """The cause in one line, with the rank or node."""
     confidence: Confidence
     first_rank: int | None
     node: str | None
     how: str | None
-    """How one knows which rank was the first."""
+    """How the first rank was found, in words."""
     step: int | None
-    """How far that rank was."""
+    """The last step that this rank recorded."""
     together: tuple[int, ...]
-    """The ranks that recorded the same reason at once, that one among them."""
+    """All ranks that recorded the same reason, including the first one."""
     followers: tuple[int, ...]
-    """Ranks that only saw it go."""
+    """Ranks that failed only because the first one was gone."""
     evidence: tuple[Line, ...]
     advice: tuple[str, ...]
     exit_code: int | None
     what_followed: str | None
-    """What the policy of restarts decided, in words."""
+    """Whether a restart followed, and why, in words."""
 
     @property
     def failed(self) -> bool:
@@ -97,9 +100,9 @@ def explain(
     """Explain an attempt that is over, or say that there is nothing to explain.
 
     Args:
-        run: its directory.
-        attempt: its number; None: the latest one.
-        scheduler: whom to ask about jobs; None: SLURM, now.
+        run: directory of the run.
+        attempt: number of the attempt; None: the latest one.
+        scheduler: answers questions about jobs; None: ask SLURM now.
 
     Raises:
         UserError: there is no such attempt, or a record of the run directory is damaged.
@@ -110,17 +113,19 @@ def explain(
 def examine(
     run: RunDirectory, attempt: int | None = None, scheduler: Scheduler | None = None
 ) -> tuple[Evidence, Explanation]:
-    """As `explain`, together with the evidence that was looked at."""
-    read_records(run)  # before anybody builds on them
+    """Like `explain`, but return the evidence as well."""
+    read_attempts(run)  # a damaged record is reported before anything is built on it
     status = status_of(run, scheduler)
     evidence = gather(run, attempt, status.job_id)
     judged = status.over and status.state != "finished"
     if attempt is not None and evidence.record is not None:
-        last = attempt == evidence.records[-1]["number"]
-        judged = judged or not last or evidence.record["ended_at"] is not None
-    if judged and evidence.ending.get("cause") != "finished":
+        last = attempt == evidence.records[-1].number
+        judged = judged or not last or evidence.record.end is not None
+    finished = evidence.ending is not None and evidence.ending.cause == "finished"
+    if judged and not finished:
         return evidence, _explained(status, evidence, judge(evidence))
-    if status.state == "unknown":  # the logs may know what nobody else can say
+    if status.state == "unknown":
+        # Nobody says whether the run is over, but its logs may show beyond doubt why it ended.
         verdict = judge(evidence)
         if verdict.confidence != "guessed":
             return evidence, _explained(status, evidence, verdict)
@@ -128,13 +133,13 @@ def examine(
 
 
 def _nothing_to_explain(status: RunStatus, evidence: Evidence) -> Explanation:
-    before = [record for record in evidence.records if record["ended_at"] is not None]
+    before = [record.number for record in evidence.records if record.end is not None]
     advice = advice_for("not_failed", run=status.run_id)
     if (status.state != "finished" and before) or len(before) > 1:
-        number = [record["number"] for record in before][-2 if status.state == "finished" else -1]
+        number = before[-2 if status.state == "finished" else -1]
         advice = (
             *advice,
-            f"how attempt {number} ended: `ptycho-launch explain {status.run_id} "
+            f"to see how attempt {number} ended: `ptycho-launch explain {status.run_id} "
             f"--attempt {number}`",
         )
     cause = BY_NAME["not_failed"]
@@ -146,7 +151,7 @@ def _nothing_to_explain(status: RunStatus, evidence: Evidence) -> Explanation:
         attempt=evidence.number,
         attempts=len(evidence.records),
         cause=cause.name,
-        title="nobody here can say" if unknown else cause.title,
+        title="whether the run is over is unknown" if unknown else cause.title,
         summary=clean(f"{status.state}: {status.cause}"),
         confidence="guessed" if unknown else "recorded",
         first_rank=None,
@@ -172,6 +177,7 @@ def _explained(status: RunStatus, evidence: Evidence, verdict: Verdict) -> Expla
     if rank is not None:
         known["rank"] = str(rank)
     trace = evidence.ranks.get(rank) if rank is not None else None
+    end = None if evidence.record is None else evidence.record.end
     return Explanation(
         run_id=status.run_id,
         path=status.path,
@@ -190,7 +196,7 @@ def _explained(status: RunStatus, evidence: Evidence, verdict: Verdict) -> Expla
         followers=() if first is None else first.followers,
         evidence=verdict.lines,
         advice=advice_for(verdict.cause.name, **known),
-        exit_code=(evidence.record or {}).get("exit_code"),
+        exit_code=None if end is None else end.exit_code,
         what_followed=evidence.what_followed,
     )
 
@@ -200,13 +206,12 @@ def _lost_node(evidence: Evidence, verdict: Verdict) -> str | None:
         named = re.search(r"Node failure on ([\w.-]+)", line.text)
         if named:
             return named[1]
-    node = evidence.ending.get("node")
-    return node if isinstance(node, str) else None
+    return None if evidence.ending is None else evidence.ending.node
 
 
 def _summary(verdict: Verdict, node: str | None) -> str:
     if verdict.cause.name == "cancelled":
-        by = f" by {verdict.by}" if verdict.by else ", by cancel, scancel or a signal"
+        by = f" by {verdict.by}" if verdict.by else " (by cancel, scancel or a signal)"
         return f"{verdict.cause.title}{by}"
     if verdict.first is None:
         return verdict.cause.title + (f": {clean(node)}" if node else "")
@@ -217,6 +222,6 @@ def _summary(verdict: Verdict, node: str | None) -> str:
 
 
 def named_ranks(ranks: tuple[int, ...]) -> str:
-    """`rank 3`, `ranks 0, 1, 2`."""
-    more = f" and {len(ranks) - 6} more" if len(ranks) > 6 else ""
-    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks[:6]))}{more}"
+    """`rank 3`, `ranks 0, 1 and 2`."""
+    noun = "rank" if len(ranks) == 1 else "ranks"
+    return f"{noun} {listed([str(rank) for rank in ranks])}"

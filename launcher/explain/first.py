@@ -1,4 +1,4 @@
-"""Which rank failed first: the others only lose it, some milliseconds later."""
+"""Finds the rank that failed first; the others fail some milliseconds later, because it is gone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from launcher.explain.causes import CAUSES
-from launcher.explain.evidence import MOST_LOGS, SHORT_TAIL_BYTES, Evidence, Word
+from launcher.explain.evidence import MOST_LOGS, SHORT_TAIL_BYTES, Evidence, RecordedReason
 from launcher.explain.reading import Line
 
 _LOST_A_PEER = re.compile(
@@ -15,13 +15,13 @@ _LOST_A_PEER = re.compile(
     r"|NCCL communicator was aborted|rank 0 left before it said|the store of rank 0 .*went away"
     r"|another rank cannot write its ledger|Socket Timeout|closed the connection"
 )
-"""A rank that says so has only seen that another one is gone."""
+"""Words of a rank that has only noticed that another one is gone."""
 _NAMES = re.compile(
     r"^(?:\w+: )?(?:no progress for \d+ s: |the checkpoint of step .*: )?"
     r"(?:rank (\d{1,9})(?:: on | on \S+ did not join| on \S+ shows no sign| on \S+ is behind"
     r"| cannot write its ledger)|(rank 0) (?:did not open its store|and its store do not answer))"
 )
-"""A rank that says so speaks of another one, or passes on what that one has said."""
+"""Words of a rank that names another one, or repeats what that one has said."""
 _ENDED_BY_SIGNAL = re.compile(
     r"(?:srun: error: (?P<node>\S+): tasks? (?P<tasks>\d[\d,-]*): "
     r"(?P<how>Killed|Out Of Memory|Segmentation fault|Bus error|Illegal instruction|Aborted"
@@ -36,35 +36,45 @@ class FirstRank:
     rank: int
     node: str | None
     how: str
-    """How one knows, in words."""
+    """How it was found, in words."""
     followers: tuple[int, ...]
-    """Ranks that only saw it go."""
-    word: Word | None = None
-    """What it has recorded itself, or another one of it."""
+    """Ranks that failed only because this one was gone."""
+    reason: RecordedReason | None = None
+    """The reason that it recorded, or that another rank recorded about it."""
     together: tuple[int, ...] = ()
-    """The ranks that recorded the same reason: they agreed, and ended together."""
+    """All ranks that recorded the same reason: they agreed to end together."""
     signal: Line | None = None
-    """Where srun or the local cluster says that a signal ended it."""
+    """The line in which srun or the local cluster says that a signal ended it."""
 
 
 def first_rank(evidence: Evidence) -> FirstRank | None:
-    """The rank that failed first; None: no rank is known to have failed.
+    """The rank that failed first; None: no rank is known to have failed (RD-231).
 
-    By this order: a rank that recorded a reason of its own, the earliest by its clock, and of
-    several that recorded the same one, on which they then agreed, the lowest; a rank that
-    others name; a rank that joined and died without a word, where a signal is told of it, or else
-    the one that was silent longest; the earliest telling line of a log.
+    The first of these that exists:
+
+    1. The rank that recorded a reason of its own, the earliest by its clock. If several recorded
+       the same reason, they agreed on it, and the lowest of them counts.
+    2. A rank that others name.
+    3. A rank that joined and died without a word: one that a signal ended, as srun says, or else
+       the one that was silent longest.
+    4. The rank that was the first to notice that another one was gone.
+    5. The rank whose log has the earliest line that tells of a failure.
     """
-    followers = tuple(sorted({word.rank for word in evidence.words if _follows(word)}))
+    followers = tuple(sorted({reason.rank for reason in evidence.reasons if _follows(reason)}))
     by_signal = _signalled(evidence)
-    for word in evidence.words:
-        if not _follows(word):
-            return _first_to_speak(evidence, word, followers)
-    for word in evidence.words:
-        named = _named(word)
+    for reason in evidence.reasons:
+        if not _follows(reason):
+            return _first_to_speak(evidence, reason, followers)
+    for reason in evidence.reasons:
+        named = _named(reason)
         if named is not None:
             return _found(
-                evidence, named, f"rank {word.rank} names it", followers, word, by_signal.get(named)
+                evidence,
+                named,
+                f"rank {reason.rank} named it",
+                followers,
+                reason,
+                by_signal.get(named),
             )
     mute = [rank for rank, trace in evidence.ranks.items() if not trace.ended]
     for rank, line in by_signal.items():
@@ -74,43 +84,46 @@ def first_rank(evidence: Evidence) -> FirstRank | None:
     if mute and (followers or by_signal):
         rank = min(mute, key=lambda each: (evidence.ranks[each].last_sign, each))
         return _found(evidence, rank, "it died without a word", followers)
-    if evidence.words:
-        word = evidence.words[0]
-        others = tuple(rank for rank in followers if rank != word.rank)
-        return _found(evidence, word.rank, "it was the first to lose another", others, word)
+    if evidence.reasons:
+        reason = evidence.reasons[0]
+        others = tuple(rank for rank in followers if rank != reason.rank)
+        how = "it was the first to notice that another rank was gone"
+        return _found(evidence, reason.rank, how, others, reason)
     return _by_logs(evidence)
 
 
-def _first_to_speak(evidence: Evidence, word: Word, followers: tuple[int, ...]) -> FirstRank:
-    same = {each.rank: each for each in evidence.words if each.text == word.text}
+def _first_to_speak(
+    evidence: Evidence, reason: RecordedReason, followers: tuple[int, ...]
+) -> FirstRank:
+    same = {each.rank: each for each in evidence.reasons if each.text == reason.text}
     if len(same) == 1:
         how = "it was the first to record a reason"
-        return _found(evidence, word.rank, how, followers, word)
+        return _found(evidence, reason.rank, how, followers, reason)
     lowest = min(same)
     found = _found(evidence, lowest, "the ranks ended together", followers, same[lowest])
     return replace(found, together=tuple(sorted(same)))
 
 
 def lost_a_peer(text: str) -> bool:
-    """Whether it only says that another rank is gone."""
+    """Whether a text only says that another rank is gone."""
     return _LOST_A_PEER.search(text) is not None
 
 
 def tells_of_signal(text: str) -> bool:
-    """Whether srun or the local cluster says there which ranks a signal has ended."""
+    """Whether a text is a line of srun or the local cluster about ranks that a signal has ended."""
     return _ENDED_BY_SIGNAL.search(text) is not None
 
 
-def _follows(word: Word) -> bool:
-    return _named(word) is not None or lost_a_peer(word.text)
+def _follows(reason: RecordedReason) -> bool:
+    return _named(reason) is not None or lost_a_peer(reason.text)
 
 
-def _named(word: Word) -> int | None:
-    match = _NAMES.match(word.text)
+def _named(reason: RecordedReason) -> int | None:
+    match = _NAMES.match(reason.text)
     if match is None:
         return None
     rank = int(match[1]) if match[1] is not None else 0
-    return None if rank == word.rank else rank
+    return None if rank == reason.rank else rank
 
 
 def _found(
@@ -118,30 +131,29 @@ def _found(
     rank: int,
     how: str,
     followers: tuple[int, ...],
-    word: Word | None = None,
+    reason: RecordedReason | None = None,
     signal: Line | None = None,
 ) -> FirstRank:
     trace = evidence.ranks.get(rank)
     node = trace.node if trace is not None else None
-    told = _ENDED_BY_SIGNAL.search(signal.text) if signal is not None else None
-    if told is not None:
-        node = told["node"] or node
+    ended = _ENDED_BY_SIGNAL.search(signal.text) if signal is not None else None
+    if ended is not None:
+        node = ended["node"] or node
     others = tuple(each for each in followers if each != rank)
     planned = _planned_node(evidence, rank)
-    return FirstRank(rank, node or planned, how, others, word, signal=signal)
+    return FirstRank(rank, node or planned, how, others, reason, signal=signal)
 
 
 def _planned_node(evidence: Evidence, rank: int) -> str | None:
-    """Blocks of ranks go to the nodes in their order."""
-    nodes = (evidence.record or {}).get("nodes") or []
+    """The node by plan: the ranks are divided over the nodes in blocks, in order."""
+    nodes = () if evidence.record is None else evidence.record.nodes
     ranks = max([rank, *evidence.ranks_with_logs, *evidence.ranks]) + 1
     index = rank * len(nodes) // ranks
-    name = nodes[index] if index < len(nodes) else None
-    return name if isinstance(name, str) else None
+    return nodes[index] if index < len(nodes) else None
 
 
 def _signalled(evidence: Evidence) -> dict[int, Line]:
-    """Rank → where it is said that a signal ended it, in the order of the lines."""
+    """Rank → the line that says that a signal ended it, in the order of the lines."""
     found: dict[int, Line] = {}
     for line in evidence.batch:
         match = _ENDED_BY_SIGNAL.search(line.text)
@@ -163,7 +175,7 @@ def _tasks(text: str) -> list[int]:
 
 
 def _by_logs(evidence: Evidence) -> FirstRank | None:
-    """No rank has recorded anything: it ended before it could."""
+    """The first rank by the logs, if no rank lived long enough to record anything."""
     earliest: tuple[float, int, Line] | None = None
     for rank in evidence.ranks_with_logs[:MOST_LOGS]:
         log = evidence.rank_log(rank, SHORT_TAIL_BYTES)
@@ -174,7 +186,7 @@ def _by_logs(evidence: Evidence) -> FirstRank | None:
     if earliest is None:
         return None
     _, rank, _ = earliest
-    return _found(evidence, rank, "its log has the first line that tells of a failure", ())
+    return _found(evidence, rank, "its log has the earliest line that tells of a failure", ())
 
 
 def _tells(text: str) -> bool:

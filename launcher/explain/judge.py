@@ -1,4 +1,4 @@
-"""From evidence to a cause, by a fixed precedence (specs/run_directory.md, RD-232)."""
+"""Judges the cause from the evidence, by a fixed precedence (specs/run_directory.md, RD-232)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from launcher.explain.causes import BY_NAME, CAUSES, Cause
 from launcher.explain.evidence import Evidence
 from launcher.explain.first import FirstRank, first_rank, lost_a_peer, tells_of_signal
 from launcher.explain.reading import Line, clean
-from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.ledger import LAUNCHER, read_ledger
 
 Confidence = Literal["recorded", "read", "guessed"]
 MOST_LINES = 6
 LAST_LINES = 8
 BEFORE_RANKS = frozenset({"module_not_found", "venv_missing", "setup_failed"})
-"""Classes of a script that ends before a rank lives; later the same words end nothing."""
+"""Classes of a script that ends before any rank runs. Later, the same words are harmless."""
 NOT_BY_A_RANK = frozenset({"cancelled", "walltime", "preempted", "node_failure"})
 
 _STATES = {
@@ -39,19 +38,23 @@ class Verdict:
 
     cause: Cause
     confidence: Confidence
-    """recorded: by a rank, the batch script or SLURM's accounting; read: from logs; guessed."""
+    """recorded (by a rank, the batch script or SLURM's accounting), read (in logs), or guessed."""
     lines: tuple[Line, ...] = ()
     first: FirstRank | None = None
     by: str | None = None
-    """Who ended it on request."""
+    """The user who cancelled it, if it was cancelled."""
 
 
 def judge(evidence: Evidence) -> Verdict:
-    """Why an attempt ended that is over: the first of these that holds.
+    """Why an attempt that is over ended: the first of these that holds (RD-232).
 
-    A request of a person; what SLURM says of the job; what the batch script recorded of walltime,
-    preemption, nodes and requests; a specific reason that the first rank recorded; specific signs
-    in its log, the batch log and the accounting; the same for general ones; nothing known.
+    1. A person asked for it, before any rank failed.
+    2. SLURM says why it ended the job.
+    3. The batch script recorded the walltime, a preemption, a lost node or a request.
+    4. A specific class matches the reason that the first rank recorded, or else its log, the batch
+       log or the accounting.
+    5. The same for the general classes.
+    6. The cause is unknown.
     """
     first = first_rank(evidence)
     verdict = (
@@ -67,26 +70,27 @@ def judge(evidence: Evidence) -> Verdict:
 
 
 def _on_request(evidence: Evidence, first: FirstRank | None) -> Verdict | None:
-    record = evidence.record or {}
+    """The verdict for an attempt that `cancel` ended, as the launcher recorded in the ledger."""
+    record = evidence.record
     for event in read_ledger(evidence.run, writer=LAUNCHER):
         if event["event"] != "cancel_requested" or event.get("job_id") != evidence.job_id:
             continue
         asked = float(event["time"])
-        began, ended = record.get("started_at"), record.get("ended_at")
-        if isinstance(began, float) and asked < began:
+        if record is not None and asked < record.started_at:
             continue
-        if isinstance(ended, float) and asked > ended:
+        if record is not None and record.end is not None and asked > record.end.ended_at:
             continue
-        if first is not None and first.word is not None and first.word.time < asked:
-            continue  # it had failed by itself
+        if first is not None and first.reason is not None and first.reason.time < asked:
+            continue  # it had failed before the request
         by = event.get("by")
         by = clean(by) if isinstance(by, str) else None
-        line = Line("ledger (launcher)", None, f"cancel_requested by {by or 'somebody'}")
+        line = Line("ledger (launcher)", None, f"cancel_requested by {by or 'an unknown user'}")
         return Verdict(BY_NAME["cancelled"], "recorded", (line,), by=by)
     return None
 
 
 def _by_slurm(evidence: Evidence) -> Verdict | None:
+    """The verdict by SLURM's accounting, or else by its lines in the batch log."""
     if not _is_last_of_its_job(evidence):
         return _said_in_batch_log(evidence)
     for job in evidence.account:
@@ -97,7 +101,7 @@ def _by_slurm(evidence: Evidence) -> Verdict | None:
             name = _STATES[job.state]
             lines = (line, *_of_slurm(evidence, name)[: MOST_LINES - 1])
             return Verdict(BY_NAME[name], "recorded", lines)
-        if job.state == "CANCELLED" and not evidence.words:
+        if job.state == "CANCELLED" and not evidence.reasons:
             return Verdict(BY_NAME["cancelled"], "recorded", (line,), by=job.ended_by)
     return _said_in_batch_log(evidence)
 
@@ -115,17 +119,18 @@ def _of_slurm(evidence: Evidence, name: str) -> list[Line]:
 
 
 def _is_last_of_its_job(evidence: Evidence) -> bool:
-    """The accounting tells of the job as a whole: of its last start."""
+    """Whether this attempt is the one that the accounting shows: the last start of the job."""
     return not any(
-        record["job_id"] == evidence.job_id and record["number"] > (evidence.number or 0)
+        record.job_id == evidence.job_id and record.number > (evidence.number or 0)
         for record in evidence.records
     )
 
 
 def _as_recorded(evidence: Evidence) -> Verdict | None:
-    cause, reason = evidence.ending.get("cause"), evidence.ending.get("reason")
-    if not isinstance(reason, str):
+    """The verdict by the end that the batch script recorded, if that says more than a failure."""
+    if evidence.ending is None or not evidence.ending.reason:
         return None
+    cause, reason = evidence.ending.cause, evidence.ending.reason
     line = Line(f"attempts/{evidence.number:03d}.json", None, clean(f"ending: {cause}: {reason}"))
     if cause == "timeout":
         return Verdict(BY_NAME["walltime"], "recorded", (line,))
@@ -139,10 +144,11 @@ def _as_recorded(evidence: Evidence) -> Verdict | None:
 
 
 def _by_signs(evidence: Evidence, first: FirstRank | None) -> Verdict | None:
-    """The first class of the table that fits, specific ones before general ones."""
+    """The first class of the table that matches, the specific classes before the general ones."""
     own = _lines_of(evidence, first)
-    said = [first.word.said_in] if first is not None and first.word is not None else []
+    said = [first.reason.line] if first is not None and first.reason is not None else []
     causes = _possible(evidence, first)
+    # A general class would hide the reason: "NCCL failed" is true, but "disk full" says why.
     for general in (False, True):
         chosen = [cause for cause in causes if cause.general == general]
         for cause in chosen:
@@ -152,36 +158,40 @@ def _by_signs(evidence: Evidence, first: FirstRank | None) -> Verdict | None:
         for cause in chosen:
             fitting = [line for line in own if cause.fits(line.text)]
             if fitting:
-                told: Confidence = "recorded" if fitting[0].file == "sacct" else "read"
-                return _seen(cause, told, [*said, *fitting], first)
+                certainty: Confidence = "recorded" if fitting[0].file == "sacct" else "read"
+                return _seen(cause, certainty, [*said, *fitting], first)
     return None
 
 
 def _seen(
     cause: Cause, confidence: Confidence, lines: list[Line], first: FirstRank | None
 ) -> Verdict:
+    """The verdict for a class that matches; a guess if it matches by hints alone."""
     sure = any(cause.is_sure(line.text) for line in lines)
     return Verdict(cause, confidence if sure else "guessed", tuple(lines[:MOST_LINES]), first)
 
 
 def _possible(evidence: Evidence, first: FirstRank | None) -> list[Cause]:
+    """The classes that can apply: those of the batch script only if no rank has run."""
     lived = first.rank in evidence.ranks if first is not None else bool(evidence.ranks)
     return [cause for cause in CAUSES if not lived or cause.name not in BEFORE_RANKS]
 
 
 def _lines_of(evidence: Evidence, first: FirstRank | None) -> list[Line]:
-    """Where signs are looked for: the log of the first rank, then what stands around the ranks."""
+    """The lines that are searched: the log of the first rank, then the batch log and sacct."""
     lines = []
     if first is not None:
         lines += [
             line
             for line in evidence.rank_log(first.rank).telling
-            if not lost_a_peer(line.text) or first.word is not None
+            if not lost_a_peer(line.text) or first.reason is not None
         ]
-    own_word = first is not None and first.word is not None and first.word.rank == first.rank
+    own_reason = first is not None and first.reason is not None and first.reason.rank == first.rank
     for line in evidence.batch:
+        # srun also reports the ranks that it killed afterwards. Its line on a signal counts only if
+        # it is about the first rank, and that rank recorded no reason itself.
         of_a_signal = tells_of_signal(line.text)
-        if not of_a_signal or (not own_word and first is not None and first.signal == line):
+        if not of_a_signal or (not own_reason and first is not None and first.signal == line):
             lines.append(line)
     if _is_last_of_its_job(evidence):
         lines += [Line("sacct", None, clean(job.line)) for job in evidence.account]
@@ -189,16 +199,17 @@ def _lines_of(evidence: Evidence, first: FirstRank | None) -> list[Line]:
 
 
 def _guess(evidence: Evidence, first: FirstRank | None) -> Verdict:
-    if evidence.ending.get("cause") == "preempt":
-        reason = evidence.ending.get("reason")
-        line = Line(f"attempts/{evidence.number:03d}.json", None, clean(f"ending: {reason}"))
+    """The verdict if no class matches any line: the last lines are shown as evidence."""
+    ending = evidence.ending
+    if ending is not None and ending.cause == "preempt":
+        line = Line(f"attempts/{evidence.number:03d}.json", None, clean(f"ending: {ending.reason}"))
         return Verdict(BY_NAME["preempted"], "guessed", (line,))
     if evidence.record is None and _has_setup(evidence):
         return Verdict(BY_NAME["setup_failed"], "guessed", tuple(evidence.batch[-LAST_LINES:]))
     lines = []
     if first is not None:
-        if first.word is not None:
-            lines.append(first.word.said_in)
+        if first.reason is not None:
+            lines.append(first.reason.line)
         if first.signal is not None:
             lines.append(first.signal)
         lines += [line for line in evidence.rank_log(first.rank).lines if line.text][-LAST_LINES:]
@@ -214,5 +225,4 @@ def _guess(evidence: Evidence, first: FirstRank | None) -> Verdict:
 
 
 def _has_setup(evidence: Evidence) -> bool:
-    plan = read_json(evidence.run.plan_json)
-    return isinstance(plan, dict) and bool(plan.get("setup"))
+    return bool(evidence.run.plan().setup)

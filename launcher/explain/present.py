@@ -1,4 +1,4 @@
-"""An explanation as text for people."""
+"""Prints an explanation for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from launcher.explain.explain import Explanation, named_ranks
 
 
 def show_explanation(explanation: Explanation, console: Console) -> None:
-    """Cause, first rank, evidence, what to do; nothing of it is markup."""
+    """Print the cause, the first rank, the evidence and what to do. No text is taken for markup."""
 
     def say(text: str, style: str = "") -> None:
         console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
@@ -20,12 +20,12 @@ def show_explanation(explanation: Explanation, console: Console) -> None:
     if explanation.how is not None and not explanation.together:
         at = "" if explanation.step is None else f" at step {explanation.step}"
         followers = explanation.followers
-        others = f"; {named_ranks(followers)} only saw it" if followers else ""
+        others = f"; {named_ranks(followers)} failed only because of it" if followers else ""
         say(f"  rank {explanation.first_rank}{at}: {explanation.how}{others}")
     if explanation.exit_code:
         say(f"  exit code {explanation.exit_code}")
     if explanation.what_followed:
-        say(f"  afterwards: {explanation.what_followed}")
+        say(f"  restart policy: {explanation.what_followed}")
     if explanation.evidence:
         say("evidence")
         for line in explanation.evidence:

@@ -1,4 +1,4 @@
-"""Reading logs that nobody trusts: head and tail of each, cleaned for a terminal."""
+"""Reads the two ends of untrusted logs, cleaned of everything that would steer a terminal."""
 
 from __future__ import annotations
 
@@ -7,35 +7,36 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from launcher.text.plain_text import plain_line
+
 HEAD_BYTES = 64 * 1024
 TAIL_BYTES = 256 * 1024
 COUNTED_BYTES = 64 * 1024 * 1024
-"""Up to this size the lines in between are counted, so that those of the tail have a number."""
+"""Up to this size, the lines between the two ends are counted to number those of the tail."""
 LONGEST_LINE = 300
 
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 _LABEL = re.compile(r"^(?:\s*\d+: |\[rank\d+\]:\s?)")  # of `srun --label`, and of torch
 _HARMLESS = re.compile(
     r"^\S+ \S+ rank \d+ (?:DEBUG|INFO|WARNING) |Warning: |^\[W|NCCL INFO |^\s{2,}"
 )
-"""Lines that a healthy run prints too: our own below ERROR, warnings of Python and torch; and the
-source lines of a traceback, which may quote any message."""
+"""Lines that prove nothing (RD-233). Healthy runs print them too: our own lines below ERROR, and
+warnings of Python and torch. The source lines of a traceback may quote any message."""
 _TIME = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) rank ")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a file of the run directory, as evidence."""
+    """One line of a file in the run directory, or of a command, as evidence."""
 
     file: str
-    """Its path inside the run directory, or the command that said it."""
+    """Path inside the run directory, or the command that printed the line."""
     number: int | None
-    """From 1; None: not known (a command, or the tail of a very large file)."""
+    """Line number from 1; None: unknown (a command, or the tail of a very large file)."""
     text: str
 
     @property
     def where(self) -> str:
-        """`logs/attempt-001-rank-00003.log:41`"""
+        """Where the line stands: `logs/attempt-001-rank-00003.log:41`."""
         return self.file if self.number is None else f"{self.file}:{self.number}"
 
 
@@ -47,11 +48,11 @@ class Log:
 
     @property
     def telling(self) -> list[Line]:
-        """Without what healthy runs print too."""
+        """The lines, without those that healthy runs print too."""
         return [line for line in self.lines if line.text and not _HARMLESS.search(line.text)]
 
     def time_of(self, line: Line) -> float:
-        """When it was written, by the last line before it that has a time; 0: nobody knows."""
+        """When a line was written, by the last line up to it that has a time; 0: unknown."""
         found = 0.0
         for each in self.lines:
             stamp = _TIME.match(each.text)
@@ -64,21 +65,19 @@ class Log:
 
 
 def clean(text: str) -> str:
-    """On one line, without terminal escapes and what cannot be printed, and not too long."""
-    text = _ESCAPES.sub(
-        "", text.rstrip("\r").rpartition("\r")[2]
-    )  # a progress bar draws itself over
+    """A text on one line, without terminal escapes and unprintable characters, and not too long."""
+    text = plain_line(text)
     text = "".join(char if char.isprintable() else " " for char in text).rstrip()
     return text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE - 3]}..."
 
 
 def read_log(root: Path, path: Path, tail_bytes: int = TAIL_BYTES) -> Log:
-    """Both ends of a log; nothing where it is not there or no plain file.
+    """Read both ends of a log; a log that is missing, or is not a plain file, has no lines.
 
     Args:
-        root: the run directory, from which the file is named.
+        root: the run directory; lines name the file by its path from there.
         path: the log.
-        tail_bytes: how much of its end.
+        tail_bytes: how many bytes to read at the end.
     """
     name = str(path.relative_to(root))
     try:

@@ -14,7 +14,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Warning:
+class Caution:
     """Something that a reader must not miss."""
 
     text: str
@@ -60,7 +60,7 @@ class Picture:
     """One of many: two stand side by side where there is room."""
 
 
-Block = Text | Warning | Code | DataTable | Figure | Picture
+Block = Text | Caution | Code | DataTable | Figure | Picture
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.config.lead import Measured
-from ptycho_dist.config.load import run_config_to_json
+from ptycho_dist.config.plain_data import run_config_to_json
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import read_json
-from ptycho_dist.rundir.layout import RunDirectory, run_paths
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.listing import run_paths
 from ptycho_dist.rundir.longest_times import measured_times
 
 LOOKED_AT = 5

@@ -23,6 +23,7 @@ from ptycho_dist.config.resources import RequeueConfig, ResourcesConfig, walltim
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World, world_of
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
+from ptycho_dist.rundir.run_plan import RunPlan
 
 if TYPE_CHECKING:
     from launcher.sites.profile import PlannedSite
@@ -63,27 +64,33 @@ class LaunchPlan:
     measurement: MeasurementPlan | None = None
     """Of a scaling study: how long it measures; None: an ordinary run."""
 
+    def run_plan(self) -> RunPlan:
+        """What plan.json records of it; the caller adds data fingerprints and frozen code."""
+        return RunPlan(
+            name=self.name,
+            world=self.world,
+            accelerator=self.accelerator,
+            resources=dataclasses.asdict(self.resources),
+            walltime_s=self.walltime_s,
+            signal_lead_s=self.signal_lead_s,
+            requeue=dataclasses.asdict(self.requeue),
+            measured=self.measured,
+            python=str(self.python),
+            modules=self.modules,
+            variables=self.variables,
+            setup=self.setup,
+            snapshot=self.snapshot,
+            origins=self.origins,
+            site=None if self.site is None else self.site.to_json(),
+            drill=self.drill,
+            measurement=self.measurement,
+        )
+
     def to_json(self) -> dict[str, Any]:
-        """Plain data for plan.json and `plan --json`."""
-        return {
-            "name": self.name,
-            "world": self.world.to_json(),
-            "accelerator": self.accelerator,
-            "resources": dataclasses.asdict(self.resources),
-            "walltime_s": self.walltime_s,
-            "signal_lead_s": self.signal_lead_s,
-            "requeue": dataclasses.asdict(self.requeue),
-            "measured": None if self.measured is None else dataclasses.asdict(self.measured),
-            "python": str(self.python),
-            "modules": list(self.modules),
-            "variables": dict(self.variables),
-            "setup": list(self.setup),
-            "snapshot": self.snapshot,
-            "origins": dict(self.origins),
-            "site": None if self.site is None else self.site.to_json(),
-            **({} if self.drill is None else {"drill": dict(self.drill)}),
-            **({} if self.measurement is None else {"measurement": self.measurement.to_json()}),
-        }
+        """Plain data for `plan --json`."""
+        data = self.run_plan().to_json()
+        del data["format"]
+        return data
 
 
 def make_plan(

@@ -8,13 +8,13 @@ from functools import partial
 
 from launcher.run_report.events import Event, Events
 from launcher.run_report.left_out import LeftOut
-from launcher.status.attempts import AttemptStart, read_attempt
 from launcher.status.history import PastAttempt, history_of
 from launcher.status.submission_record import Job
 from launcher.text.plain_text import plain
 from launcher.timing.goodput import last_sign_of_life
 from launcher.timing.start_up import start_up_s
-from ptycho_dist.proof.lineage import Part
+from ptycho_dist.attempts.record import AttemptRecord, read_attempt
+from ptycho_dist.proof.lineage import LineagePart
 from ptycho_dist.rundir.checked_json import count, number
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.step_times import RankTimes
@@ -24,7 +24,7 @@ MOST_REASONS = 20
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class CommittedCheckpoint:
     """One that was committed."""
 
     at: float
@@ -63,7 +63,7 @@ class AttemptSpan:
     reached_step: int | None
     kept_steps: int | None
     """Steps of it that the committed weights come from; None: not known."""
-    checkpoints: tuple[Checkpoint, ...]
+    checkpoints: tuple[CommittedCheckpoint, ...]
     failed_checkpoints: tuple[str, ...]
     """Step and reason."""
     start_up_s: Mapping[str, float]
@@ -99,7 +99,7 @@ def read_attempts(
     run: RunDirectory,
     events: Events,
     jobs: Sequence[Job],
-    lineage: Sequence[Part] | None,
+    lineage: Sequence[LineagePart] | None,
     times: Mapping[int, Mapping[int, RankTimes]],
     working: int | None,
     now: float,
@@ -132,11 +132,11 @@ def read_attempts(
 
 def _span(
     past: PastAttempt,
-    record: AttemptStart | None,
+    record: AttemptRecord | None,
     before: AttemptSpan | None,
     events: Events,
     jobs: Sequence[Job],
-    lineage: Sequence[Part] | None,
+    lineage: Sequence[LineagePart] | None,
     times: Mapping[int, RankTimes],
     now: float | None,
 ) -> AttemptSpan:
@@ -174,7 +174,7 @@ def _span(
         if lineage is None
         else sum(p.to_step - p.from_step for p in lineage if p.attempt == past.attempt),
         checkpoints=tuple(
-            Checkpoint(float(event["time"]), step, _seconds(event))
+            CommittedCheckpoint(float(event["time"]), step, _seconds(event))
             for event in events.of("checkpoint_committed", attempt=past.attempt)
             if (step := count(event, "step")) is not None
         ),
@@ -187,7 +187,7 @@ def _span(
 
 
 def _before(
-    record: AttemptStart | None, before: AttemptSpan | None, jobs: Sequence[Job]
+    record: AttemptRecord | None, before: AttemptSpan | None, jobs: Sequence[Job]
 ) -> tuple[float | None, float | None]:
     """Seconds in which nobody had asked for the attempt, and in which it waited."""
     if record is None:

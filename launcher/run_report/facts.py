@@ -12,21 +12,21 @@ from launcher.explain.explain import Explanation, explain
 from launcher.run_report.attempts import AttemptSpan, read_attempts
 from launcher.run_report.events import Events, read_events
 from launcher.run_report.left_out import LeftOut
-from launcher.run_report.losses import EpochFigures, read_epochs
+from launcher.run_report.losses import EpochRow, read_epochs
 from launcher.run_report.pictures import RunPicture, read_pictures
-from launcher.run_report.provenance import Provenance, read_provenance
+from launcher.run_report.provenance import RunProvenance, read_provenance
 from launcher.run_report.throughput import Throughput, throughput_of
 from launcher.slurm.jobs import Scheduler
-from launcher.status.attempts import attempt_numbers
 from launcher.status.run_status import RunStatus, status_of
 from launcher.status.submission_record import recorded_jobs
 from launcher.text.plain_text import plain
 from launcher.timing.attribution import Attribution, attribute
 from launcher.timing.goodput import AttemptTimes, Goodput, credible_lineage, goodput
+from ptycho_dist.attempts.record import attempt_numbers
 from ptycho_dist.errors import UserError
-from ptycho_dist.proof.lineage import Part
+from ptycho_dist.proof.lineage import LineagePart
 from ptycho_dist.proof.verify import Proof, verify
-from ptycho_dist.rundir.checked_json import count, number, read_object
+from ptycho_dist.rundir.checked_json import number, read_object
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.step_times import RankTimes, read_step_times
@@ -57,7 +57,7 @@ class RunFacts:
     """Why it ended, where it is over and has not finished."""
     world: Mapping[str, int]
     """Of plan.json: ranks, samples, epochs and so on."""
-    epochs: tuple[EpochFigures, ...]
+    epochs: tuple[EpochRow, ...]
     attempts: tuple[AttemptSpan, ...]
     throughput: Throughput | None
     parts: Mapping[int, Attribution]
@@ -70,7 +70,7 @@ class RunFacts:
     scores: tuple[Score, ...]
     truth: str
     """What the scores were compared with."""
-    provenance: Provenance
+    provenance: RunProvenance
     left_out: tuple[str, ...]
 
     @property
@@ -173,7 +173,7 @@ def _proof(run: RunDirectory) -> tuple[Proof | None, str]:
         return None, str(error).removeprefix(f"{run.run_id}: ")
 
 
-def _nothing_committed(run: RunDirectory, events: Events) -> tuple[Part, ...] | None:
+def _nothing_committed(run: RunDirectory, events: Events) -> tuple[LineagePart, ...] | None:
     """An empty lineage where the ledger is there and tells of no commit; None: nobody knows."""
     told = events.of("checkpoint_committed", "resumed_from")
     return None if told or not events.events or run.result_json.exists() else ()
@@ -198,7 +198,7 @@ def _times(
 def _goodput(
     run: RunDirectory,
     attempts: Sequence[AttemptSpan],
-    lineage: Sequence[Part] | None,
+    lineage: Sequence[LineagePart] | None,
     times: Mapping[int, Mapping[int, RankTimes]],
     events: Events,
 ) -> Goodput | None:
@@ -226,10 +226,9 @@ def _explanation(
 
 def _world(run: RunDirectory) -> dict[str, int]:
     try:
-        world = run.world().to_json()
+        return run.world().to_json()
     except UserError:  # what is wrong with plan.json is said once
         return {}
-    return {name: value for name in world if (value := count(world, name)) is not None}
 
 
 def _scores(run: RunDirectory, left_out: LeftOut) -> tuple[tuple[Score, ...], str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from launcher.pages.page import Block, DataTable, Figure, Picture, Section, Text
+from launcher.pages.words import NONE, date, milliseconds, percent, seconds
 from launcher.run_report.attempts import AttemptSpan
 from launcher.run_report.facts import RunFacts
 from launcher.run_report.figures import (
@@ -13,7 +14,7 @@ from launcher.run_report.figures import (
     draw_throughput,
     draw_timeline,
 )
-from launcher.run_report.words import date, milliseconds, seconds, share
+from launcher.text.counted import counted
 from launcher.text.durations import duration
 from launcher.timing.attribution import PARTS, STEP_PARTS
 from launcher.timing.start_up import STAGE_NAMES, STAGES
@@ -36,13 +37,13 @@ def loss_section(facts: RunFacts) -> Section:
         caption += " Dashed verticals: where an attempt took up the training."
     if lost:
         caption += (
-            f" Dotted, with crosses: {_counted(len(lost), 'epoch')} that ended behind the "
+            f" Dotted, with crosses: {counted(len(lost), 'epoch')} that ended behind the "
             "checkpoint from which the next attempt went on; the weights hold nothing of them."
         )
         if _all_came_again(facts):
             caption += " Done again, they gave the same losses, bit for bit."
     if open_ones:
-        caption += f" Of {_counted(len(open_ones), 'epoch')} no checkpoint is committed yet."
+        caption += f" Of {counted(len(open_ones), 'epoch')} no checkpoint is committed yet."
     if facts.proof is None:
         caption += " Which epochs are in the weights is not proven."
     known = [epoch for epoch in facts.epochs if epoch.standing != "given_up"]
@@ -103,7 +104,7 @@ def pictures_section(facts: RunFacts) -> Section:
 
 
 def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return NONE if value is None else f"{value:.4g}"
 
 
 def throughput_section(facts: RunFacts) -> Section:
@@ -138,7 +139,7 @@ def throughput_section(facts: RunFacts) -> Section:
     if slow is not None and rates.others_own_s is not None:
         waiting = max(0.0, slow.own_s - rates.others_own_s) / (slow.own_s or 1.0)
         verdict = (
-            f"The others wait for it, {share(waiting)} of its time."
+            f"The others wait for it, {percent(waiting)} of its time."
             if waiting >= NOTICEABLE
             else "No rank holds up the others."
         )
@@ -170,14 +171,14 @@ def parts_section(facts: RunFacts) -> Section:
         (
             STEP_PARTS[part].name,
             milliseconds(spent / max(1, attribution.steps)),
-            share(spent / wall_s),
+            percent(spent / wall_s),
             STEP_PARTS[part].meaning,
         )
         for part in PARTS
         if (spent := attribution.parts_s.get(part, 0.0)) > 0
     ]
     largest = max(attribution.parts_s, key=lambda part: attribution.parts_s[part])
-    caption = f"Attempt {last}: {attribution.steps} steps of {_counted(attribution.ranks, 'rank')}"
+    caption = f"Attempt {last}: {attribution.steps} steps of {counted(attribution.ranks, 'rank')}"
     blocks: list[Block] = [
         Figure(
             drawn,
@@ -213,10 +214,10 @@ def timeline_section(facts: RunFacts) -> Section:
             str(each.attempt),
             date(each.started_at),
             each.begun,
-            "-" if each.from_step is None else _from(each),
-            "-" if each.reached_step is None else str(each.reached_step),
-            "-" if each.kept_steps is None else str(each.kept_steps),
-            "at work" if each.at_work else each.ended or "-",
+            NONE if each.from_step is None else _from(each),
+            NONE if each.reached_step is None else str(each.reached_step),
+            NONE if each.kept_steps is None else str(each.kept_steps),
+            "at work" if each.at_work else each.ended or NONE,
         )
         for each in shown
     ]
@@ -274,7 +275,3 @@ def _from(each: AttemptSpan) -> str:
 def _told(each: AttemptSpan) -> str:
     took = "unknown time" if each.seconds is None else duration(each.seconds)
     return f"attempt {each.attempt}: {took}, {each.cause or 'no end recorded'}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from launcher.pages.drawing import MUTED, new_figure, series_colour, series_style, svg_of
 from launcher.run_report.attempts import AttemptSpan
-from launcher.run_report.losses import EpochFigures
+from launcher.run_report.losses import EpochRow
 from launcher.run_report.throughput import AttemptRates, Throughput
 from launcher.text.durations import duration
 from launcher.timing.attribution import PARTS, STEP_PARTS, Attribution
@@ -32,7 +32,7 @@ _PHASES = (
 )
 
 
-def draw_losses(epochs: Sequence[EpochFigures], boundaries: Mapping[int, float]) -> str | None:
+def draw_losses(epochs: Sequence[EpochRow], boundaries: Mapping[int, float]) -> str | None:
     """Training and validation loss by epoch; None where there is nothing to draw.
 
     Args:
@@ -79,7 +79,7 @@ def draw_losses(epochs: Sequence[EpochFigures], boundaries: Mapping[int, float])
     return svg_of(figure)
 
 
-def _points(epochs: Sequence[EpochFigures], name: str) -> list[tuple[float, float]]:
+def _points(epochs: Sequence[EpochRow], name: str) -> list[tuple[float, float]]:
     return [(e.epoch + 1, v) for e in epochs if (v := getattr(e, name)) is not None]
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from launcher.run_report.events import Event, Events
 from launcher.run_report.left_out import LeftOut
-from ptycho_dist.proof.lineage import Part
+from ptycho_dist.proof.lineage import LineagePart
 from ptycho_dist.rundir.checked_json import count, moment, number
 from ptycho_dist.rundir.layout import RunDirectory
 
@@ -23,7 +23,7 @@ Standing = Literal["committed", "given_up", "open"]
 
 
 @dataclass(frozen=True)
-class EpochFigures:
+class EpochRow:
     """One epoch, done once."""
 
     epoch: int
@@ -48,10 +48,10 @@ class EpochFigures:
 def read_epochs(
     run: RunDirectory,
     events: Events,
-    lineage: Sequence[Part] | None,
+    lineage: Sequence[LineagePart] | None,
     working: int | None,
     left_out: LeftOut,
-) -> tuple[EpochFigures, ...]:
+) -> tuple[EpochRow, ...]:
     """All epochs that were done, in the order of attempts, given-up ones among them.
 
     Args:
@@ -83,19 +83,19 @@ def read_epochs(
     return tuple(sorted(found, key=lambda each: (each.attempt or 0, each.epoch)))
 
 
-def _within(part: Part, epoch: EpochFigures) -> bool:
+def _within(part: LineagePart, epoch: EpochRow) -> bool:
     return part.attempt == epoch.attempt and part.from_step < epoch.step <= part.to_step
 
 
-def _standing(epoch: EpochFigures, standing: Standing, attempt: int | None = None) -> EpochFigures:
+def _standing(epoch: EpochRow, standing: Standing, attempt: int | None = None) -> EpochRow:
     return replace(epoch, standing=standing, attempt=epoch.attempt or attempt)
 
 
-def _of_event(event: Event) -> EpochFigures | None:
+def _of_event(event: Event) -> EpochRow | None:
     epoch, step = count(event, "epoch"), count(event, "step")
     if epoch is None or step is None:
         return None
-    return EpochFigures(
+    return EpochRow(
         epoch=epoch,
         step=step,
         train_loss=_finite(number(event, "train_loss")),
@@ -113,7 +113,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _table(path: Path, left_out: LeftOut) -> dict[tuple[int, int], EpochFigures]:
+def _table(path: Path, left_out: LeftOut) -> dict[tuple[int, int], EpochRow]:
     """The rows of metrics.csv by epoch and step."""
     try:
         if not path.is_file():
@@ -126,7 +126,7 @@ def _table(path: Path, left_out: LeftOut) -> dict[tuple[int, int], EpochFigures]
     if len(content) > MOST_BYTES:
         left_out.note(f"metrics/metrics.csv: larger than {MOST_BYTES // 2**20} MiB")
         return {}
-    rows: dict[tuple[int, int], EpochFigures] = {}
+    rows: dict[tuple[int, int], EpochRow] = {}
     damaged = 0
     try:
         for row in csv.DictReader(io.StringIO(content.decode("utf-8", "replace"))):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from launcher.pages.page import Block, DataTable, Page, Section, Text, Warning
+from launcher.pages.page import Block, Caution, DataTable, Page, Section, Text
+from launcher.pages.words import date, percent, table_of, took
 from launcher.run_report.facts import RunFacts
 from launcher.run_report.figure_sections import (
     loss_section,
@@ -21,7 +22,6 @@ from launcher.run_report.record_sections import (
     provenance_section,
     repeat_section,
 )
-from launcher.run_report.words import date, share, table_of, took
 from launcher.status.proof_lines import proof_lines
 from launcher.text.redact import Redactor
 
@@ -59,7 +59,7 @@ def _cause(facts: RunFacts) -> Section:
         return Section("Why it ended", [])
     attempt = f" in attempt {why.attempt} of {why.attempts}" if why.attempt else ""
     said = f"{_SAID[why.confidence]}: {why.cause}"
-    blocks: list[Block] = [Warning(f"{why.state.capitalize()}{attempt}: {why.summary} ({said}).")]
+    blocks: list[Block] = [Caution(f"{why.state.capitalize()}{attempt}: {why.summary} ({said}).")]
     if why.how is not None and why.first_rank is not None and not why.together:
         at = "" if why.step is None else f" at step {why.step}"
         blocks.append(Text(f"Rank {why.first_rank}{at}: {why.how}."))
@@ -79,14 +79,14 @@ def _glance(facts: RunFacts) -> Section:
     status = facts.status
     if facts.alive and status is not None:
         blocks.append(
-            Warning(
+            Caution(
                 f"This run is not over: it is {status.state} ({status.cause}). All figures are "
                 f"those of {date(facts.read_at)}."
             )
         )
     if facts.left_out:
         blocks.append(
-            Warning(
+            Caution(
                 f"{len(facts.left_out)} parts of the run directory cannot be read and are left "
                 "out; the last section names them."
             )
@@ -140,5 +140,7 @@ def _speed(facts: RunFacts) -> list[tuple[str, str]]:
         spent = sum(each.seconds or 0.0 for each in facts.attempts)
         rows.append(("attempts", f"{len(facts.attempts)}, {took(spent)} together"))
     if facts.goodput is not None:
-        rows.append(("goodput", f"{share(facts.goodput.of_attempts)} of the time of all attempts"))
+        rows.append(
+            ("goodput", f"{percent(facts.goodput.of_attempts)} of the time of all attempts")
+        )
     return rows

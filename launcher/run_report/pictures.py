@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +23,8 @@ MOST_BYTES = 3 * 2**20
 MOST_BYTES_IN_ALL = 16 * 2**20
 MOST_PIXELS = 40_000_000
 _LONGEST_SIDE = 16_384
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_END = b"\0\0\0\0IEND\xaeB`\x82"
+"""The last chunk of a PNG: length, type and checksum (PNG specification, section 11.2.5)."""
 _FOLDER = re.compile(r"epoch-(\d{4,9})")
 
 Kind = Literal["object", "patches"]
@@ -62,7 +65,7 @@ def read_pictures(run: RunDirectory, left_out: LeftOut) -> tuple[RunPicture, ...
         name = str(path.relative_to(run.path))
         try:
             png = _read(path, run)
-            width, height = png_size(png)
+            width, height = checked_png(png)
             if total + len(png) > MOST_BYTES_IN_ALL:
                 raise ValueError(f"with it the pictures take over {MOST_BYTES_IN_ALL // 2**20} MiB")
         except ValueError as error:
@@ -85,43 +88,45 @@ def evenly(numbers: Sequence[int], most: int) -> list[int]:
     return [numbers[round(place * last / (most - 1))] for place in range(most)]
 
 
-def png_size(content: bytes) -> tuple[int, int]:
-    """Width and height in pixels, of a file that is a whole PNG and nothing else.
+def checked_png(content: bytes) -> tuple[int, int]:
+    """Width and height in pixels of a file that is a whole PNG and nothing else.
 
-    Chunks and their checksums are looked at (PNG specification, third edition, section 5); the
-    pixels are not decoded.
+    Pillow checks the chunks and their checksums; the pixels are not decoded.
+
+    Args:
+        content: the file; untrusted.
 
     Raises:
-        ValueError: it is not, or larger than a picture of a report may be.
+        ValueError: the file is not a whole PNG, or is larger than a report takes.
     """
-    if not content.startswith(_SIGNATURE):
-        raise ValueError("is no PNG")
-    kinds: list[bytes] = []
-    place, size = len(_SIGNATURE), (0, 0)
-    while place < len(content):
-        if len(content) < place + 12:
-            raise ValueError("is a PNG that was cut short")
-        (length,) = struct.unpack_from(">I", content, place)
-        kind, end = content[place + 4 : place + 8], place + 8 + length
-        if len(content) < end + 4:
-            raise ValueError("is a PNG that was cut short")
-        if zlib.crc32(content[place + 4 : end]) != struct.unpack_from(">I", content, end)[0]:
-            raise ValueError("is a damaged PNG (a checksum does not hold)")
-        if not kinds:
-            if kind != b"IHDR" or length != 13:
-                raise ValueError("is no PNG (it has no header)")
-            size = struct.unpack_from(">II", content, place + 8)
-        kinds.append(kind)
-        place = end + 4
-        if kind == b"IEND":
-            break
-    if kinds[-1:] != [b"IEND"] or b"IDAT" not in kinds or place != len(content):
-        raise ValueError("is a PNG that was cut short, or has something behind it")
-    width, height = size
-    too_long = not 0 < max(width, height) <= _LONGEST_SIDE or min(width, height) == 0
-    if too_long or width * height > MOST_PIXELS:
-        raise ValueError(f"has {width} × {height} pixels; a report takes {MOST_PIXELS // 10**6} M")
+    # Imported late: only a report with pictures needs it.
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            # The size is checked below, against a smaller bound than Pillow's.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(content), formats=("PNG",))
+        width, height = image.size
+        image.verify()
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"is a PNG with too many pixels: {error}") from None
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+        kind = "a damaged PNG, or one that was cut short" if _is_signed(content) else "not a PNG"
+        raise ValueError(f"is {kind}: {error}") from None
+    # Pillow stops at the first end chunk and does not look at what follows.
+    if content.find(_END) != len(content) - len(_END):
+        raise ValueError("is a PNG that was cut short, or with other data behind it")
+    if max(width, height) > _LONGEST_SIDE or width * height > MOST_PIXELS:
+        raise ValueError(
+            f"is a PNG of {width} × {height} pixels; a report takes at most "
+            f"{MOST_PIXELS // 10**6} million"
+        )
     return width, height
+
+
+def _is_signed(content: bytes) -> bool:
+    return content.startswith(b"\x89PNG\r\n\x1a\n")
 
 
 def _read(path: Path, run: RunDirectory) -> bytes:

@@ -8,20 +8,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.run_report.events import Events
+from launcher.provenance.code_states import CodeState, code_states
+from launcher.provenance.joined import Joined, joined_of
+from launcher.provenance.texts import MOST
+from launcher.run_report.events import Event, Events
 from launcher.run_report.left_out import LeftOut
+from launcher.text.counted import counted
 from launcher.text.plain_text import plain
 from launcher.text.redact import REMOVED, names_a_secret
-from ptycho_dist.config.load import config_values
+from ptycho_dist.config.plain_data import config_values
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.checked_json import count, moment, read_object
 from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.run_plan import RunPlan
 
 _IN_RUN_YAML = ("run.yaml", "default", "front end", "ptycho-train default", "data file")
 """Origins of values that come again by themselves; as do those of `site NAME`."""
 _LONGEST = 500
-MOST = 100
-"""Of changes, states of the code, versions: what a page can show."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +37,8 @@ class Change:
     """`before → after`"""
 
 
-@dataclass(frozen=True)
-class CodeState:
-    """The code that a submission was made with."""
-
-    at: float | None
-    sha256: str
-    """Over the files of the packages."""
-    commits: tuple[str, ...]
-    """Of the checkouts; with a word where one had changes."""
-    version: str
-    diff: str
-    """File of the run directory with what was not committed; empty: none."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Provenance:
+class RunProvenance:
     """As far as it is recorded."""
 
     config_sha256: str
@@ -71,7 +60,7 @@ class Provenance:
 
 def read_provenance(
     run: RunDirectory, events: Events, cluster: str, left_out: LeftOut
-) -> Provenance:
+) -> RunProvenance:
     """Read what run.json, plan.json, code.json and the ledger tell of it.
 
     Args:
@@ -81,19 +70,20 @@ def read_provenance(
         left_out: takes what cannot be read.
     """
     record = left_out.reading("run.json", lambda: _object(run, "run.json"), {})
-    plan = left_out.reading("plan.json", lambda: _object(run, "plan.json"), {})
+    plan = left_out.reading("plan.json", run.plan, None)
     code = left_out.reading("code.json", lambda: _object(run, "code.json"), {})
-    states = _code(code)
+    states = code_states(code)
+    joined = [(joined_of(event), _ranks(events, event)) for event in events.of("joined")]
     digest = record.get("config_sha256")
-    return Provenance(
+    return RunProvenance(
         config_sha256=plain(digest) if isinstance(digest, str) else "",
         created_at=moment(record, "created_at"),
         data=_data(record, plan),
         changes=_changes(record),
         code=states,
-        software=_software(events),
-        devices=_devices(events),
-        resized=plan.get("resized") is True,
+        software=_software([said for said, _ in joined]),
+        devices=_devices(joined),
+        resized=plan is not None and plan.resized,
         repeat=left_out.reading(
             "the command that repeats it",
             lambda: repeat_commands(run, record, plan, states, cluster),
@@ -111,15 +101,14 @@ def _object(run: RunDirectory, name: str) -> Mapping[str, Any]:
         raise UserError("no such file") from None
 
 
-def _data(record: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, str]:
-    config, prints = record.get("config"), plan.get("data")
+def _data(record: Mapping[str, Any], plan: RunPlan | None) -> dict[str, str]:
+    config, prints = record.get("config"), {} if plan is None else plan.data
     files = config.get("data") if isinstance(config, dict) else None
     found: dict[str, str] = {}
     for field in ("train_data_file", "test_data_file"):
         file = files.get(field) if isinstance(files, dict) else None
-        known = prints.get(field) if isinstance(prints, dict) else None
         if isinstance(file, str):
-            seal = f", fingerprint {plain(known)[:16]}" if isinstance(known, str) else ""
+            seal = f", fingerprint {plain(prints[field])[:16]}" if field in prints else ""
             found[field] = f"{plain(file)}{seal}"
     return found
 
@@ -134,57 +123,32 @@ def _changes(record: Mapping[str, Any]) -> tuple[Change, ...]:
     return tuple(found[-MOST:])
 
 
-def _code(code: Mapping[str, Any]) -> tuple[CodeState, ...]:
-    found = []
-    for state in _objects(code.get("states")):
-        installed, checkouts = state.get("installed"), state.get("checkouts")
-        commits = []
-        for path, said in checkouts.items() if isinstance(checkouts, dict) else ():
-            commit = said.get("commit") if isinstance(said, dict) else None
-            if isinstance(commit, str):
-                dirty = ", with changes" if said.get("dirty") is True else ""
-                commits.append(f"{plain(commit)} of {plain(str(path))}{dirty}")
-        found.append(
-            CodeState(
-                at=moment(state, "at"),
-                sha256=_text(state.get("sha256")),
-                commits=tuple(commits),
-                version=_text(installed.get("version")) if isinstance(installed, dict) else "",
-                diff=_text(state.get("diff")),
-            )
-        )
-    return tuple(found[-MOST:])
-
-
 def _objects(value: object) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def _text(value: object) -> str:
-    return plain(value)[:200] if isinstance(value, str) else ""
+def _ranks(events: Events, joined: Event) -> int | None:
+    """World size of the attempt in which rank 0 joined."""
+    began = events.first("training_started", int(joined["attempt"]))
+    return None if began is None else count(began, "ranks")
 
 
-def _software(events: Events) -> dict[str, str]:
-    said = events.of("joined")
-    found: dict[str, str] = {}
-    for kind in ("versions", "variables"):
-        record = said[-1].get(kind) if said else None
-        entries = list(record.items())[:MOST] if isinstance(record, dict) else []
-        found |= {plain(str(n))[:80]: _text(value) for n, value in entries if value}
-    return found
+def _software(joined: Sequence[Joined]) -> dict[str, str]:
+    return joined[-1].versions | joined[-1].variables if joined else {}
 
 
-def _devices(events: Events) -> tuple[str, ...]:
+def _devices(joined: Sequence[tuple[Joined, int | None]]) -> tuple[str, ...]:
+    """What the ranks ran on, in words: the facts of rank 0 and the number of ranks."""
     found: dict[str, None] = {}
-    for event in events.of("joined"):
-        began = events.first("training_started", int(event["attempt"]))
-        ranks = count(began, "ranks") if began is not None else None
-        device, kind = _text(event.get("device_name")), _text(event.get("device"))
-        threads, backend = count(event, "threads"), _text(event.get("backend"))
-        words = [f"{ranks} rank{'s' if ranks != 1 else ''}" if ranks else "ranks"]
-        words.append(f"on {kind}" + (f" ({device})" if device not in ("", kind) else ""))
-        words += [_text(event.get("strategy")), f"over {backend}" if backend else ""]
-        words.append(f"{threads} thread{'s' if threads != 1 else ''} each" if threads else "")
+    for said, ranks in joined:
+        named = f" ({said.device_name})" if said.device_name not in ("", said.device) else ""
+        words = [
+            counted(ranks, "rank") if ranks else "ranks",
+            f"on {said.device}{named}",
+            said.strategy,
+            f"over {said.backend}" if said.backend else "",
+            f"{counted(said.threads, 'thread')} each" if said.threads else "",
+        ]
         found.setdefault(", ".join(word for word in words if word))
     return tuple(found)[-MOST:]
 
@@ -192,7 +156,7 @@ def _devices(events: Events) -> tuple[str, ...]:
 def repeat_commands(
     run: RunDirectory,
     record: Mapping[str, Any],
-    plan: Mapping[str, Any],
+    plan: RunPlan | None,
     code: Sequence[CodeState],
     cluster: str,
 ) -> tuple[str, ...]:
@@ -216,18 +180,17 @@ def repeat_commands(
             shown = REMOVED if names_a_secret(path) else _bare(value)
             sets.append(f"--set {shlex.quote(f'{path}={shown}')}")
     commands = []
-    if code and code[-1].commits:
-        commit, _, place = code[-1].commits[0].removesuffix(", with changes").partition(" of ")
-        commands.append(f"git -C {shlex.quote(place)} checkout {shlex.quote(commit)}")
+    known = [checkout for checkout in code[-1].checkouts if checkout.commit] if code else []
+    if known:
+        place = shlex.quote(known[0].path)
+        commands.append(f"git -C {place} checkout {shlex.quote(known[0].commit)}")
         if code[-1].diff:
-            diff = shlex.quote(str(run.path / code[-1].diff))
-            commands.append(f"git -C {shlex.quote(place)} apply {diff}")
+            commands.append(f"git -C {place} apply {shlex.quote(str(run.path / code[-1].diff))}")
     if by_hand:
         file = shlex.quote(json.loads(values["data.train_data_file"]))
         sets = [each for each in sets if "data.train_data_file=" not in each]
-        world = plan.get("world")
-        tasks = count(world, "tasks_per_node") if isinstance(world, dict) else None
-        start = f"ptycho-train --train_data_file {file} --output_dir NEW --devices {tasks or 1}"
+        tasks = 1 if plan is None else plan.world.tasks_per_node
+        start = f"ptycho-train --train_data_file {file} --output_dir NEW --devices {tasks}"
     else:
         start = f"ptycho-launch submit {shlex.quote(str(run.path / 'run.yaml'))}"
         if cluster in ("slurm", "local"):

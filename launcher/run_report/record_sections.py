@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from launcher.pages.page import Block, Code, DataTable, Section, Text, Warning
+from launcher.pages.page import Block, Caution, Code, DataTable, Section, Text
+from launcher.pages.words import NONE, date, percent, table_of, took
+from launcher.provenance.code_states import code_table
 from launcher.run_report.facts import RunFacts
-from launcher.run_report.words import date, share, table_of, took
 from launcher.status.proof_lines import proof_lines
 
 
@@ -30,8 +31,8 @@ def goodput_section(facts: RunFacts) -> Section:
         )
     rows = [
         ("steps that are in the weights", took(found.useful_s), ""),
-        ("all attempts", took(found.attempts_s), share(found.of_attempts)),
-        ("with the waits between them", took(found.elapsed_s), share(found.of_elapsed)),
+        ("all attempts", took(found.attempts_s), percent(found.of_attempts)),
+        ("with the waits between them", took(found.elapsed_s), percent(found.of_elapsed)),
     ]
     return Section(
         "Goodput",
@@ -47,7 +48,7 @@ def ledger_section(facts: RunFacts) -> Section:
     lines = proof_lines(proof)
     blocks: list[Block] = [Text(f"{lines[-1][:1].upper()}{lines[-1][1:]}.")]
     if proof.faults:
-        blocks = [Warning(f"The ledger proves it not: {proof.faults[0]}")]
+        blocks = [Caution(f"The ledger proves it not: {proof.faults[0]}")]
         blocks.append(DataTable(("fault",), [(fault,) for fault in proof.faults]))
     used = proof.whole_epochs * proof.samples + proof.cursor
     rows = [
@@ -73,8 +74,8 @@ def _commits(facts: RunFacts) -> Sequence[Block]:
             (
                 str(each.attempt),
                 str(len(each.checkpoints)),
-                f"{sum(spent):.2f}" if spent else "-",
-                f"{max(spent):.2f}" if spent else "-",
+                f"{sum(spent):.2f}" if spent else NONE,
+                f"{max(spent):.2f}" if spent else NONE,
                 str(len(each.failed_checkpoints)),
                 _stop(each.cause, each.ended),
             )
@@ -98,7 +99,7 @@ def _commits(facts: RunFacts) -> Sequence[Block]:
 
 
 def _stop(cause: str, ended: str) -> str:
-    return ended if cause in ("timeout", "preempt", "cancelled") else "-"
+    return ended if cause in ("timeout", "preempt", "cancelled") else NONE
 
 
 def changes_section(facts: RunFacts) -> Section:
@@ -117,27 +118,21 @@ def changes_section(facts: RunFacts) -> Section:
         )  # fmt: skip
     codes = [each.sha256 for each in made.code]
     if len(set(codes)) > 1:
-        blocks.append(Warning("The code was not the same at all submissions."))
+        blocks.append(Caution("The code was not the same at all submissions."))
     return Section("Changes between submissions", blocks)
 
 
 def provenance_section(facts: RunFacts) -> Section:
     """Where the run comes from."""
     made = facts.provenance
-    rows = [("run directory", facts.path), ("SHA-256 of the config", made.config_sha256 or "-")]
+    rows = [("run directory", facts.path), ("SHA-256 of the config", made.config_sha256 or NONE)]
     if made.created_at is not None:
         rows.append(("made", date(made.created_at)))
     rows += [(name.replace("_", " "), file) for name, file in made.data.items()]
     rows += [("ran as", words) for words in made.devices]
-    rows += [("commit", words) for words in dict.fromkeys(w for c in made.code for w in c.commits)]
     blocks: list[Block] = [table_of(rows)]
     if made.code:
-        code = [
-            (date(c.at), _short(c.commits), c.version or "-", c.sha256[:16], c.diff or "-")
-            for c in made.code
-        ]
-        heads = ("submitted", "commit", "version", "SHA-256 of the code", "not committed")
-        blocks.append(DataTable(heads, code, "Code"))
+        blocks.append(code_table(made.code))
     if made.software:
         blocks.append(
             DataTable(("of rank 0", "version, value"), list(made.software.items()), "Software")
@@ -149,10 +144,6 @@ def provenance_section(facts: RunFacts) -> Section:
     if jobs:
         blocks.append(DataTable(("attempt", "job", "nodes"), jobs, "Jobs and nodes"))
     return Section("Provenance", blocks)
-
-
-def _short(commits: Sequence[str]) -> str:
-    return ", ".join(words[:10] for words in commits) or "-"
 
 
 def _folded(nodes: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from launcher.run_report.attempts import AttemptSpan
-from launcher.run_report.losses import EpochFigures
+from launcher.run_report.losses import EpochRow
 from launcher.timing.attribution import training_s
 from ptycho_dist.rundir.checked_json import number
 from ptycho_dist.rundir.heartbeat import Heartbeat
@@ -71,7 +71,7 @@ class Throughput:
 def throughput_of(
     attempts: Sequence[AttemptSpan],
     times: Mapping[int, Mapping[int, RankTimes]],
-    epochs: Sequence[EpochFigures],
+    epochs: Sequence[EpochRow],
     heartbeats: Mapping[int, Heartbeat],
 ) -> Throughput | None:
     """Rates of a run, over the time of its attempts; None: it has none."""
@@ -188,7 +188,7 @@ def _ranks(times: Mapping[int, RankTimes]) -> tuple[RankRate, ...]:
 
 
 def _by_epoch(
-    span: AttemptSpan, began_s: float | None, epochs: Sequence[EpochFigures]
+    span: AttemptSpan, began_s: float | None, epochs: Sequence[EpochRow]
 ) -> AttemptRates | None:
     known = [
         (epoch.at - span.started_at + began_s, epoch.patterns_per_s)

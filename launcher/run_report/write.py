@@ -12,7 +12,7 @@ from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import write_bytes_atomic
 
 
-def write_report(facts: RunFacts, place: Path) -> None:
+def write_run_report(facts: RunFacts, place: Path) -> None:
     """Write the page of a run, one file of HTML.
 
     Args:

@@ -13,7 +13,6 @@ from launcher.scaling.study.definition import Point, Study
 from launcher.scaling.study.study_json import lanes_of, read_study
 from launcher.slurm.jobs import Scheduler
 from launcher.status.array_status import MemberStatus, array_status
-from launcher.status.attempts import AttemptStart, attempt_numbers, read_attempt
 from launcher.status.submission_record import recorded_jobs
 from launcher.text.plain_text import plain
 from launcher.timing.attribution import attribute
@@ -24,6 +23,7 @@ from launcher.timing.goodput import (
     last_sign_of_life,
 )
 from launcher.timing.start_up import Occupied, queue_s, start_up_s
+from ptycho_dist.attempts.record import AttemptRecord, read_attempts
 from ptycho_dist.errors import UserError
 from ptycho_dist.proof.verify import verify
 from ptycho_dist.rundir.array import ArrayDirectory
@@ -75,10 +75,10 @@ def collect(directory: ArrayDirectory, scheduler: Scheduler | None = None) -> Co
     return Collected(study, tuple(measured), tuple(missing))
 
 
-def _attempts(member: MemberStatus) -> list[AttemptStart]:
+def _attempts(member: MemberStatus) -> list[AttemptRecord]:
     run = member.member.run
     try:
-        return [read_attempt(run, number) for number in attempt_numbers(run)]
+        return read_attempts(run)
     except UserError:
         return []
 
@@ -87,7 +87,7 @@ def _measured(
     study: Study,
     point: Point,
     member: MemberStatus,
-    attempts: Sequence[AttemptStart],
+    attempts: Sequence[AttemptRecord],
     occupied: Sequence[Occupied],
     lanes: int,
 ) -> Measurement:
@@ -152,7 +152,7 @@ def _measured(
 
 
 def _ended_at(
-    run: RunDirectory, attempt: AttemptStart, times: Mapping[int, RankTimes]
+    run: RunDirectory, attempt: AttemptRecord, times: Mapping[int, RankTimes]
 ) -> float | None:
     """When an attempt ended; one whose batch script was killed ended with its last sign of life."""
     if attempt.end is not None:

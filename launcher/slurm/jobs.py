@@ -64,8 +64,9 @@ class Scheduler:
             self._known |= {job_id: (until, answers[job_id]) for job_id in some}
 
     def jobs_with_comment(self, comment: str, since: float) -> list[str]:
-        """The ids of this user's jobs that carry a comment (of job arrays: the array's), newest
-        last.
+        """The ids of this user's jobs that carry a comment, newest last.
+
+        A job array has one id, that of the array.
 
         Args:
             comment: the comment that the script gave the job.

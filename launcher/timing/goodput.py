@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from launcher.timing.attribution import training_s
-from ptycho_dist.proof.lineage import Part
+from ptycho_dist.proof.lineage import LineagePart
 from ptycho_dist.rundir.checked_json import count, number
 from ptycho_dist.rundir.step_times import Block, RankTimes
 
@@ -67,7 +67,9 @@ class Goodput:
 
 
 def goodput(
-    attempts: Sequence[AttemptTimes], lineage: Sequence[Part] | None, events: Sequence[Event] = ()
+    attempts: Sequence[AttemptTimes],
+    lineage: Sequence[LineagePart] | None,
+    events: Sequence[Event] = (),
 ) -> Goodput | None:
     """Compute the goodput of a run.
 
@@ -106,8 +108,8 @@ def goodput(
 
 
 def credible_lineage(
-    lineage: Sequence[Part] | None, attempts: Sequence[AttemptTimes], *, finished: bool
-) -> Sequence[Part] | None:
+    lineage: Sequence[LineagePart] | None, attempts: Sequence[AttemptTimes], *, finished: bool
+) -> Sequence[LineagePart] | None:
     """The lineage to use for the goodput: the one from the ledger, unless step times disprove it.
 
     Where files of the ledger are gone, its lineage is missing, or claims steps for an attempt that
@@ -131,12 +133,12 @@ def credible_lineage(
     return lineage
 
 
-def lineage_by_steps(attempts: Sequence[AttemptTimes]) -> tuple[Part, ...]:
+def lineage_by_steps(attempts: Sequence[AttemptTimes]) -> tuple[LineagePart, ...]:
     """The lineage of a finished run, from its step times alone.
 
     An attempt that began with step s threw away what the attempts before it did after s.
     """
-    parts: list[Part] = []
+    parts: list[LineagePart] = []
     until = float("inf")
     for each in reversed(attempts):
         blocks = [block for rank in each.ranks for block in rank.blocks]
@@ -145,7 +147,7 @@ def lineage_by_steps(attempts: Sequence[AttemptTimes]) -> tuple[Part, ...]:
         begun = min(block.first_step for block in blocks)
         reached = max(block.first_step + block.steps for block in blocks)
         if begun < until:
-            parts.append(Part(each.attempt, begun, int(min(reached, until))))
+            parts.append(LineagePart(each.attempt, begun, int(min(reached, until))))
             until = begun
     return tuple(reversed(parts))
 
@@ -167,7 +169,7 @@ def last_sign_of_life(
     return max(known, default=None)
 
 
-def _written(part: Part, ranks: Sequence[RankTimes]) -> tuple[int, float]:
+def _written(part: LineagePart, ranks: Sequence[RankTimes]) -> tuple[int, float]:
     """Number and seconds of the steps of a part whose times were written.
 
     All ranks make the same steps together. A rank that was killed early has written fewer, so only
@@ -182,7 +184,7 @@ def _written(part: Part, ranks: Sequence[RankTimes]) -> tuple[int, float]:
     return most, fmean([seconds for steps, seconds in found if steps == most] or [0.0])
 
 
-def _inside(block: Block, part: Part) -> int:
+def _inside(block: Block, part: LineagePart) -> int:
     """Number of steps of a block that belong to a part."""
     last = min(block.first_step + block.steps, part.to_step)
     return max(0, last - max(block.first_step, part.from_step))
@@ -193,7 +195,7 @@ def _step_s(block: Block) -> float:
     return max(0.0, training_s(block.wall_s, block.parts_s)) / block.steps
 
 
-def _between_commits(part: Part, events: Sequence[Event]) -> float:
+def _between_commits(part: LineagePart, events: Sequence[Event]) -> float:
     """Seconds from the start of training to the commit of the part's last step, without the time
     spent writing checkpoints."""
     own = [event for event in events if event["attempt"] == part.attempt]

@@ -1,4 +1,4 @@
-"""The log files of a run, read piece by piece: they may be larger than the memory."""
+"""The log files of a run, read in blocks because they may be larger than the memory."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.status.attempts import attempt_numbers, read_attempt
 from launcher.status.submission_record import recorded_jobs
 from launcher.text.plain_text import plain
+from ptycho_dist.attempts.record import attempt_numbers, read_attempt
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.layout import RunDirectory
 
 _BLOCK = 64 * 1024
 _LONGEST = 1024 * 1024
-"""A line that is longer is cut into several."""
+"""Bytes; a longer line is split."""
 _RANK = re.compile(r"attempt-(\d{3,9})-rank-(\d{5,9})\.log")
 _BATCH = re.compile(r"batch-(.+)\.log")
 _STAMP = re.compile(rb"\[?(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?")
@@ -25,36 +25,36 @@ _STAMP = re.compile(rb"\[?(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))
 
 @dataclass(frozen=True)
 class LogFile:
-    """One file of `logs/`."""
+    """One file in `logs/`."""
 
     path: Path
     attempt: int | None
-    """None: of the batch script, which may make several attempts."""
+    """Number of the attempt; None: the log of a batch script, which may span several attempts."""
     rank: int | None
 
     @property
     def source(self) -> str:
-        """Whose it is, in words."""
+        """Who wrote it: `rank 3`, or `batch`."""
         return "batch" if self.rank is None else f"rank {self.rank}"
 
 
 @dataclass(frozen=True)
 class LogLine:
-    """A line of a log."""
+    """A line of a log file."""
 
     stamp: str
-    """`2026-11-24 13:32:23,391`: its own time, or of the last line before it that had one."""
+    """`2026-11-24 13:32:23,391`: the time of this line, or of the last one before it."""
     file: LogFile
     text: str
 
 
 def log_files(run: RunDirectory, rank: int | None, attempts: range) -> list[LogFile]:
-    """The logs of these attempts: of the batch script first, then rank after rank.
+    """The logs of some attempts: those of batch scripts first, then those of the ranks.
 
     Args:
-        run: its directory.
-        rank: one rank alone; None: all, and the batch script.
-        attempts: their numbers.
+        run: directory of the run.
+        rank: take only this rank; None: all ranks and the batch scripts.
+        attempts: numbers of the attempts.
 
     Raises:
         UserError: the folder, or the record of an attempt, cannot be read.
@@ -83,7 +83,7 @@ def log_files(run: RunDirectory, rank: int | None, attempts: range) -> list[LogF
 
 
 def _jobs(run: RunDirectory, attempts: range) -> set[str]:
-    """Of these attempts; the last one that was submitted may not have come as far as an attempt."""
+    """Ids of the jobs of these attempts, and of the last job, even if it began no attempt."""
     numbers = attempt_numbers(run)
     jobs = {read_attempt(run, number).job_id for number in numbers if number in attempts}
     if not numbers or numbers[-1] in attempts:
@@ -92,7 +92,7 @@ def _jobs(run: RunDirectory, attempts: range) -> set[str]:
 
 
 class LogReader:
-    """The lines of one file, from where the last call left it."""
+    """Reads the lines of one file; each call continues where the last one ended."""
 
     def __init__(self, file: LogFile, *, offset: int = 0, stamp: str = "") -> None:
         self._file = file
@@ -100,7 +100,10 @@ class LogReader:
         self._stamp = stamp
 
     def lines(self, *, whole: bool) -> Iterator[LogLine]:
-        """What is new; with `whole` also a last line that has no end.
+        """The new lines.
+
+        Args:
+            whole: include a last line that does not end with a newline.
 
         Raises:
             UserError: the file cannot be read.
@@ -120,7 +123,7 @@ class LogReader:
             yield self._line(pending)
 
     def _read(self, offset: int) -> bytes:
-        """Opened for each block: a thousand files stay under the limit of open ones."""
+        # Opened for each block: a thousand open logs would exceed the limit of open files.
         try:
             with self._file.path.open("rb") as file:
                 file.seek(offset)
@@ -139,7 +142,7 @@ class LogReader:
 
 
 def first_stamp(run: RunDirectory, file: LogFile) -> str:
-    """In place of the stamp of lines that come before any: the start of the attempt."""
+    """The start of the attempt, as the stamp of lines before the first line with a time."""
     if file.attempt is None:
         return ""
     try:
@@ -150,7 +153,7 @@ def first_stamp(run: RunDirectory, file: LogFile) -> str:
 
 
 def tail_offset(path: Path, lines: int) -> int:
-    """Where the last lines of a file begin, read from its end.
+    """The offset at which the last lines of a file begin; found by reading from the end.
 
     Raises:
         UserError: the file cannot be read.
@@ -178,7 +181,7 @@ def tail_offset(path: Path, lines: int) -> int:
 
 
 def last_line(run: RunDirectory, attempt: int) -> str:
-    """The last line of rank 0's log, or of the batch script's, with its source; empty: none."""
+    """The last line in the log of rank 0, or else of the batch script; empty if there is none."""
     try:
         files = log_files(run, None, range(attempt, attempt + 1))
     except UserError:

@@ -1,4 +1,4 @@
-"""What the ranks of a run said: merged by time, whole, from their ends, or as they grow."""
+"""The log lines of a run, merged by time: whole, from the end of each log, or as they come."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.slurm.jobs import Scheduler
-from launcher.status.attempts import attempt_numbers, read_attempt
 from launcher.status.run_status import status_of
 from launcher.watching.log_files import LogLine, LogReader, first_stamp, log_files, tail_offset
 from launcher.watching.watch import ASK_SCHEDULER_S
+from ptycho_dist.attempts.record import attempt_numbers, read_attempt
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.layout import RunDirectory
 
@@ -22,52 +22,51 @@ _NO_END = 10**9
 
 @dataclass(frozen=True, kw_only=True)
 class LogSelection:
-    """Which lines are wanted."""
+    """Which lines of the logs to show."""
 
     rank: int | None = None
-    """One rank alone; None: all, and the batch script."""
-    attempt: str | None = None
-    """Its number, or `all`; None: the latest."""
+    """Show only this rank; None: all ranks and the batch script."""
+    attempt: int | None = None
+    """Show only this attempt; None: the latest one."""
+    all_attempts: bool = False
+    """Show every attempt."""
     follow: bool = False
-    """Go on until the run, or the attempt that was named, is over."""
+    """Wait for new lines until the run, or the chosen attempt, is over."""
     tail: int | None = None
-    """Of each log no more than its last lines."""
+    """Begin with this many last lines of each log; None: with the first line."""
 
 
 def log_lines(run: RunDirectory, selection: LogSelection) -> Iterator[str]:
-    """The lines that are wanted, each with its rank where several are.
+    """The selected lines; each begins with its source unless one rank was selected.
 
     Raises:
-        UserError: there is no such log, or the selection contradicts itself.
+        UserError: there is no such log or attempt, or the number of lines is negative.
     """
     if selection.tail is not None and selection.tail < 0:
-        raise UserError(f"--tail: a number of lines from 0 up, found {selection.tail}")
+        raise UserError(f"--tail: expected 0 or more lines, found {selection.tail}")
     return _lines(run, selection, _attempts(run, selection))
 
 
 def _attempts(run: RunDirectory, selection: LogSelection) -> range:
-    if selection.attempt == "all":
+    if selection.all_attempts:
         return range(0, _NO_END)
     if selection.attempt is not None:
-        number = named_attempt(run, selection.attempt)
-        return range(number, number + 1)
+        require_attempt(run, selection.attempt)
+        return range(selection.attempt, selection.attempt + 1)
     latest = max(attempt_numbers(run), default=0)
     return range(latest, _NO_END if selection.follow else latest + 1)
 
 
-def named_attempt(run: RunDirectory, text: str) -> int:
-    """The number of an attempt that a person named.
+def require_attempt(run: RunDirectory, number: int) -> None:
+    """Check that a run has an attempt.
 
     Raises:
-        UserError: the text is no number, or the run has no such attempt.
+        UserError: it does not.
     """
-    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
-        raise UserError(f"--attempt: expected a number or `all`, found {text!r}")
     numbers = attempt_numbers(run)
-    if int(text) not in numbers:
+    if number not in numbers:
         had = f"attempts 1 to {numbers[-1]}" if numbers else "no attempt yet"
-        raise UserError(f"{run.run_id} has no attempt {text}; it has {had}")
-    return int(text)
+        raise UserError(f"{run.run_id} has no attempt {number}; it has {had}")
 
 
 def _lines(run: RunDirectory, selection: LogSelection, attempts: range) -> Iterator[str]:
@@ -76,7 +75,7 @@ def _lines(run: RunDirectory, selection: LogSelection, attempts: range) -> Itera
     shown = attempts.start
     first_round = True
     while True:
-        # asked before reading: nothing is missed
+        # Ask before reading: lines written before the end are then not missed.
         over = not selection.follow or _over(run, attempts, scheduler)
         for file in log_files(run, selection.rank, attempts):
             if file.path not in readers:
@@ -102,14 +101,14 @@ def _lines(run: RunDirectory, selection: LogSelection, attempts: range) -> Itera
 
 
 def _merged(readers: Iterable[LogReader], *, whole: bool) -> Iterator[LogLine]:
-    """By time; lines of the same time, and those that have none, rank after rank."""
+    """Merge by time; lines with the same time, or without one, keep the order of the ranks."""
     return heapq.merge(
         *(reader.lines(whole=whole) for reader in readers), key=lambda line: line.stamp
     )
 
 
 def _over(run: RunDirectory, attempts: range, scheduler: Scheduler) -> bool:
-    """Whether nothing more will be said: the run is over, or the one attempt that was named is."""
+    """Whether no more lines will come: the run is over, or the chosen attempt is."""
     if len(attempts) == 1:
         number = attempts.start
         if attempt_numbers(run)[-1:] != [number] or read_attempt(run, number).end is not None:

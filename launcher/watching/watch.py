@@ -1,4 +1,4 @@
-"""Watching a run to its end: a live table on a terminal, a line now and then elsewhere."""
+"""Watches a run to its end: with a live table on a terminal, with a line per change elsewhere."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from ptycho_dist.rundir.layout import RunDirectory
 
 POLL_S = 0.5
 BUSY = 0.1
-"""The part of the time in which a run directory is read: a thousand ranks are read less often."""
+"""Share of the time spent reading the run directory; with many ranks it is read less often."""
 ASK_SCHEDULER_S = 8.0
-"""How often SLURM is asked while the run directory says nothing of an end."""
+"""Seconds between questions to SLURM while the run directory records no end."""
 _REMARKS = 2
 _OTHER_LINES = 11
-"""Of the live table: all but the ranks, with remarks that fill two lines each."""
+"""Lines of the live table besides the ranks, if each remark fills two lines."""
 
 
 def watch(run: RunDirectory, console: Console) -> RunStatus:
-    """Show a run until it is over; returns its last status. Ctrl-C ends the watching alone.
+    """Show a run until it is over, and return its last status. Ctrl-C only ends the watching.
 
     Raises:
         UserError: the run directory is damaged.
@@ -60,7 +60,7 @@ def _live(run: RunDirectory, console: Console) -> RunStatus:
 
 
 def _view(run: RunDirectory, status: RunStatus, total: int, height: int) -> RenderableType:
-    """What is known at one moment, no higher than the terminal."""
+    """The status at one moment, no higher than the terminal."""
     step = total if status.state == "finished" else count(status.progress, "step") or 0
     bar = Table.grid(padding=(0, 1), expand=True)
     for ratio in (None, 1, None):
@@ -100,7 +100,7 @@ def _lines(run: RunDirectory, console: Console) -> RunStatus:
 
 
 def _phase(status: RunStatus) -> str:
-    """`epoch 3/20`, or what the run is doing while there is no epoch to name."""
+    """`epoch 3/20`, or what the run does while it is in no epoch."""
     epoch, epochs = count(status.progress, "epoch"), count(status.progress, "epochs")
     if not status.over:
         of_ranks = {rank.state for rank in status.ranks}

@@ -1,9 +1,9 @@
 """What the batch script runs before and after `srun`: `python -m ptycho_dist.attempts ...`.
 
-begin RUN_DIR                   prints the attempt's number and the value of PTYCHO_DIST_ATTEMPT,
-                                or nothing where there is nothing to start
-end RUN_DIR NUMBER EXIT_CODE    records the end; puts the job back into the queue where the policy
-                                says so; exits with the code of the job
+begin RUN_DIR                   prints the number of the new attempt and the value of
+                                PTYCHO_DIST_ATTEMPT, or nothing if the run must not start
+end RUN_DIR NUMBER EXIT_CODE    records the end; puts the job back into the queue if the policy
+                                says so; exits with the exit code of the job
 """
 
 from __future__ import annotations
@@ -13,13 +13,9 @@ import signal
 import sys
 from pathlib import Path
 
-from ptycho_dist.attempts.attempt import (
-    begin_attempt,
-    end_attempt,
-    read_attempts,
-    take_back_restart,
-)
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt, take_back_restart
 from ptycho_dist.attempts.ending import cancel_requested
+from ptycho_dist.attempts.record import read_attempts
 from ptycho_dist.attempts.slurm_job import (
     job_ends_at,
     job_is_being_cancelled,
@@ -29,12 +25,11 @@ from ptycho_dist.attempts.slurm_job import (
     slurm_nodes,
 )
 from ptycho_dist.errors import EXIT_RUN_FAILED, UserError
-from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.layout import RunDirectory
 
 
 def main(arguments: list[str]) -> int:
-    """Run one of the two commands; returns the exit code."""
+    """Run one of the two commands and return the exit code."""
     match arguments:
         case ["begin", directory]:
             return _begin(RunDirectory(Path(directory)))
@@ -61,7 +56,7 @@ def _begin(run: RunDirectory) -> int:
         cluster="slurm",
         nodes=slurm_nodes(),
         ends_at=job_ends_at(job_id),
-        signal_lead_s=read_json(run.plan_json).get("signal_lead_s"),
+        signal_lead_s=run.plan().signal_lead_s,
         restarted=restarted,
     )
     print(f"{attempt.number:03d} {attempt.to_variable()}")
@@ -69,41 +64,45 @@ def _begin(run: RunDirectory) -> int:
 
 
 def _close_what_was_killed(run: RunDirectory, job_id: str) -> str | None:
-    """SLURM has started this job again. Where its script was killed before it could record an end
-    (a lost node, `scontrol requeue`, a preemption), that is done now; returns why the run does not
-    go on, or None: it does."""
+    """Record the end of the attempt before, if its script was killed before it could do so.
+
+    SLURM has started this job again: a node was lost, the job was preempted, or a person ran
+    `scontrol requeue`.
+
+    Returns:
+        Why the run must not start again; None: it starts.
+    """
     if cancel_requested(run, job_id):
         return "it was cancelled"
-    records = [record for record in read_attempts(run) if record["job_id"] == job_id]
+    records = [record for record in read_attempts(run) if record.job_id == job_id]
     if not records:
         return None
     last = records[-1]
-    if last["ended_at"] is None:
-        down = lost_nodes(last["nodes"])
-        decision = end_attempt(run, last["number"], None, lost_nodes=down).decision
+    if last.end is None:
+        down = lost_nodes(last.nodes)
+        decision = end_attempt(run, last.number, None, lost_nodes=down).decision
         return None if decision.restart else decision.why
-    following = last.get("next") or {}
-    # `scontrol requeue` by a person is a start that a person wants
-    if following.get("restart") or last["ending"]["cause"] == "preempt":
+    # After `scontrol requeue` by a person the last end looks like a preemption.
+    if last.end.restarts or last.end.ending.cause == "preempt":
         return None
-    return str(following.get("why"))
+    return last.end.why
 
 
 def _end(run: RunDirectory, number: int, exit_code: int) -> int:
-    # SLURM ends this script with SIGTERM when its job is put back into the queue.
+    # SLURM ends this script with SIGTERM when the job is put back into the queue.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     job_id = own_job_id()
     records = read_attempts(run)
-    (record,) = (known for known in records if known["number"] == number)
-    if record["ended_at"] is not None or records[-1]["number"] != number:
-        # its node was lost with this script on it, and another attempt has begun elsewhere
-        print(f"attempt {number} was ended from elsewhere; this script leaves all as it is")
+    (record,) = (known for known in records if known.number == number)
+    if record.end is not None or records[-1].number != number:
+        # The node was lost with this script on it, and another attempt has begun elsewhere.
+        print(f"attempt {number} was ended from elsewhere; this script changes nothing")
         return EXIT_RUN_FAILED
     lost, on_request = [], False
-    if job_id is not None and not run.result_json.exists():  # srun says 0 of a lost node
-        lost = lost_nodes(record["nodes"])
-        # SLURM says COMPLETING of a job whose node it has lost, too
-        on_request = not lost and job_is_being_cancelled(job_id, record.get("ends_at"))
+    if job_id is not None and not run.result_json.exists():
+        lost = lost_nodes(record.nodes)  # asked at each end, because srun exits with 0 then
+        # SLURM also reports a job whose node is lost as COMPLETING.
+        on_request = not lost and job_is_being_cancelled(job_id, record.ends_at)
     ended = end_attempt(run, number, exit_code, lost_nodes=lost, on_request=on_request)
     decision = ended.decision
     if ended.exit_code != 0:
@@ -112,14 +111,17 @@ def _end(run: RunDirectory, number: int, exit_code: int) -> int:
         return ended.exit_code
     refused = requeue(job_id, decision.delay_s, [*_excluded_by_the_config(run), *decision.exclude])
     if refused is not None:
-        why = f"the job cannot be put back into the queue: {refused}; `resume` goes on"
+        why = (
+            f"the job cannot be put back into the queue: {refused}; continue with "
+            f"`ptycho-launch resume {run.run_id}`"
+        )
         take_back_restart(run, number, why)
         print(f"attempt {number}: {why}", flush=True)
     return ended.exit_code
 
 
 def _excluded_by_the_config(run: RunDirectory) -> list[str]:
-    """Nodes that a person excludes: SLURM keeps one list, and a new one takes its place."""
+    """Nodes that the config excludes; SLURM keeps one list, and a new one replaces it."""
     asked = run.config().resources.sbatch_options.get("exclude")
     return [asked] if asked else []
 

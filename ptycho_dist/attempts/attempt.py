@@ -1,46 +1,53 @@
-"""Attempts: one record per start of a run, each with a token that fences off the ones before.
+"""Begins and ends attempts, the starts of a run; a new one fences off the attempts before it.
 
-The batch script calls these functions at both ends of `srun` (`python -m ptycho_dist.attempts`),
-the local cluster does the same. Either is the only writer of the attempt's record.
+The batch script calls these functions before and after `srun` (`python -m ptycho_dist.attempts`),
+and the local cluster does the same. Nothing else writes the record of an attempt.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import secrets
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 from ptycho_dist.attempts.ending import ending_of
 from ptycho_dist.attempts.job_variables import ATTEMPT_VARIABLE
-from ptycho_dist.attempts.restart import Decision, decide
+from ptycho_dist.attempts.record import (
+    AttemptEnd,
+    AttemptRecord,
+    Decision,
+    attempt_numbers,
+    create_attempt,
+    read_attempt,
+    read_attempts,
+    record_path,
+    write_attempt,
+)
+from ptycho_dist.attempts.restart import decide
 from ptycho_dist.attempts.slurm_job import rendezvous_host
 from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, UserError
-from ptycho_dist.rundir.files import json_bytes, read_json, write_bytes_atomic, write_json_atomic
 from ptycho_dist.rundir.layout import SUBDIRECTORIES, RunDirectory
 
 PORTS = range(15_000, 30_000)
-"""Below the ports that the kernel hands out by itself (32768 and up on Linux)."""
+"""Ports for the store of rank 0; Linux hands out those from 32768 on by itself."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What every rank of an attempt must know; travels in one environment variable."""
+    """What every rank of an attempt must know; passed in one environment variable."""
 
     number: int
     token: str
     host: str
-    """Where rank 0 opens its store: an address or a name that the other nodes can resolve."""
+    """Address of rank 0's store, or a name that the other nodes can resolve."""
     port: int
     ends_at: float | None = None
-    """When the walltime is over, in seconds since the epoch; None: nobody says."""
+    """When the walltime is over, in seconds since the epoch; None: unknown."""
 
     def to_variable(self) -> str:
         """The value of PTYCHO_DIST_ATTEMPT: JSON on one line, without spaces."""
@@ -48,10 +55,10 @@ class Attempt:
 
     @classmethod
     def from_variable(cls, text: str) -> Attempt:
-        """Read PTYCHO_DIST_ATTEMPT.
+        """Read the value of PTYCHO_DIST_ATTEMPT.
 
         Raises:
-            UserError: it is not what `to_variable` wrote.
+            UserError: the text is not what `to_variable` wrote.
         """
         try:
             data = json.loads(text)
@@ -67,23 +74,17 @@ class Attempt:
             raise UserError(f"{ATTEMPT_VARIABLE} is not an attempt: {text!r}") from None
 
     @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> Attempt:
-        """Of what `read_attempts` gives."""
-        return cls(
-            record["number"],
-            record["token"],
-            record["host"],
-            record["port"],
-            record.get("ends_at"),
-        )
+    def of_record(cls, record: AttemptRecord) -> Attempt:
+        """What the ranks must know of an attempt that is recorded."""
+        return cls(record.number, record.token, record.host, record.port, record.ends_at)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What follows the end of an attempt."""
+    """What `end_attempt` found out and decided."""
 
     exit_code: int
-    """Of the job."""
+    """Exit code of the job."""
     decision: Decision
 
 
@@ -99,51 +100,47 @@ def begin_attempt(
     signal_lead_s: int | None = None,
     restarted: bool = False,
 ) -> Attempt:
-    """Record a new start; from here on no earlier attempt may commit anything.
+    """Record a new attempt; from now on no earlier attempt may commit anything.
 
     Args:
         run: its directory.
-        job_id: of SLURM, or the text of the LocalProcess that answers for the run.
+        job_id: id of the SLURM job, or the text of the LocalProcess that answers for the run.
         cluster: `slurm` or `local`.
-        nodes: their names, in the order of ranks.
+        nodes: names of the nodes, in the order of the ranks.
         host: where rank 0 opens its store; None: the address of this node.
-        step: SLURM's number of the job step, by which its other ranks find the attempt.
-        ends_at: when its walltime is over, in seconds since the epoch.
-        signal_lead_s: of the plan.
-        restarted: it starts by itself, not by a person.
+        step: SLURM's number of the job step, by which the other ranks find the attempt.
+        ends_at: when the walltime is over, in seconds since the epoch; None: unknown.
+        signal_lead_s: seconds between SLURM's signal and the end of the walltime.
+        restarted: whether the run starts again without a person.
+
+    Raises:
+        UserError: no port is free, or the directory of attempts cannot be read.
     """
-    for name in SUBDIRECTORIES:  # of a member of an array some are still missing
-        with suppress(FileExistsError):  # a file in the way is named by who needs the folder
+    for name in SUBDIRECTORIES:  # a member of an array is made with only some of them
+        with suppress(FileExistsError):  # a file in the way is reported by who needs the folder
             (run.path / name).mkdir(mode=0o700, exist_ok=True)
     host = host or rendezvous_host()
     token = secrets.token_hex(8)
-    number = max(map(_number, run.attempts.glob("[0-9]*.json")), default=0)
+    number = max(attempt_numbers(run), default=0)
     while True:
         number += 1
-        attempt = Attempt(number, token, host, free_port(), ends_at)
-        record = {
-            **asdict(attempt),
-            "job_id": job_id,
-            "cluster": cluster,
-            "nodes": nodes,
-            "step": step,
-            "signal_lead_s": signal_lead_s,
-            "cause": "requeue" if restarted else "submit" if number == 1 else "resume",
-            "started_at": time.time(),
-            "ended_at": None,
-            "exit_code": None,
-            "outcome": None,
-        }
-        draft = run.attempts / f".{token}.tmp"
-        write_bytes_atomic(draft, json_bytes(record))
-        try:
-            # A link appears whole, and fails where another start was quicker.
-            os.link(draft, run.attempts / f"{number:03d}.json")
-        except FileExistsError:
-            continue
-        finally:
-            draft.unlink()
-        return attempt
+        by_a_person = "submit" if number == 1 else "resume"
+        record = AttemptRecord(
+            number=number,
+            token=token,
+            host=host,
+            port=free_port(),
+            ends_at=ends_at,
+            job_id=job_id,
+            cluster=cluster,
+            nodes=tuple(nodes),
+            step=step,
+            signal_lead_s=signal_lead_s,
+            cause="requeue" if restarted else by_a_person,
+            started_at=time.time(),
+        )
+        if create_attempt(run, record):
+            return Attempt.of_record(record)
 
 
 def end_attempt(
@@ -158,64 +155,68 @@ def end_attempt(
     """Record how an attempt ended, and decide whether another follows.
 
     `exit_code` is that of srun, which kills the ranks that are still leaving when the first
-    one has left: a stop on which all ranks had agreed can look like a kill. What the ranks
-    committed to the ledger decides. The decision is recorded before anybody acts on it.
+    one has left: a stop on which all ranks had agreed can look like a kill. Therefore the ledger,
+    in which the ranks say what they did, decides. The decision is recorded before anybody acts on
+    it.
 
     Args:
         run: its directory.
-        number: of the attempt.
-        exit_code: None: its script could not record the end, and a later start does.
-        lost_nodes, on_request: as in `ending_of`.
-        by_itself: who calls would begin another attempt.
+        number: number of the attempt.
+        exit_code: of srun or the local cluster; None: the batch script could not record the end,
+            and a later start does.
+        lost_nodes: nodes of the attempt that the scheduler reports as down.
+        on_request: whether a person ended the attempt.
+        by_itself: whether the caller would begin another attempt.
+
+    Raises:
+        UserError: a record or the config of the run is damaged.
     """
-    path = run.attempts / f"{number:03d}.json"
-    record = read_json(path)
+    records = read_attempts(run)
+    record = next((each for each in records if each.number == number), None)
+    if record is None:
+        raise UserError(f"{record_path(run, number)}: no such file")
     now = time.time()
     ending = ending_of(
         run, record, exit_code, now=now, lost_nodes=lost_nodes, on_request=on_request
     )
-    record |= {
-        "ended_at": now,
-        "exit_code": exit_code,
-        "outcome": ending.outcome,
-        "ending": asdict(ending),
-    }
-    before = [known for known in read_attempts(run) if known["number"] < number]
-    decision = Decision(False, "it was started by hand, and so nothing starts it again")
+    decision = Decision(False, "it was started by hand, so nothing starts it again")
     if by_itself:
-        decision = decide(run.config().requeue, [*before, record])
-    record["next"] = asdict(decision)
-    write_json_atomic(path, record)
+        before = [each for each in records if each.number < number]
+        now_ended = replace(record, end=AttemptEnd(now, exit_code, ending, None))
+        decision = decide(run.config().requeue, [*before, now_ended])
+    write_attempt(run, replace(record, end=AttemptEnd(now, exit_code, ending, decision)))
     codes = {"finished": 0, "stopped": EXIT_STOPPED, "cut_short": EXIT_STOPPED}
     return Ended(codes.get(ending.outcome, exit_code or EXIT_RUN_FAILED), decision)
 
 
 def take_back_restart(run: RunDirectory, number: int, why: str) -> None:
-    """Note that the restart on which `end_attempt` decided cannot be had."""
-    path = run.attempts / f"{number:03d}.json"
-    record = read_json(path)
-    record["next"] = asdict(Decision(False, why))
-    write_json_atomic(path, record)
+    """Record that the restart on which `end_attempt` decided is not possible.
 
-
-def read_attempts(run: RunDirectory) -> list[dict[str, Any]]:
-    """The records of all attempts, oldest first."""
-    return [read_json(path) for path in sorted(run.attempts.glob("[0-9]*.json"), key=_number)]
+    Args:
+        run: its directory.
+        number: number of an attempt that has ended.
+        why: the reason, in one line.
+    """
+    record = read_attempt(run, number)
+    if record.end is not None:
+        end = replace(record.end, decision=Decision(False, why))
+        write_attempt(run, replace(record, end=end))
 
 
 def holds_the_run(run: RunDirectory, attempt: Attempt) -> bool:
-    """Whether no later attempt has begun: to be asked before every commit."""
-    newest = max(run.attempts.glob("[0-9]*.json"), key=_number, default=None)
-    return newest is not None and read_json(newest).get("token") == attempt.token
-
-
-def _number(path: Path) -> int:
-    """By value, not by text: 1000.json comes after 999.json."""
-    return int(path.stem)
+    """Whether no later attempt has begun; asked before every commit."""
+    numbers = attempt_numbers(run)
+    return bool(numbers) and read_attempt(run, numbers[-1]).token == attempt.token
 
 
 def free_port() -> int:
-    """A port of PORTS on which nothing listens now; two jobs on one node draw different ones."""
+    """A random port of PORTS on which nothing listens now.
+
+    It is random so that two jobs on one node do not choose the same one.
+
+    Raises:
+        UserError: none of 50 ports is free.
+    """
     for port in random.sample(PORTS, 50):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             try:

@@ -1,14 +1,13 @@
-"""How an attempt ended and why: read from what its ranks have said, and from what killed it."""
+"""Finds out how an attempt ended and why, from what its ranks recorded and what killed it."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from ptycho_dist.attempts.record import AttemptRecord, Ending
 from ptycho_dist.errors import EXIT_STOPPED, EXIT_USER_MISTAKE
-from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.heartbeat import Heartbeat, read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import LAUNCHER, rank_writer, read_ledger
@@ -16,58 +15,44 @@ from ptycho_dist.rundir.ledger import LAUNCHER, rank_writer, read_ledger
 Outcome = Literal["finished", "stopped", "cut_short", "failed"]
 Cause = Literal["finished", "cancelled", "mistake", "timeout", "preempt", "node_fail", "crash"]
 EARLY_SIGNAL_S = 90
-"""SLURM may send its signal up to 60 s before its time; the ranks then stop within a few steps."""
+"""How much earlier than planned the ranks may stop for the walltime.
+
+SLURM may send its signal up to 60 s early; the ranks then stop within a few steps.
+"""
 
 _KILLED_BY_STOP = frozenset({128 + signal.SIGTERM, 128 + signal.SIGUSR2})
 
 
-@dataclass(frozen=True)
-class Ending:
-    """The end of one attempt."""
-
-    outcome: Outcome
-    """finished; stopped: all ranks with a checkpoint of one step; cut_short: they had to leave
-    before it; failed."""
-    cause: Cause
-    reason: str
-    """In one line."""
-    step: int
-    """How far the ranks are known to have come."""
-    committed_step: int
-    """Of the newest checkpoint that the attempt has committed or began from; 0: none."""
-    node: str | None
-    """Where the first rank failed, as far as one can tell."""
-
-
 def ending_of(
     run: RunDirectory,
-    record: dict[str, Any],
+    record: AttemptRecord,
     exit_code: int | None,
     *,
     now: float,
     lost_nodes: Sequence[str] = (),
     on_request: bool = False,
 ) -> Ending:
-    """Judge an attempt that is over.
+    """Find out how and why an attempt ended that is over.
 
     Args:
         run: its directory.
-        record: of the attempt, as `read_attempts` gives it.
-        exit_code: of srun or of the local cluster; None: its script was killed before it could
-            record the end.
+        record: the record of the attempt.
+        exit_code: of srun or of the local cluster; None: the batch script was killed before it
+            could record the end.
         now: seconds since the epoch.
-        lost_nodes: those of its nodes that the scheduler says are down.
-        on_request: a person has ended it.
+        lost_nodes: nodes of the attempt that the scheduler reports as down.
+        on_request: whether a person ended the attempt.
     """
     failed = [
         heartbeat
         for heartbeat in read_heartbeats(run).values()
-        if heartbeat.attempt == record["number"] and heartbeat.state == "failed"
+        if heartbeat.attempt == record.number and heartbeat.state == "failed"
     ]
-    said = _Said(read_ledger(run, record["number"]), failed, run.world().ranks)
-    if run.result_json.exists():  # rank 0 writes it when the last epoch is committed, or the last
-        # step that was to be measured
-        measured = read_json(run.plan_json).get("measurement") is not None
+    plan = run.plan()
+    said = _Said(read_ledger(run, record.number), failed, plan.world.ranks)
+    if run.result_json.exists():
+        # Rank 0 writes it when the last epoch is committed, or the last step to be measured.
+        measured = plan.measurement is not None
         why = "what was to be measured is measured" if measured else "all epochs are done"
         return said.ending("finished", "finished", why)
     outcome: Outcome = "failed"
@@ -75,17 +60,17 @@ def ending_of(
         outcome = "stopped"
     elif said.count("left"):
         outcome = "cut_short"
-    if on_request or cancel_requested(run, record["job_id"]):
+    if on_request or cancel_requested(run, record.job_id):
         return said.ending(outcome, "cancelled", "ended on request")
     if exit_code == EXIT_USER_MISTAKE:
         return said.ending(outcome, "mistake", said.first_failure()[0] or "exit code 2")
-    if lost_nodes:  # SLURM ends the job then, and its ranks stop as on request
+    if lost_nodes:  # SLURM then ends the job, and its ranks stop as on request
         names = ", ".join(lost_nodes)
         return said.ending(outcome, "node_fail", f"node lost: {names}", lost_nodes[0])
-    ends_at = record.get("ends_at")
+    ends_at = record.ends_at
     agreed = said.count("stopped") > 0 and exit_code == EXIT_STOPPED
     if outcome != "failed" or agreed or said.killed_by_a_stop_signal(exit_code):
-        lead_s = record.get("signal_lead_s") or 0
+        lead_s = record.signal_lead_s or 0
         at_walltime = "walltime" in said.requests or (
             ends_at is not None and said.last_time >= ends_at - lead_s - EARLY_SIGNAL_S
         )
@@ -97,14 +82,16 @@ def ending_of(
     if ends_at is not None and now >= ends_at - 5:
         return said.ending(outcome, "timeout", "killed at the walltime")
     if exit_code is None:
-        return said.ending(outcome, "preempt", "the scheduler took the job without its script")
+        return said.ending(
+            outcome, "preempt", "the scheduler ended the job before its script could record the end"
+        )
     if said.silent is not None:
         return said.ending(outcome, "node_fail", reason, said.silent)
     return said.ending(outcome, "crash", reason or f"exit code {exit_code}", node)
 
 
 class _Said:
-    """What the ledger and the heartbeats of one attempt hold that tells of its end."""
+    """What the ledger and the heartbeats of one attempt tell of its end."""
 
     def __init__(self, events: list[dict[str, Any]], failed: list[Heartbeat], ranks: int) -> None:
         self.ranks = ranks
@@ -120,17 +107,20 @@ class _Said:
         self.silent: str | None = str(silent[0]) if silent else None
 
     def count(self, kind: str) -> int:
-        """How many ranks have said it."""
+        """Number of ranks that recorded an event of this kind."""
         return len({event["writer"] for event in self._of(kind)})
 
     def killed_by_a_stop_signal(self, exit_code: int | None) -> bool:
-        """A rank that had no handlers yet: nothing was begun, and nothing is lost."""
+        """Whether a signal that asks to stop killed a rank that had no handler for it yet."""
         failed = self._failed_early or self._of("failed", "stalled")
         return exit_code in _KILLED_BY_STOP and not failed
 
     def first_failure(self) -> tuple[str, str | None]:
-        """The reason of the rank that failed first, and its node; a rank that was killed says
-        nothing, and those that lose it fail within milliseconds."""
+        """The reason of the rank that failed first, and its node if known.
+
+        A rank that was killed records nothing, and the ranks that lose it fail within
+        milliseconds. So a rank that joined and recorded no end comes before those that failed.
+        """
         nodes = {event["writer"]: str(event.get("node")) for event in self._of("joined")}
         stalled = self._of("stalled")
         if stalled:
@@ -144,7 +134,7 @@ class _Said:
             return f"rank {joined_mute[0]} on {node} died without a word", node
         if failed:
             return str(failed[0].get("reason")), nodes.get(failed[0]["writer"])
-        if self._failed_early:  # before it had a ledger: it could not join, for one
+        if self._failed_early:  # before it had a ledger: it could not join, for example
             return self._failed_early[0].reason, self._failed_early[0].node
         return "", None
 
@@ -167,7 +157,7 @@ def _step(event: dict[str, Any]) -> int:
 
 
 def cancel_requested(run: RunDirectory, job_id: str) -> bool:
-    """Whether `ptycho-launch cancel` was asked to end this job."""
+    """Whether somebody ended this job with `ptycho-launch cancel`."""
     return any(
         event["event"] == "cancel_requested" and event.get("job_id") == job_id
         for event in read_ledger(run, writer=LAUNCHER)

@@ -26,14 +26,17 @@ from ptycho_dist.cli.shared import (
 from ptycho_dist.config.contradictions import DataFacts, contradictions
 from ptycho_dist.config.factory import create_training_payload
 from ptycho_dist.config.faults import ConfigError, Fault
-from ptycho_dist.config.load import LoadedConfig, config_values
+from ptycho_dist.config.load import LoadedConfig
 from ptycho_dist.config.logger_package import missing_logger_package
+from ptycho_dist.config.overrides import parse_override
+from ptycho_dist.config.plain_data import config_values
 from ptycho_dist.config.world import World, world_of
-from ptycho_dist.config.yaml_text import parse_yaml
 from ptycho_dist.data.header import DataHeader, read_header
 from ptycho_dist.data.planned import planned_fingerprints
 from ptycho_dist.errors import UserError, one_line_errors
-from ptycho_dist.rundir.layout import RunDirectory, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.making import prepare_run
+from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.stop import StopRequest
 
@@ -175,15 +178,15 @@ def _overrides(
     if options.threads is not None:
         put("resources.cpus_per_task", options.threads, "--threads")
     for text in options.overrides:
-        path, equals, value = text.partition("=")
-        if not equals or not ("." in path or path.strip() in ("name", "reconstruct")):
+        path, value = parse_override(text)
+        if "." not in path and path not in ("name", "reconstruct"):
             raise UserError(f"--set {text}: expected section.field=value")
-        if path.strip().startswith(_OF_THE_LAUNCHER):
+        if path.startswith(_OF_THE_LAUNCHER):
             raise UserError(
-                f"--set {path.strip()}: has no effect here; only ptycho-launch requests resources, "
+                f"--set {path}: has no effect here; only ptycho-launch requests resources, "
                 "sets the environment and handles the walltime"
             )
-        put(path.strip(), parse_yaml(value, f"--set {path}"), "--set")
+        put(path, value, "--set")
     if header is not None:
         if "model.N" not in overrides:
             put("model.N", header.N, "data file")
@@ -229,16 +232,13 @@ def _prepare(run: RunDirectory, loaded: LoadedConfig, world: World) -> None:
         )
     data = loaded.config.data
     validate_paths(data.train_data_file, data.test_data_file, run.path.parent)
-    plan: dict[str, Any] = {
-        "world": world.to_json(),
-        "data": planned_fingerprints(loaded.config),
-        "python": sys.executable,
-        "modules": [],
-        "variables": {},
-        "setup": [],
-        "walltime_s": None,
-        "signal_lead_s": None,
-    }
+    plan = RunPlan(
+        name=loaded.config.name,
+        world=world,
+        accelerator=loaded.config.execution.accelerator,
+        data=planned_fingerprints(loaded.config),
+        python=sys.executable,
+    )
     prepare_run(run.path, loaded, plan, None)
 
 

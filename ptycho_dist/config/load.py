@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from ptycho_dist.config.faults import ConfigError, Fault, faults_of, sections
+from ptycho_dist.config.faults import ConfigError, Fault, sections
+from ptycho_dist.config.overrides import parse_override, set_value
+from ptycho_dist.config.plain_data import decode_run_config, leaf_paths, run_config_to_json
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.site_defaults import SiteDefaults, complete_from_site
 from ptycho_dist.config.yaml_text import MAX_BYTES, parse_yaml
@@ -135,16 +132,14 @@ def read_run_configs(
         raise UserError(f"{path}: the file is empty; a run needs at least name and data")
     if not isinstance(data, dict):
         raise UserError(f"{path}: a mapping of sections is expected, found {_kind(data)}")
-    origins = dict.fromkeys(_leaf_paths(data), "run.yaml")
+    origins = dict.fromkeys(leaf_paths(data), "run.yaml")
     for override in overrides:
-        dotted, equals, value = override.partition("=")
-        if not equals or not all(dotted.strip().split(".")):
-            raise UserError(f"--set {override}: section.field=value is expected")
-        _set(data, origins, dotted.strip(), parse_yaml(value, f"--set {dotted}"), "--set")
+        dotted, value = parse_override(override)
+        set_value(data, origins, dotted, value, "--set")
     for values in members:
         own, own_origins = copy.deepcopy(data), dict(origins)
         for dotted, value in values.items():
-            _set(own, own_origins, dotted, value, option)
+            set_value(own, own_origins, dotted, value, option)
         yield _read_run_data(own, str(path), text, own_origins, site_defaults)
 
 
@@ -181,7 +176,7 @@ def _read_run_data(
             data[section] = {}
     from_site, site_faults = complete_from_site(data, site_defaults)
     for path, value in from_site.items():
-        origins |= dict.fromkeys(_leaf_paths(value, path), f"site {data['site']}")
+        origins |= dict.fromkeys(leaf_paths(value, path), f"site {data['site']}")
     for dotted, value in FRONT_END_DEFAULTS.items():
         section, field = dotted.split(".")
         block = data.setdefault(section, {})
@@ -198,41 +193,10 @@ def _read_run_data(
         return ReadConfig(source, None, files, tuple(faults))
     if not faults:
         config = resolve_paths(config)
-    for dotted in _leaf_paths(run_config_to_json(config)):
+    for dotted in leaf_paths(run_config_to_json(config)):
         origins.setdefault(dotted, "default")
     loaded = LoadedConfig(config=config, text=text, source=source, origins=origins)
     return ReadConfig(source, loaded, files, tuple(faults))
-
-
-def decode_run_config(data: Any, source: str) -> RunConfig:
-    """Check plain data against the types and rules of RunConfig.
-
-    Raises:
-        ConfigError: with every fault, each with its field path.
-    """
-    faults = {path: Fault(path, "half of a surrogate pair is no text") for path in _broken(data)}
-    try:
-        encoded = json.dumps(data, ensure_ascii=False).encode(errors="replace")
-        config = _adapter().validate_json(encoded)
-    except ValidationError as error:
-        for fault in faults_of(error):
-            faults.setdefault(fault.path, fault)
-    except TypeError as error:
-        faults[""] = Fault("", f"not plain data: {error}")
-    if faults:
-        raise ConfigError(source, list(faults.values()))
-    return config
-
-
-def run_config_to_json(config: RunConfig) -> dict[str, Any]:
-    """The config as plain JSON data; `decode_run_config` reads it back equal."""
-    data: dict[str, Any] = _adapter().dump_python(config, mode="json")
-    return data
-
-
-def config_digest(config: RunConfig) -> str:
-    """SHA-256 of the canonical JSON of a config: what all ranks must share."""
-    return json_digest(run_config_to_json(config))
 
 
 def front_end_execution() -> dict[str, Any]:
@@ -245,27 +209,6 @@ def front_end_execution() -> dict[str, Any]:
     }
 
 
-def config_values(config: RunConfig) -> dict[str, str]:
-    """Field path → value, as JSON text: what two configs that differ are compared by."""
-    data = run_config_to_json(config)
-    values = {}
-    for path in _leaf_paths(data):
-        value: Any = data
-        for key in path.split("."):
-            value = value[key]
-        values[path] = json.dumps(value)
-    return values
-
-
-def json_digest(data: Any) -> str:
-    """SHA-256 of plain data as canonical JSON.
-
-    Taken of what is stored, it still holds when a later version knows more fields.
-    """
-    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
 def resolve_paths(config: RunConfig) -> RunConfig:
     """The same config with every path absolute, seen from the working directory."""
     for section_name, field in _PATH_FIELDS:
@@ -276,11 +219,6 @@ def resolve_paths(config: RunConfig) -> RunConfig:
             section = dataclasses.replace(section, **{field: absolute})
             config = dataclasses.replace(config, **{section_name: section})
     return config
-
-
-@cache
-def _adapter() -> TypeAdapter[RunConfig]:
-    return TypeAdapter(RunConfig)
 
 
 def read_text(path: Path) -> str:
@@ -302,46 +240,6 @@ def read_text(path: Path) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
-
-
-def _set(
-    data: dict[str, Any], origins: dict[str, str], dotted: str, value: Any, option: str
-) -> None:
-    """Put a value into its place, and note where it came from; both in place."""
-    *sections_of_it, name = dotted.split(".")
-    block = data
-    for key in sections_of_it:
-        if block.get(key) is None:
-            block[key] = {}
-        block = block[key]
-        if not isinstance(block, dict):
-            raise UserError(f"{option} {dotted}: {key} is a value, not a section")
-    block[name] = value
-    for path in [path for path in origins if path.startswith(f"{dotted}.")]:
-        del origins[path]
-    origins.update(dict.fromkeys(_leaf_paths(value, dotted), option))
-
-
-def _leaf_paths(data: Any, prefix: str = "") -> Iterator[str]:
-    if isinstance(data, dict) and (data or not prefix):
-        for key, value in data.items():
-            yield from _leaf_paths(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix
-
-
-def _broken(data: Any, path: str = "") -> Iterator[str]:
-    """Field paths of the texts and keys that hold half of a surrogate pair."""
-    if isinstance(data, dict):
-        for key, value in data.items():
-            inner = f"{path}.{key}" if path else str(key)
-            yield from _broken(str(key), inner)
-            yield from _broken(value, inner)
-    elif isinstance(data, list):
-        for index, value in enumerate(data):
-            yield from _broken(value, f"{path}[{index}]")
-    elif isinstance(data, str) and any("\ud800" <= character <= "\udfff" for character in data):
-        yield path
 
 
 def _absolute(path: Path) -> Path:

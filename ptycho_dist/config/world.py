@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from ptycho_dist.config.run import RunConfig
+
+Size = Annotated[int, Field(ge=1, le=2**53)]
+"""Checked where a plan is read back from a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,21 +21,21 @@ class World:
     ranks = nodes × tasks_per_node; global batch = batch_size × accum_steps × ranks.
     """
 
-    nodes: int
-    tasks_per_node: int
-    ranks: int
-    devices_per_node: int
+    nodes: Size
+    tasks_per_node: Size
+    ranks: Size
+    devices_per_node: Size
     """What Lightning is told: one device per rank of a node."""
-    threads_per_rank: int
-    batch_size: int
-    accum_steps: int
-    global_batch: int
-    samples: int
+    threads_per_rank: Size
+    batch_size: Size
+    accum_steps: Size
+    global_batch: Size
+    samples: Size
     """Groups used in one epoch."""
-    micro_batches_per_epoch: int
-    steps_per_epoch: int
-    epochs: int
-    total_steps: int
+    micro_batches_per_epoch: Size
+    steps_per_epoch: Size
+    epochs: Size
+    total_steps: Size
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `World(**data)` reads it back."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.data.fingerprint import data_fingerprint
 from ptycho_dist.errors import DataError
-from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.layout import RunDirectory
 
 
@@ -16,13 +17,19 @@ def plan_digest(run: RunDirectory) -> str:
     return hashlib.sha256(run.plan_json.read_bytes()).hexdigest()
 
 
-def planned_fingerprints(config: RunConfig) -> dict[str, str]:
-    """Field of `data` -> fingerprint of its file, for plan.json.
+def planned_fingerprints(
+    config: RunConfig, fingerprint: Callable[[Path], str] = data_fingerprint
+) -> dict[str, str]:
+    """Field of `data` → fingerprint of its file, for plan.json.
+
+    Args:
+        config: names the data files.
+        fingerprint: computes it; a caller with many configs passes a cached `data_fingerprint`.
 
     Raises:
-        DataError: a file is no NPZ container.
+        DataError: a file is not an NPZ container.
     """
-    return {field: data_fingerprint(path) for field, path in config.data.files().items()}
+    return {field: fingerprint(path) for field, path in config.data.files().items()}
 
 
 def require_planned_data(run: RunDirectory, config: RunConfig) -> dict[str, str]:
@@ -31,7 +38,7 @@ def require_planned_data(run: RunDirectory, config: RunConfig) -> dict[str, str]
     Raises:
         DataError: a file has changed since the run was planned, or is another one on this node.
     """
-    planned = read_json(run.plan_json).get("data", {})
+    planned = run.plan().data
     found = planned_fingerprints(config)
     for field, fingerprint in found.items():
         if planned.get(field, fingerprint) != fingerprint:

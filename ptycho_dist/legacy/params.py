@@ -56,7 +56,7 @@ def get(key: str) -> Any:
     return derived_big_n(cfg) if key == "bigN" else cfg[key]
 
 
-def set(key: str, value: Any) -> None:  # noqa: A001 - consumers of params call it by this name
+def set(key: str, value: Any) -> None:
     """Set the value of `key`; a stored bigN follows N, gridsize and offset.
 
     Raises:

@@ -10,11 +10,7 @@ from typing import Any
 
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import read_json
-from ptycho_dist.rundir.layout import (
-    RunDirectory,
-    is_code_diff,
-    run_paths,
-)
+from ptycho_dist.rundir.layout import RunDirectory, is_code_diff
 
 FORMAT = 1
 MAX_MEMBERS = 10_000
@@ -72,7 +68,7 @@ class Indices:
 
 
 @dataclass(frozen=True)
-class Member:
+class ArrayMember:
     """One run of an array."""
 
     index: int
@@ -138,7 +134,7 @@ class ArrayDirectory:
         prefix = f"{base:0{width}d}"[: width - digits]
         return f"{self.path}/members/{self.array_id}.{prefix}"
 
-    def read(self) -> tuple[dict[str, list[Any]], list[Member]]:
+    def read(self) -> tuple[dict[str, list[Any]], list[ArrayMember]]:
         """Axes and members of array.json.
 
         Raises:
@@ -150,7 +146,7 @@ class ArrayDirectory:
                 raise ValueError(f"format {FORMAT} is expected")
             axes = {str(field): list(values) for field, values in record["axes"].items()}
             members = [
-                Member(int(each["index"]), self._run(each["run_id"]), dict(each["values"]))
+                ArrayMember(int(each["index"]), self._run(each["run_id"]), dict(each["values"]))
                 for each in record["members"]
             ]
             if [member.index for member in members] != list(range(len(members))):
@@ -194,14 +190,3 @@ def _index_in(name: str) -> int | None:
 def is_owned_by_array(name: str) -> bool:
     """Whether an entry of the directory of an array is not a person's."""
     return name in _OWNED or _SCRIPT.fullmatch(name) is not None or is_code_diff(name)
-
-
-def list_arrays(root: Path) -> list[ArrayDirectory]:
-    """All arrays under `root`, by name."""
-    return [array for path in run_paths(root) if (array := as_array(path)) is not None]
-
-
-def as_array(path: Path) -> ArrayDirectory | None:
-    """The array in this place, if there is one."""
-    array = ArrayDirectory(path)
-    return array if array.array_json.is_file() else None

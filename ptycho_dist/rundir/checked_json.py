@@ -3,12 +3,17 @@ what it should be."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptycho_dist.errors import UserError
 
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+from ptycho_dist.rundir.files import load_json
+
+LARGEST = 2**53
+"""Whole numbers up to this are exact in any reader of JSON."""
 LATEST = 32_503_680_000.0
 """The year 3000: what is later is damage."""
 
@@ -20,20 +25,13 @@ def read_object(path: str) -> Mapping[str, Any]:
         UserError: it cannot be read, or is none.
         FileNotFoundError: there is no such file.
     """
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 - a thousand runs are listed
-            content = json.loads(file.read())
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON: {error}; damaged") from None
-    return required_object(content, path)
+    return required_object(load_json(path), path)
 
 
 def count(record: Mapping[str, Any], name: str) -> int | None:
     """A whole number, not negative, of a sane size; None: there is none."""
     value = record.get(name)
-    return value if type(value) is int and 0 <= value < 10**15 else None
+    return value if type(value) is int and 0 <= value < LARGEST else None
 
 
 def number(record: Mapping[str, Any], name: str) -> float | None:
@@ -41,7 +39,13 @@ def number(record: Mapping[str, Any], name: str) -> float | None:
     value = record.get(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if abs(value) < 10**15 else None
+    return float(value) if abs(value) < LARGEST else None
+
+
+def amount(record: Mapping[str, Any], name: str) -> float | None:
+    """`number` that is not negative; None: there is none."""
+    value = number(record, name)
+    return value if value is not None and value >= 0 else None
 
 
 def moment(record: Mapping[str, Any], name: str) -> float | None:
@@ -82,6 +86,14 @@ def required_object(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{where}: an object is expected, found {short(value)}; damaged")
     return value
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first fault that pydantic found in a file, on one line: field, rule and value."""
+    fault = error.errors(include_url=False)[0]
+    field = ascii(".".join(str(part) for part in fault["loc"]))[1:-1]
+    rule = fault["msg"][:1].lower() + fault["msg"][1:]
+    return f"{field}: {rule}, found {short(fault['input'])}" if field else rule
 
 
 def short(value: object) -> str:

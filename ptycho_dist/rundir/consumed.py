@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-LARGEST = 2**53
-"""Whole numbers of a ledger stay below: they are exact in any reader of JSON, and in int64."""
+from ptycho_dist.rundir.checked_json import LARGEST, short
 
 
 class Progression(NamedTuple):
@@ -77,7 +76,7 @@ def read_ranges(data: object) -> list[Progression]:
             itself or holds a number that is too large.
     """
     if not isinstance(data, list):
-        raise ValueError(f"ranges are a list, not {_short(data)}")
+        raise ValueError(f"ranges are a list, not {short(data)}")
     return [_progression(entry) for entry in data]
 
 
@@ -97,17 +96,12 @@ def expand(ranges: object) -> Iterator[tuple[int, int]]:
 
 def _progression(entry: object) -> Progression:
     if not isinstance(entry, list) or len(entry) != 4 or any(type(n) is not int for n in entry):
-        raise ValueError(f"a range is [start, length, every, times], not {_short(entry)}")
+        raise ValueError(f"a range is [start, length, every, times], not {short(entry)}")
     found = Progression(*entry)
     if found.start < 0 or found.length < 1 or found.times < 1 or found.every < found.length:
         raise ValueError(
-            f"range {_short(entry)}: start ≥ 0, length ≥ 1, every ≥ length and times ≥ 1 are needed"
+            f"range {short(entry)}: start ≥ 0, length ≥ 1, every ≥ length and times ≥ 1 are needed"
         )
     if found.stop > LARGEST:
-        raise ValueError(f"range {_short(entry)}: reaches beyond 2^53")
+        raise ValueError(f"range {short(entry)}: reaches beyond 2^53")
     return found
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -16,17 +16,17 @@ Trace = list[dict[str, Any]]
 
 
 def without_clock(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of figures without the columns that differ from run to run."""
+    """Return a row of figures without the columns that differ from run to run."""
     return {name: value for name, value in row.items() if name not in _CLOCKED}
 
 
 def trace_file(run: RunDirectory, attempt: int, rank: int) -> Path:
-    """Where a rank notes what happens in an attempt."""
+    """Return the file in which a rank notes what happens in an attempt."""
     return run.path / "drill" / f"{attempt:03d}-rank-{rank:05d}.jsonl"
 
 
 def read_trace(run: RunDirectory, attempt: int, rank: int) -> Trace:
-    """What a rank has noted; nothing where it has not come so far."""
+    """Return what a rank has noted; empty if it has not started to train."""
     path = trace_file(run, attempt, rank)
     if not path.exists():
         return []
@@ -34,9 +34,14 @@ def read_trace(run: RunDirectory, attempt: int, rank: int) -> Trace:
 
 
 def lost_in_resume(run: RunDirectory, attempts: int, ranks: int) -> Iterator[str]:
-    """State that an attempt did not take up as the one before had left it, item by item.
+    """Yield the items of state that an attempt did not restore as the one before had left them.
 
-    These are causes; what differs later follows from them.
+    They are causes: what differs later follows from them.
+
+    Args:
+        run: the interrupted run.
+        attempts: number of its attempts.
+        ranks: number of its ranks.
     """
     for attempt in range(2, attempts + 1):
         for rank in range(ranks):
@@ -50,13 +55,13 @@ def lost_in_resume(run: RunDirectory, attempts: int, ranks: int) -> Iterator[str
 
 
 def differences(one: RunDirectory, other: RunDirectory, attempts: int, ranks: int) -> Iterator[str]:
-    """What differs between the uninterrupted run and the other one.
+    """Yield what differs between an uninterrupted run and an interrupted one.
 
     Args:
-        one: uninterrupted, one attempt.
-        other: interrupted.
-        attempts: of `other`.
-        ranks: of both.
+        one: the uninterrupted run, with one attempt.
+        other: the interrupted run.
+        attempts: number of attempts of `other`.
+        ranks: number of ranks of both.
     """
     for rank in range(ranks):
         expected = _steps(read_trace(one, 1, rank))
@@ -73,7 +78,7 @@ def differences(one: RunDirectory, other: RunDirectory, attempts: int, ranks: in
         end = _first(read_trace(one, 1, rank), FINAL) or {}
         reached = _first(read_trace(other, attempts, rank), FINAL)
         if reached is None:
-            yield f"the end (rank {rank} did not come to it)"
+            yield f"the end (rank {rank} did not reach it)"
             continue
         for item in end:
             if end[item] != reached.get(item):

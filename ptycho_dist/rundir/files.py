@@ -10,6 +10,9 @@ from typing import Any
 
 from ptycho_dist.errors import UserError
 
+MOST_BYTES = 2**26
+"""Size up to which a file is read as a whole; those of the largest arrays are a few MB."""
+
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:
     """Write beside the target, fsync, rename, fsync the directory: a reader sees old or new."""
@@ -45,15 +48,50 @@ def write_json_atomic(path: Path, data: Any) -> None:
     write_bytes_atomic(path, json_bytes(data))
 
 
-def read_json(path: Path) -> Any:
+def read_bytes(path: Path | str) -> bytes:
+    """The content of a file of a run directory.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: it cannot be read, or is larger than any file that is read as a whole.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - `list` reads thousands of files
+            content = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > MOST_BYTES:
+        raise UserError(f"{path}: larger than {MOST_BYTES >> 20} MiB; the file is damaged")
+    return content
+
+
+def load_json(path: Path | str) -> Any:
     """The JSON in a file of a run directory.
 
     Raises:
-        UserError: it is missing, unreadable or not JSON.
+        FileNotFoundError: there is no such file.
+        UserError: it cannot be read or is not JSON.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON: {error}; the file is damaged") from None
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file that every run directory has.
+
+    Raises:
+        UserError: it is missing, cannot be read or is not JSON.
+    """
+    try:
+        return load_json(path)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; not a complete run directory") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON: {error}") from None
+        raise not_a_run(path) from None
+
+
+def not_a_run(path: Path) -> UserError:
+    """The error for a missing file that every run directory has."""
+    return UserError(f"{path}: no such file; its directory is not a complete run directory")

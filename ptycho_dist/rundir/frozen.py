@@ -13,12 +13,12 @@ import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import ptycho_dist
 from ptycho_dist.errors import RunError, UserError
-from ptycho_dist.rundir.files import fsync_directory, read_json
+from ptycho_dist.rundir.files import fsync_directory
 from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.run_plan import RunPlan
 
 MAX_BYTES = 32 * 2**20
 """Of all files; the code has less than one."""
@@ -124,18 +124,15 @@ def replace_code(run: RunDirectory, files: Mapping[str, bytes]) -> None:
         raise UserError(f"{run.code}: the code cannot be copied: {error.strerror}") from None
 
 
-def frozen_digest(plan: Mapping[str, Any]) -> str | None:
-    """What a plan says of the copy that is run; None: the code is not frozen."""
-    record = plan.get("code")
-    digest = record.get("sha256") if isinstance(record, dict) else None
-    return digest if isinstance(digest, str) else None
+def module_command(run: RunDirectory, plan: RunPlan, interpreter: Sequence[str]) -> list[str]:
+    """The words that run a module whose name follows: `python -u -m`, or `python -u RUN_DIR/code`.
 
-
-def module_command(
-    run: RunDirectory, plan: Mapping[str, Any], interpreter: Sequence[str]
-) -> list[str]:
-    """What stands before the name of a module, to run it: `python -u -m`, or of the copy."""
-    return [*interpreter, "-u", "-m" if frozen_digest(plan) is None else str(run.code)]
+    Args:
+        run: its directory.
+        plan: its plan, which says whether the code is frozen.
+        interpreter: the command that starts Python.
+    """
+    return [*interpreter, "-u", "-m" if plan.code is None else str(run.code)]
 
 
 def damage_of_code(run: RunDirectory, digest: str) -> str | None:
@@ -160,8 +157,8 @@ def require_frozen_code(run: RunDirectory) -> None:
     Raises:
         RunError: this process runs other code, or the copy was changed.
     """
-    digest = frozen_digest(read_json(run.plan_json))
-    if digest is None:
+    code = run.plan().code
+    if code is None:
         return
     running = Path(ptycho_dist.__file__).resolve().parent
     if running != (run.code / "ptycho_dist").resolve():
@@ -170,7 +167,7 @@ def require_frozen_code(run: RunDirectory) -> None:
             f"start it by `python {run.code} ptycho_dist.rank {run.path}`, as "
             f"{run.script.name} does"
         )
-    damage = damage_of_code(run, digest)
+    damage = damage_of_code(run, code.sha256)
     if damage is not None:
         raise RunError(
             f"environment.snapshot: {damage}; restore it, or go on with the installed code: "

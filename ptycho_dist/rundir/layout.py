@@ -1,24 +1,17 @@
-"""Where everything stands in a run directory, and how one comes to be."""
+"""The layout of a run directory: where each file lies, and the config and plan in it."""
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ptycho_dist.config.load import LoadedConfig, decode_run_config, json_digest
-from ptycho_dist.config.load import run_config_to_json as config_to_json
+from ptycho_dist.config.plain_data import decode_run_config, json_digest
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.world import World
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.files import fsync_directory, json_bytes, read_json, write_bytes_atomic
+from ptycho_dist.rundir.files import read_json, write_json_atomic
+from ptycho_dist.rundir.run_plan import RunPlan, read_plan
 
 FORMAT = 1
 SUBDIRECTORIES = (
@@ -30,9 +23,6 @@ SUBDIRECTORIES = (
     "metrics",
     "reconstruction",
 )
-NEEDED_AT_ONCE = ("checkpoints", "ledger", "logs")
-"""What a run must have before its first attempt begins: there a missing folder of checkpoints is
-damage, `cancel` writes a ledger, and SLURM opens a log."""
 _OWNED = frozenset(
     {
         *SUBDIRECTORIES,
@@ -174,153 +164,18 @@ class RunDirectory:
             raise UserError(f"{self.run_json}: was changed after the run was made (digest differs)")
         return decode_run_config(stored, str(self.run_json))
 
-    def world(self) -> World:
-        """The world-size contract of plan.json.
+    def plan(self) -> RunPlan:
+        """The content of plan.json.
 
         Raises:
-            UserError: the file is missing or not a plan.
+            UserError: the file is missing or damaged.
         """
-        record = read_json(self.plan_json)
-        try:
-            return World(**record["world"])
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{self.plan_json}: not a plan: {error}") from None
+        return read_plan(self.plan_json)
 
+    def write_plan(self, plan: RunPlan) -> None:
+        """Replace plan.json, as a whole."""
+        write_json_atomic(self.plan_json, plan.to_json())
 
-def new_run_path(root: Path, name: str) -> Path:
-    """A path under `root` for a new run: unique by date, time and two random bytes."""
-    return root / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-
-
-def prepare_run(
-    path: Path,
-    loaded: LoadedConfig,
-    plan: Mapping[str, Any],
-    script: str | None,
-    add: Callable[[RunDirectory], None] = lambda run: None,
-) -> RunDirectory:
-    """Make a run directory, private (mode 0700), whole or not at all.
-
-    It is built under a hidden name beside `path` and renamed when complete.
-
-    Args:
-        path: where it shall be, absolute; nothing may be there.
-        loaded: the checked config with its text and origins.
-        plan: plain data for plan.json; `plan["world"]` is the world-size contract.
-        script: the batch script, where there is one.
-        add: writes what else belongs into it, before it appears under its name.
-
-    Raises:
-        UserError: the place cannot be written, or is taken.
-    """
-    with building(path) as hidden:
-        fill_run(hidden, path.name, loaded, plan, script, write_bytes_atomic)
-        add(RunDirectory(hidden))
-    return RunDirectory(path)
-
-
-@contextmanager
-def building(path: Path) -> Iterator[Path]:
-    """A hidden, private directory beside `path`, which takes its place at the end, whole.
-
-    Raises:
-        UserError: the place cannot be written, or is taken.
-    """
-    hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        hidden.mkdir(mode=0o700)
-        yield hidden
-        if path.exists() and any(path.iterdir()):
-            raise UserError(f"{path}: exists and is not empty")
-        hidden.rename(path)
-        fsync_directory(path.parent)
-    except OSError as error:
-        shutil.rmtree(hidden, ignore_errors=True)
-        raise UserError(
-            f"the run directory cannot be made: {error.strerror}: {error.filename or path}"
-        ) from None
-    except BaseException:
-        shutil.rmtree(hidden, ignore_errors=True)
-        raise
-
-
-def fill_run(
-    directory: Path,
-    run_id: str,
-    loaded: LoadedConfig,
-    plan: Mapping[str, Any],
-    script: str | None,
-    write: Callable[[Path, bytes], object],
-    encode: Callable[[Any], bytes] | None = None,
-    subdirectories: Sequence[str] = SUBDIRECTORIES,
-) -> None:
-    """Make what a run begins with in an empty directory that is still hidden.
-
-    Args:
-        directory: where.
-        run_id: the name that it will have.
-        loaded, plan, script: as in `prepare_run`.
-        write: writes one file.
-        encode: gives the bytes of a record, where that is not `json_bytes`.
-        subdirectories: to make now; the others are made when an attempt begins.
-    """
-    for name in subdirectories:
-        (directory / name).mkdir(mode=0o700)
-    run, encode = RunDirectory(directory), encode or json_bytes
-    config = config_to_json(loaded.config)
-    record = {
-        "format": FORMAT,
-        "run_id": run_id,
-        "created_at": time.time(),
-        "config": config,
-        "config_sha256": json_digest(config),
-        "origins": dict(loaded.origins),
-    }
-    write(directory / "run.yaml", loaded.text.encode())
-    write(run.run_json, encode(record))
-    write(run.plan_json, encode({"format": FORMAT, **plan}))
-    if script is not None:
-        write(run.script, script.encode())
-
-
-def is_run(path: Path) -> bool:
-    """Whether a run lies in this place."""
-    return (path / "run.json").is_file()
-
-
-def _is_array(path: Path) -> bool:
-    return (path / "array.json").is_file()
-
-
-def member_paths(array: Path) -> list[Path]:
-    """Directories of the members of an array, by index, absolute; array.json is not read."""
-    folder = absolute(array) / "members"
-    if not folder.is_dir():
-        return []
-    names = sorted(os.listdir(folder), key=lambda name: (len(name), name))  # noqa: PTH208 - bare names
-    return [folder / name for name in names if name.rpartition(".")[2].isdecimal()]
-
-
-def list_runs(root: Path) -> list[RunDirectory]:
-    """All runs under `root`, by name, members of arrays among them; none where there is no such
-    directory."""
-    runs = []
-    for path in run_paths(root):
-        if is_run(path):
-            runs.append(RunDirectory(path))
-        elif _is_array(path):
-            runs += [RunDirectory(member) for member in member_paths(path) if is_run(member)]
-    return runs
-
-
-def run_paths(root: Path) -> list[Path]:
-    """What may be runs under `root`, by name, absolute; nothing in them is looked at."""
-    if not root.is_dir():
-        return []
-    return [path for path in sorted(absolute(root).iterdir()) if not path.name.startswith(".")]
-
-
-def absolute(path: Path) -> Path:
-    """Seen from the working directory, with its symlinks."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - keeps symlinks
+    def world(self) -> World:
+        """The world-size contract of plan.json; raises as `plan`."""
+        return self.plan().world

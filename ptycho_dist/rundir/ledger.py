@@ -6,7 +6,6 @@ Several nodes appending to one file corrupt it on NFS; each writer therefore has
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from ptycho_dist.errors import UserError
+from ptycho_dist.rundir.checked_json import number
 from ptycho_dist.rundir.layout import RunDirectory
 
 LAUNCHER = "launcher"
@@ -99,8 +99,11 @@ def _events(path: Path) -> Iterator[dict[str, Any]]:
     for line in lines[:-1]:
         try:
             event = json.loads(line)
-            whole = math.isfinite(event["time"]) and {"event", "writer"} <= event.keys()
-        except (ValueError, RecursionError, LookupError, TypeError, AttributeError, OverflowError):
+        except (ValueError, RecursionError):
             continue  # torn, or nothing that a LedgerWriter wrote
-        if whole:
+        if (
+            isinstance(event, dict)
+            and number(event, "time") is not None
+            and {"event", "writer"} <= event.keys()
+        ):
             yield event

@@ -1,59 +1,38 @@
-"""What a run of a scaling study measures: how long, and what comes before it counts.
+"""What a run of a scaling study measures: how long, and how many steps come before it counts.
 
-A run measures if its plan.json has a `measurement`; it then ends when that is had, at an optimizer
-step on which all ranks agree, without a reconstruction.
+A run measures if its plan.json has a `measurement`. It then ends as soon as that is measured, at an
+optimizer step on which all ranks agree, and makes no reconstruction.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
 
-from ptycho_dist.errors import UserError
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 Until = Literal["steps", "seconds", "target_loss"]
 MOST = 10**9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(defer_build=True))
 class MeasurementPlan:
     """How long each run of a study measures."""
 
     until: Until
-    """`steps`: so many optimizer steps after the warm-up; `seconds`: so long after it, by the clock
-    of rank 0; `target_loss`: until the monitored loss of an epoch is as low as `value`."""
-    value: float
-    warm_up_steps: int
+    """`steps`: a number of optimizer steps after the warm-up; `seconds`: a time after the warm-up,
+    by the clock of rank 0; `target_loss`: until the monitored loss of an epoch is at most `value`.
+    """
+    value: Annotated[float, Field(allow_inf_nan=False)]
+    """The number of steps or seconds, or the loss."""
+    warm_up_steps: Annotated[int, Field(ge=0, le=MOST)]
     """First optimizer steps of each attempt, which do not count."""
 
+    def __post_init__(self) -> None:
+        if self.until != "target_loss" and not 0 < self.value <= MOST:
+            raise ValueError(f"value of {self.until} must be above 0 and at most {MOST}")
+
     def to_json(self) -> dict[str, Any]:
-        """Plain data for plan.json."""
+        """Plain data for plan.json and study.json."""
         return asdict(self)
-
-    @classmethod
-    def of(cls, plan: Mapping[str, Any]) -> MeasurementPlan | None:
-        """The measurement that a plan.json asks for; None: the run is an ordinary one.
-
-        Raises:
-            UserError: what is there is none.
-        """
-        record = plan.get("measurement")
-        if record is None:
-            return None
-        try:
-            until, value, warm_up = record["until"], record["value"], record["warm_up_steps"]
-            sound = (
-                until in get_args(Until)
-                and type(value) in (int, float)
-                and math.isfinite(value)
-                and (until == "target_loss" or 0 < value <= MOST)
-                and type(warm_up) is int
-                and 0 <= warm_up <= MOST
-            )
-        except (TypeError, KeyError):
-            sound = False
-        if not sound:
-            raise UserError(f"plan.json: no measurement: {str(record)[:80]}")
-        return cls(until, float(value), warm_up)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ptycho_dist.rundir.checked_json import amount, count
 from ptycho_dist.rundir.layout import RunDirectory
 
 PHASES = (
@@ -124,7 +125,6 @@ def block_record(block: Block) -> dict[str, Any]:
 MOST_BYTES = 2**23
 """Of a file that are read: some hundred times what a rank writes."""
 MOST_RANKS = 2**17
-MOST = 10**15
 
 
 def read_step_times(run: RunDirectory, attempt: int) -> dict[int, RankTimes]:
@@ -180,49 +180,41 @@ def _read(path: Path, rank: int) -> RankTimes:
 def _rank_facts(record: Mapping[str, Any]) -> dict[str, Any]:
     start_up = record.get("start_up_s")
     spent = start_up if isinstance(start_up, dict) else {}
-    seconds = {part: _number(spent.get(part)) for part in START_UP}
+    seconds = {part: amount(spent, part) for part in START_UP}
     return {
-        "node": _text(record.get("node")),
-        "machine": _text(record.get("machine")),
-        "cores": _count(record.get("cores")) or 0,
-        "threads": _count(record.get("threads")) or 0,
-        "device": _text(record.get("device")),
-        "started_at": _number(record.get("started_at")),
+        "node": _text(record, "node"),
+        "machine": _text(record, "machine"),
+        "cores": count(record, "cores") or 0,
+        "threads": count(record, "threads") or 0,
+        "device": _text(record, "device"),
+        "started_at": amount(record, "started_at"),
         "start_up_s": {part: s for part, s in seconds.items() if s is not None},
     }
 
 
 def _usage(record: Mapping[str, Any]) -> dict[str, Any]:
-    share = _number(record.get("gpu_utilisation"))
+    share = amount(record, "gpu_utilisation")
     return {
-        "host_peak_bytes": _count(record.get("host_peak_bytes")),
-        "device_peak_bytes": _count(record.get("device_peak_bytes")),
+        "host_peak_bytes": count(record, "host_peak_bytes"),
+        "device_peak_bytes": count(record, "device_peak_bytes"),
         "gpu_utilisation": share if share is not None and share <= 1 else None,
     }
 
 
 def _block(record: Mapping[str, Any]) -> Block | None:
-    first, steps, samples = (_count(record.get(n)) for n in ("first_step", "steps", "samples"))
-    ended_at, wall_s = _number(record.get("ended_at")), _number(record.get("wall_s"))
+    first, steps, samples = (count(record, name) for name in ("first_step", "steps", "samples"))
+    ended_at, wall_s = amount(record, "ended_at"), amount(record, "wall_s")
     spent = record.get("parts_s")
     if not isinstance(spent, dict) or first is None or samples is None or not steps:
         return None
-    parts = {phase: _number(spent.get(phase)) for phase in PHASES}
+    parts = {phase: amount(spent, phase) for phase in PHASES}
     whole = {phase: seconds for phase, seconds in parts.items() if seconds is not None}
     if ended_at is None or wall_s is None or len(whole) < len(PHASES):
         return None
     return Block(first, steps, samples, ended_at, wall_s, whole)
 
 
-def _number(value: object) -> float | None:
-    if type(value) not in (int, float) or not 0 <= value < MOST:  # type: ignore[operator]
-        return None
-    return float(value)  # type: ignore[arg-type]
-
-
-def _count(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value < MOST else None
-
-
-def _text(value: object) -> str:
+def _text(record: Mapping[str, Any], name: str) -> str:
+    """A short printable text; empty where there is none."""
+    value = record.get(name)
     return value if isinstance(value, str) and len(value) < 256 and value.isprintable() else ""

@@ -7,16 +7,17 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ptycho_dist.attempts.attempt import Attempt, begin_attempt, read_attempts
+from ptycho_dist.attempts.attempt import Attempt, begin_attempt
 from ptycho_dist.attempts.job_variables import ATTEMPT_VARIABLE
 from ptycho_dist.attempts.processes import LocalProcess
+from ptycho_dist.attempts.record import read_attempts
 from ptycho_dist.attempts.slurm_job import own_job_id, slurm_nodes
 from ptycho_dist.errors import JoinError, UserError
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.runtime.environment import RankEnvironment
 
 HAND_OVER_TIMEOUT_S = 60
-"""File systems may show a new file to other nodes late."""
+"""Seconds to wait for rank 0: a file system may show a new file to other nodes late."""
 POLL_S = 0.2
 
 
@@ -26,18 +27,18 @@ class OwnAttempt:
 
     attempt: Attempt
     begun_here: bool
-    """This rank began it, so this rank records its end: there is no batch script to do so."""
+    """Whether this rank began it and must record its end, as no batch script does so."""
 
 
 def attempt_of(run: RunDirectory, environment: RankEnvironment) -> OwnAttempt:
-    """The attempt that the batch script or the local cluster began; else one of our own.
+    """Return the attempt that the batch script or the local cluster began, or begin one.
 
-    Alone, a rank begins it by itself. Otherwise rank 0 does, and hands it to the others through
-    torchrun's store, or, in a job step of SLURM, through the run directory.
+    A single rank begins it by itself. Otherwise rank 0 does so, and hands it to the others through
+    torchrun's store or, in a job step of SLURM, through the run directory.
 
     Raises:
-        UserError: several ranks that nothing tells of each other.
-        JoinError: rank 0 does not hand it over in time.
+        UserError: several ranks were started in a way in which they cannot find each other.
+        JoinError: rank 0 has not handed the attempt over in time.
     """
     text = os.environ.get(ATTEMPT_VARIABLE)
     if text is not None:
@@ -58,7 +59,7 @@ def _through_torchrun(run: RunDirectory, environment: RankEnvironment) -> OwnAtt
     from torch.distributed import PrefixStore, TCPStore
 
     if environment.host is None or environment.port is None:
-        raise UserError("torchrun has set no MASTER_ADDR and MASTER_PORT")
+        raise UserError("torchrun has not set MASTER_ADDR and MASTER_PORT")
     agent_has_it = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     key = f"attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     first = environment.rank == 0
@@ -80,21 +81,20 @@ def _through_torchrun(run: RunDirectory, environment: RankEnvironment) -> OwnAtt
         return OwnAttempt(Attempt.from_variable(store.get(key).decode()), begun_here=False)
     except RuntimeError as error:
         raise JoinError(
-            f"rank {environment.rank} learns no attempt from torchrun's store at "
+            f"rank {environment.rank} cannot get the attempt from torchrun's store at "
             f"{environment.host}:{environment.port}: {str(error).splitlines()[0]}"
         ) from None
 
 
 def _through_run_directory(run: RunDirectory, environment: RankEnvironment) -> OwnAttempt:
-    """The attempt of this job step, by its number: rank 0 begins it, the others look for it."""
+    """Begin the attempt of this job step on rank 0; find it by the step's number on the others."""
     if environment.rank == 0:
         return OwnAttempt(_begin(run, environment), begun_here=True)
     job_id = own_job_id()
     deadline = time.monotonic() + HAND_OVER_TIMEOUT_S
     while time.monotonic() < deadline:
-        records = read_attempts(run) if run.attempts.is_dir() else []
-        for record in reversed(records):
-            if (record["job_id"], record.get("step")) == (job_id, environment.step):
+        for record in reversed(read_attempts(run)):
+            if (record.job_id, record.step) == (job_id, environment.step):
                 return OwnAttempt(Attempt.of_record(record), begun_here=False)
         time.sleep(POLL_S)
     raise JoinError(

@@ -13,7 +13,7 @@ from launcher.scaling.analysis.results import (
     Size,
     StudyAnalysis,
 )
-from launcher.scaling.study.definition import Point, Study
+from launcher.scaling.study.definition import BaseSetup, Point, Study
 from launcher.timing.attribution import PARTS, Attribution
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
@@ -87,10 +87,10 @@ def a_study(
         cluster=cluster,
         command=("ptycho-launch", "scale", "run.yaml", "--nodes", ",".join(map(str, nodes))),
         config_sha256="5e0f" * 16,
-        base={
-            "ranks": 1, "batch_size": BATCH, "global_batch": BATCH * max(nodes),
-            "learning_rate": 1e-3, "samples": 512, "epochs": 10,
-        },
+        base=BaseSetup(
+            ranks=1, batch_size=BATCH, accum_steps=1, global_batch=BATCH * max(nodes),
+            learning_rate=1e-3, samples=512, epochs=10,
+        ),
         modes=modes,
         nodes=nodes,
         tasks_per_node=tasks,

@@ -19,7 +19,9 @@ from ptycho_dist.attempts.attempt import Attempt, begin_attempt
 from ptycho_dist.attempts.job_variables import ATTEMPT_VARIABLE
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
-from ptycho_dist.rundir.layout import RunDirectory, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.making import prepare_run
+from ptycho_dist.rundir.run_plan import RunPlan
 
 WAITING_CLOCK = Path(__file__).with_name("waiting_clock_program.py")
 SMALL = """
@@ -80,7 +82,7 @@ class Ranks:
 def make_run(make_config: Callable[..., Path], tmp_path: Path) -> Callable[..., RunDirectory]:
     def make(text: str, n_patterns: int = 37) -> RunDirectory:
         loaded = load_run_config(make_config(SMALL + text))
-        plan = {"world": world_of(loaded.config, n_patterns).to_json()}
+        plan = RunPlan(world=world_of(loaded.config, n_patterns))
         return prepare_run(tmp_path / "runs" / "run", loaded, plan, None)
 
     return make

@@ -22,7 +22,7 @@ import sys
 
 class Late:
     def find_spec(self, name, path, target=None):
-        if name == "ptycho_dist.training.callback":
+        if name == "ptycho_dist.training.checkpoints":
             from ptycho_dist.training import run_state
             own = run_state.restore_own_rng
             run_state.restore_own_rng = lambda states, rank, *rest: own(states, 0, *rest)
@@ -85,8 +85,8 @@ def test_a_rank_that_loses_its_random_generators_is_named(launch, config):
     [
         (("--points", "window", "--set", "execution.accum_steps=1"), "no accumulation window"),
         (("--points", "bogus"), "bogus"),
-        (("--ranks", "two"), "whole numbers with commas are expected"),
-        (("--set", "training.batch_size=64"), "nothing lies in its middle"),
+        (("--ranks", "two"), "expected whole numbers, separated by commas"),
+        (("--set", "training.batch_size=64"), "so it has no middle"),
     ],
 )
 def test_a_drill_that_cannot_be_is_refused(launch, config, arguments, words):

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from attempt_files import attempt_files
 from waiting import HANG_S
 
 import ptycho_dist
-from ptycho_dist.attempts.attempt import begin_attempt, end_attempt, read_attempts
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.errors import RunError
 from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.frozen import START, code_digest, damage_of_code, require_frozen_code
@@ -70,7 +71,7 @@ def test_an_edit_after_the_submission_does_not_reach_the_run(checkout, prepared,
     logs = "".join(path.read_text() for path in run.logs.iterdir())
     assert done.returncode == 0, done.stdout + done.stderr + logs
     assert json.loads(run.result_json.read_text())["attempt"] == 1
-    assert read_attempts(run)[0]["outcome"] == "finished"
+    assert attempt_files(run)[0]["outcome"] == "finished"
     assert not [path for path in run.code.rglob("*.py") if path.stat().st_mode & 0o222]
 
     # The same edit, seen to break a run that is not frozen.
@@ -88,7 +89,7 @@ def test_an_edit_after_the_submission_does_not_reach_the_run(checkout, prepared,
         ["bash", run.script], capture_output=True, text=True, env={**os.environ, "PATH": path},
         timeout=HANG_S,
     )  # fmt: skip
-    assert [record["outcome"] for record in read_attempts(run)] == ["finished", "failed"], script
+    assert [record["outcome"] for record in attempt_files(run)] == ["finished", "failed"], script
     started = (tmp_path / "started").read_text().splitlines()
     assert started[-5:] == [
         sys.executable,
@@ -190,5 +191,5 @@ def test_what_is_frozen_on_resume(checkout, prepared, launch):
     assert '"$python" -u "$run_dir/code" ptycho_dist.rank' in run.script.read_text()
     states = read_json(run.code_json)["states"]
     assert [state["sha256"] == first for state in states] == [True, False, False, False]
-    assert len(read_attempts(run)) == 4
+    assert len(attempt_files(run)) == 4
     assert [path for path in run.path.iterdir() if path.name.startswith(".code")] == []

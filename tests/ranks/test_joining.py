@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ptycho_dist.config.load import config_digest, decode_run_config
+from ptycho_dist.config.plain_data import config_digest, decode_run_config
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 
 TWO = "resources: {tasks_per_node: 2}"

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from attempt_files import attempt_files
 
 from launcher.arrays.plan import plan_array
 from launcher.control import submit
@@ -12,11 +13,10 @@ from launcher.planning.data_facts import read_data_facts
 from launcher.planning.plan import make_plan
 from launcher.status.array_status import array_status
 from launcher.status.run_status import status_of
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.proof.verify import verify
 from ptycho_dist.rundir.array import ArrayDirectory
-from ptycho_dist.rundir.layout import list_runs
+from ptycho_dist.rundir.listing import list_runs
 
 TEXT = """
 model: {n_filters_scale: 0.125}
@@ -35,7 +35,7 @@ def test_members_run_one_after_another_and_a_failure_stops_none(make_config, lau
     assert "2: 1 finished, 1 failed" in done.stdout
     (path,) = root.iterdir()
     _, members = ArrayDirectory(path).read()
-    (first,), (second,) = (read_attempts(member.run) for member in members)
+    (first,), (second,) = (attempt_files(member.run) for member in members)
     assert first["ended_at"] <= second["started_at"]
     assert (first["outcome"], second["outcome"]) == ("failed", "finished")
     shown = array_status(ArrayDirectory(path)).to_json()

@@ -3,7 +3,7 @@
 import pytest
 
 from launcher.scaling.collect import collect
-from ptycho_dist.rundir.array import list_arrays
+from ptycho_dist.rundir.listing import list_arrays
 
 TEXT = """
 model: {n_filters_scale: 0.125}

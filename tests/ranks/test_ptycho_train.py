@@ -8,9 +8,9 @@ import sys
 
 import fork_client
 import pytest
+from attempt_files import attempt_files
 from waiting import HANG_S, wait_for
 
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import read_ledger
@@ -104,7 +104,7 @@ def test_two_ranks_give_one_result_however_they_are_started(train, launch, tmp_p
             (0, source),
             (1, source),
         }
-        assert read_attempts(run)[0]["outcome"] == "finished"
+        assert attempt_files(run)[0]["outcome"] == "finished"
 
 
 def test_ctrl_c_stops_the_ranks_of_ptycho_train_and_resume_goes_on(scan_file, tmp_path):
@@ -136,7 +136,7 @@ def test_ctrl_c_stops_the_ranks_of_ptycho_train_and_resume_goes_on(scan_file, tm
 def trained_beyond(run, steps):
     heartbeat = read_heartbeats(run).get(0)
     step = -1 if heartbeat is None else heartbeat.progress.get("step", -1)
-    attempts = read_attempts(run) if run.attempts.is_dir() else []
+    attempts = attempt_files(run) if run.attempts.is_dir() else []
     mine = heartbeat is not None and heartbeat.attempt == len(steps) + 1 == len(attempts)
     return mine and step > (steps[-1] if steps else 3)
 

@@ -11,9 +11,9 @@ import fork_client
 import h5py
 import numpy as np
 import pytest
+from attempt_files import attempt_files
 from waiting import HANG_S, wait_for
 
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 
@@ -125,7 +125,7 @@ def test_a_stop_while_reconstructing_is_resumed_without_training(make_config, la
     pid = wait_for(lambda: reconstructing(run), "reconstruction")
     os.kill(pid, signal.SIGUSR2)
     ends = wait_for(
-        lambda: [a for a in read_attempts(run) if a["ended_at"] is not None], "end of the attempt"
+        lambda: [a for a in attempt_files(run) if a["ended_at"] is not None], "end of the attempt"
     )
     assert ends[0]["exit_code"] == 75
     assert not run.result_json.exists()

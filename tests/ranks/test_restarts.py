@@ -6,11 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from attempt_files import attempt_files
 from waiting import wait_for
 
 from launcher.explain.explain import explain
 from launcher.status.run_status import status_of
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.attempts.processes import start_time
 from ptycho_dist.checkpoint.catalog import newest_whole
 from ptycho_dist.proof.verify import verify
@@ -57,7 +57,7 @@ def over(run):
 
 
 def endings(run):
-    return [record["ending"]["cause"] for record in read_attempts(run)]
+    return [record["ending"]["cause"] for record in attempt_files(run)]
 
 
 @pytest.mark.effect("requeue.on", "requeue.backoff_s")
@@ -81,12 +81,12 @@ def test_a_signal_a_kill_and_a_rank_that_stands_still(submit, launch, weights_of
         )
         strike(wait_for(lambda n=attempt, s=before: at_step(run, n, s + 8), f"step of {attempt}"))
         wait_for(
-            lambda n=attempt: read_attempts(run)[n - 1]["ended_at"], f"end of attempt {attempt}"
+            lambda n=attempt: attempt_files(run)[n - 1]["ended_at"], f"end of attempt {attempt}"
         )
     for each in (quiet, run):
         assert wait_for(lambda r=each: over(r), "end").state == "finished"
     assert endings(run) == ["preempt", "crash", "node_fail", "finished"]
-    first, second, third, _ = read_attempts(run)
+    first, second, third, _ = attempt_files(run)
     assert first["outcome"] == "stopped"
     assert "rank 1" in second["ending"]["reason"]
     assert "without a word" in second["ending"]["reason"]
@@ -119,7 +119,7 @@ def test_the_walltime_is_no_end_and_restarts_are_counted(by_waiting_clock):
     status = over(run)
     assert status.state == "stopped"
     assert "requeue.max_restarts: 1 restarts are used up" in status.cause
-    first, second = read_attempts(run)
+    first, second = attempt_files(run)
     assert (first["cause"], second["cause"]) == ("submit", "requeue")
     for record in (first, second):
         assert (record["outcome"], record["ending"]["cause"]) == ("stopped", "timeout")
@@ -134,7 +134,7 @@ def test_a_crash_loop_ends(submit):
     assert status.state == "failed"
     assert "no longer finite" in status.cause
     assert endings(run) == ["crash", "crash"]
-    assert "a crash loop: twice in a row at step" in read_attempts(run)[-1]["next"]["why"]
+    assert "a crash loop: twice in a row at step" in attempt_files(run)[-1]["next"]["why"]
     why = explain(run)  # RD-232: what is known goes before the loop that it makes
     assert (why.cause, why.confidence) == ("nan_loss", "recorded")
     assert "a crash loop" in why.what_followed
@@ -150,14 +150,14 @@ def test_a_wait_before_a_restart_can_be_cancelled(submit, launch):
         "wait for the restart",
     )
     assert "no longer finite" in status.cause
-    assert read_attempts(run)[0]["next"]["delay_s"] == 600
+    assert attempt_files(run)[0]["next"]["delay_s"] == 600
     refused = launch("resume", run.path)
     assert refused.returncode == 2
     assert "only a run that is over is resumed" in refused.stderr
     done = launch("cancel", run.path)
     assert done.returncode == 0, done.stderr
     assert over(run).state == "cancelled"
-    assert len(read_attempts(run)) == 1
+    assert len(attempt_files(run)) == 1
 
 
 def test_a_second_signal_leaves_with_the_last_good_checkpoint(submit):
@@ -176,8 +176,8 @@ def test_a_second_signal_leaves_with_the_last_good_checkpoint(submit):
     # its exit code has been read when it is gone: a kill before that would be the first end seen
     wait_for(lambda: not Path(f"/proc/{pids[0]}").exists(), "end of rank 0")  # nor a zombie
     os.kill(pids[1], signal.SIGKILL)
-    wait_for(lambda: read_attempts(run)[0]["ended_at"], "end")
-    (record,) = read_attempts(run)
+    wait_for(lambda: attempt_files(run)[0]["ended_at"], "end")
+    (record,) = attempt_files(run)
     assert record["outcome"] == "cut_short"
     assert record["exit_code"] == 75
     (left,) = (event for event in read_ledger(run) if event["event"] == "left")

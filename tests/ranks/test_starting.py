@@ -10,11 +10,11 @@ import sys
 
 import fork_client
 import pytest
+from attempt_files import attempt_files
 from waiting import HANG_S, wait_for
 
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.checkpoint.catalog import committed
-from ptycho_dist.config.load import config_digest, decode_run_config
+from ptycho_dist.config.plain_data import config_digest, decode_run_config
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import read_ledger
@@ -40,7 +40,7 @@ def test_torchrun_starts_the_ranks_of_a_run(make_run, launch):
     joined = [event for event in read_ledger(run) if event["event"] == "joined"]
     assert {event["rank"] for event in joined} == {0, 1}
     assert {event["source"] for event in joined} == {"torchrun"}
-    (attempt,) = read_attempts(run)
+    (attempt,) = attempt_files(run)
     assert attempt["outcome"] == "finished"
     assert status(launch, run)["state"] == "finished"
 

@@ -10,8 +10,8 @@ import fork_client
 import pytest
 
 from launcher.timing.attribution import attribute
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.attempts.ending import ending_of
+from ptycho_dist.attempts.record import read_attempts
 from ptycho_dist.checkpoint.catalog import newest_whole
 from ptycho_dist.proof.verify import verify
 from ptycho_dist.rundir.files import read_json
@@ -37,7 +37,7 @@ def slow_run(make_run, start_ranks, simulate, tmp_path, monkeypatch):
     run = make_run(TEXT)
     record = json.loads(run.run_json.read_text())
     test = simulate(tmp_path / "test.npz", n_patterns=2, seed=1)
-    from ptycho_dist.config.load import config_digest, decode_run_config
+    from ptycho_dist.config.plain_data import config_digest, decode_run_config
 
     record["config"]["data"]["test_data_file"] = str(test)
     record["config"]["execution"]["checkpoint_every_n_steps"] = 12

@@ -12,9 +12,9 @@ import fork_client
 import numpy as np
 import pytest
 import torch
+from attempt_files import attempt_files
 from waiting import HANG_S, wait_for
 
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.attempts.processes import start_time
 from ptycho_dist.checkpoint.catalog import committed, newest_whole
 from ptycho_dist.rundir.consumed import expand
@@ -101,7 +101,7 @@ def test_a_finished_run_says_so_everywhere(train, launch):
     assert {e["rank"] for e in joined} == {0, 1}
     assert all(e["versions"] == package_versions() | torch_libraries() for e in joined)
     assert [e["event"] for e in events].count("finished") == 2
-    (attempt,) = read_attempts(run)
+    (attempt,) = attempt_files(run)
     assert (attempt["outcome"], attempt["exit_code"]) == ("finished", 0)
     assert json.loads(run.result_json.read_text())["last_epoch"]["epoch"] == 1
     assert all(h.state == "finished" for h in read_heartbeats(run).values())
@@ -176,8 +176,8 @@ def test_a_killed_rank_ends_the_run_and_is_not_a_success(make_config, launch, tm
     run = submit_detached(launch, config, root)
     wait_for(lambda: steps_done(run, 2))
     os.kill(read_heartbeats(run)[1].pid, signal.SIGKILL)
-    wait_for(lambda: read_attempts(run)[0]["ended_at"])
-    (attempt,) = read_attempts(run)
+    wait_for(lambda: attempt_files(run)[0]["ended_at"])
+    (attempt,) = attempt_files(run)
     assert (attempt["outcome"], attempt["exit_code"]) == ("failed", 137)
     assert "rank 1 was killed by SIGKILL" in launch("logs", run.run_id, "--runs-dir", root).stdout
     status = json.loads(launch("status", run.run_id, "--runs-dir", root, "--json").stdout)
@@ -197,7 +197,7 @@ def test_the_walltime_of_the_local_cluster_stops_the_ranks_with_a_checkpoint(
     assert done.returncode == 1
     assert "stopped: all ranks stopped on request with a checkpoint" in done.stdout
     (path,) = root.iterdir()
-    assert read_attempts(RunDirectory(path))[0]["outcome"] == "stopped"
+    assert attempt_files(RunDirectory(path))[0]["outcome"] == "stopped"
 
 
 def test_all_checkpoints_damaged_stops_and_one_damaged_uses_the_older(train, launch):

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from ptycho_dist.attempts.attempt import read_attempts
+from ptycho_dist.attempts.record import read_attempts
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.runtime import local_cluster
@@ -38,9 +38,9 @@ class WaitingClock:
         """Whether the newest attempt has trained."""
         attempts = read_attempts(self.run)
         beat = read_heartbeats(self.run).get(0)
-        if not attempts or beat is None or beat.attempt != attempts[-1]["number"]:
+        if not attempts or beat is None or beat.attempt != attempts[-1].number:
             return False
-        before = [record["ending"]["committed_step"] or 0 for record in attempts[:-1]]
+        before = [record.end.ending.committed_step or 0 for record in attempts[:-1]]
         return beat.progress.get("step", 0) >= max(before, default=0) + STEPS
 
 

@@ -9,16 +9,16 @@ import sys
 import time
 
 import pytest
+from attempt_files import attempt_files
 
 from launcher.control import submit
 from launcher.planning.data_facts import read_data_facts
 from launcher.planning.plan import make_plan
 from launcher.slurm.jobs import Scheduler
 from launcher.status.run_status import status_of
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.rundir.array import ArrayDirectory
-from ptycho_dist.rundir.layout import list_runs
+from ptycho_dist.rundir.listing import list_runs
 
 pytestmark = pytest.mark.slurm
 
@@ -71,17 +71,17 @@ def test_an_array_from_submission_to_resume(cluster, make_config, launch, tmp_pa
         f"{job['job_id']}_{task}" for task in range(4)
     ]
     for task, run in enumerate(runs[:3]):
-        (attempt,) = read_attempts(run)
+        (attempt,) = attempt_files(run)
         assert attempt["job_id"] == f"{job['job_id']}_{task}"
         assert (run.logs / f"batch-{job['job_id']}_{task}.log").exists()
-    assert not read_attempts(runs[3])
+    assert not attempt_files(runs[3])
     command("resume", "tiny")
     second = json.loads(array.submission_json.read_text())["jobs"][1]
     assert second["indices"] == "1"
-    until(lambda: len(read_attempts(runs[1])) == 2)
+    until(lambda: len(attempt_files(runs[1])) == 2)
     command("cancel", "tiny")
-    assert read_attempts(runs[1])[1]["job_id"] == f"{second['job_id']}_1"
-    assert [len(read_attempts(run)) for run in runs] == [1, 2, 1, 0]
+    assert attempt_files(runs[1])[1]["job_id"] == f"{second['job_id']}_1"
+    assert [len(attempt_files(run)) for run in runs] == [1, 2, 1, 0]
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import sys
 import time
 
 import pytest
+from attempt_files import attempt_files
 
-from ptycho_dist.attempts.attempt import read_attempts
-from ptycho_dist.config.load import config_digest, decode_run_config
+from ptycho_dist.config.plain_data import config_digest, decode_run_config
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import read_ledger
 
@@ -53,7 +53,7 @@ def test_ptycho_train_under_srun_gives_the_losses_of_a_submitted_run(
     assert sorted(joined) == [0, 1, 2, 3]
     assert {event["source"] for event in joined.values()} == {"slurm"}
     assert joined[0]["node"] != joined[3]["node"]
-    (attempt,) = read_attempts(run)
+    (attempt,) = attempt_files(run)
     assert (attempt["outcome"], attempt["cluster"]) == ("finished", "slurm")
 
 

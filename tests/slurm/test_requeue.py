@@ -8,10 +8,10 @@ import sys
 import time
 
 import pytest
+from attempt_files import attempt_files
 
 from launcher.status.history import history_of
 from launcher.status.run_status import status_of
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.attempts.processes import start_time
 from ptycho_dist.proof.verify import verify
 from ptycho_dist.rundir.heartbeat import read_heartbeats
@@ -145,18 +145,18 @@ def test_three_blows_and_the_weights_of_the_uninterrupted_run(
         )
         struck = time.monotonic()
         strike(ranks)
-        wait_for(lambda n=attempt: len(read_attempts(run)) > n, f"attempt {attempt + 1}")
+        wait_for(lambda n=attempt: len(attempt_files(run)) > n, f"attempt {attempt + 1}")
         seconds = time.monotonic() - struck
         with capsys.disabled():
             print(f"\n{strike.__name__}: the next attempt after {seconds:.1f} s", end="")
     assert wait_for(lambda: over(run), "end").state == "finished"
-    endings = [record["ending"]["cause"] for record in read_attempts(run)]
+    endings = [record["ending"]["cause"] for record in attempt_files(run)]
     assert endings == ["preempt", "preempt", "crash", "finished"]
     history = history_of(run)  # RD-204
     assert [past.cause for past in history] == endings
     assert [past.resumed_from_attempt for past in history] == [None, 1, 2, 3]
     assert 0 == history[0].resumed_from_step < (history[1].resumed_from_step or 0)
-    assert {record["job_id"] for record in read_attempts(run)} == {job}
+    assert {record["job_id"] for record in attempt_files(run)} == {job}
     assert weights_of(run) == weights_of(quiet)
     proof = verify(run)
     assert proof.proven, proof.faults
@@ -166,15 +166,15 @@ def test_three_blows_and_the_weights_of_the_uninterrupted_run(
 def test_the_walltime_is_reached(cluster, walltime_run):
     """RS-020, RS-030, RS-032: SLURM's signal, or the rank's own clock, whichever comes first."""
     run, job = walltime_run
-    wait_for(lambda: len(read_attempts(run)) == 2, "second attempt")
-    first, second = read_attempts(run)
+    wait_for(lambda: len(attempt_files(run)) == 2, "second attempt")
+    first, second = attempt_files(run)
     assert (first["outcome"], first["ending"]["cause"]) == ("stopped", "timeout")
     assert first["ending"]["committed_step"] > 0
     assert second["cause"] == "requeue"
     cluster.run(["scancel", job])
     status = wait_for(lambda: over(run), "end")
     assert status.state in {"cancelled", "stopped"}
-    assert len(read_attempts(run)) == 2  # scancel is no preemption: nothing starts again
+    assert len(attempt_files(run)) == 2  # scancel is no preemption: nothing starts again
 
 
 def test_a_node_is_lost_and_its_rank_lives_on(
@@ -192,8 +192,8 @@ def test_a_node_is_lost_and_its_rank_lives_on(
     down = ["scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=its slurmd is dead"]
     own_cluster.run(down)
     release(own_cluster, job)
-    wait_for(lambda: len(read_attempts(run)) == 2, "second attempt")
-    first, second = read_attempts(run)
+    wait_for(lambda: len(attempt_files(run)) == 2, "second attempt")
+    first, second = attempt_files(run)
     assert first["ending"]["cause"] == "node_fail"
     assert first["ending"]["reason"] == f"node lost: {node}"
     assert first["next"]["exclude"] == [node]

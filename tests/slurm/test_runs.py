@@ -11,8 +11,8 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from attempt_files import attempt_files
 
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.attempts.processes import start_time
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
@@ -152,7 +152,7 @@ def test_the_printed_script_given_to_sbatch_by_hand_runs_the_same_job(
     assert plan["script"].replace("tiny-RUN-ID", other.run_id) == other.script.read_text()
     # RD-023: a finished run does not start again
     assert sbatch_by_hand(cluster, script) == ("COMPLETED", "0:0")
-    assert len(read_attempts(run)) == 1
+    assert len(attempt_files(run)) == 1
 
 
 def test_without_accounting_the_end_is_noticed_within_10_s(
@@ -168,7 +168,7 @@ def test_without_accounting_the_end_is_noticed_within_10_s(
     assert done.returncode == 0, done.stdout + done.stderr
     run = only_run(tmp_path / "r")
     assert len(joined(run)) == 4
-    assert returned - read_attempts(run)[0]["ended_at"] < 10  # the bound itself
+    assert returned - attempt_files(run)[0]["ended_at"] < 10  # the bound itself
 
 
 def test_two_jobs_on_one_node_at_once_both_train(cluster, config, launch, tmp_path):
@@ -179,8 +179,8 @@ def test_two_jobs_on_one_node_at_once_both_train(cluster, config, launch, tmp_pa
         assert launch("submit", config, *two, env=cluster.env).returncode == 0
     runs = [RunDirectory(path) for path in root.iterdir()]
     wait_for(lambda: all(run.result_json.exists() for run in runs), 120)
-    wait_for(lambda: all(read_attempts(run)[0]["ended_at"] for run in runs))
-    first, second = (read_attempts(run)[0] for run in runs)
+    wait_for(lambda: all(attempt_files(run)[0]["ended_at"] for run in runs))
+    first, second = (attempt_files(run)[0] for run in runs)
     assert first["nodes"] == second["nodes"]  # the scheduler fills a node before the next
     assert max(first["started_at"], second["started_at"]) < min(
         first["ended_at"], second["ended_at"]

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from attempt_files import attempt_files
 
 from launcher.scaling.collect import collect
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.rundir.array import ArrayDirectory
 
 pytestmark = pytest.mark.slurm
@@ -47,7 +47,7 @@ def test_a_study_from_its_submission_to_its_measurements(
     assert [member["state"] for member in shown["members"]] == [
         "finished", "cancelled", "finished"
     ]  # fmt: skip
-    (first,), none, (third,) = map(read_attempts, runs)
+    (first,), none, (third,) = map(attempt_files, runs)
     assert not none
     assert third["started_at"] >= first["ended_at"]
     for name, value in cluster.env.items():

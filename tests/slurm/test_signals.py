@@ -11,8 +11,8 @@ import time
 from functools import partial
 
 import pytest
+from attempt_files import attempt_files
 
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import read_ledger
@@ -47,7 +47,7 @@ def whole_job(run, cluster, job_id, generator):
 
 def interrupt(run, trial, delay, send, name, last_stop):
     """Signal one attempt; returns the step at which all ranks stopped, and the seconds it took."""
-    wait_for(lambda: len(read_attempts(run)) == trial, "attempt")
+    wait_for(lambda: len(attempt_files(run)) == trial, "attempt")
     wait_for(
         lambda: sum(h.attempt == trial for h in read_heartbeats(run).values()) == 4, "heartbeats"
     )
@@ -117,5 +117,5 @@ def steps_done(run, attempt):
 
 
 def ended(run, number):
-    attempt = read_attempts(run)[number - 1]
+    attempt = attempt_files(run)[number - 1]
     return attempt if attempt["ended_at"] is not None else None

@@ -1,4 +1,4 @@
-"""Documents that cannot drift: generated pages, links, anchors, tables, clauses."""
+"""Documents cannot drift from the code: generated pages, links, files, tables, clauses."""
 
 import importlib.util
 import re
@@ -14,9 +14,9 @@ DOCUMENTS = sorted(
 )
 
 
-def generator():
-    path = REPOSITORY / "docs/reference/generate.py"
-    spec = importlib.util.spec_from_file_location("reference_generator", path)
+def generator(name="generate"):
+    path = REPOSITORY / f"docs/reference/{name}.py"
+    spec = importlib.util.spec_from_file_location(f"reference_{name}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -48,6 +48,25 @@ def test_a_default_changed_in_the_parser_alone_is_found(monkeypatch):
     monkeypatch.setattr(written, "train_parser", lambda: changed)
     path = REPOSITORY / "docs/workflows/pytorch.md"
     assert path.read_text("utf-8") != written.with_inserts(path)
+
+
+def test_the_list_of_messages_holds_what_a_user_sees():
+    source = '''
+"""A module of two words."""
+PATTERN = re.compile("two words|three words")
+LINE = f"{run.name} has ended after {len(x):>9} steps"
+def fail(path):
+    """Fail now."""
+    raise UserError(f"{path}: broken")
+table.add_column("state", justify="right")
+parser.add_argument("--keep", help="kept")
+'''
+    assert list(generator("messages").messages_of(source)) == [
+        (4, "{run.name} has ended after {...} steps"),
+        (7, "{path}: broken"),
+        (8, "state"),
+        (9, "kept"),
+    ]
 
 
 def without_code(text):
@@ -82,6 +101,19 @@ def test_tables_are_even(path):
         cells = len(re.findall(r"(?<!\\)\|", line))
         assert width in (None, cells), f"line {number}: {cells - 1} cells, {width - 1} above"
         width = cells
+
+
+NAMED_FILE = re.compile(
+    r"(?<![\w/~.-])((?:launcher|ptycho_dist|tests|slurm|docs|specs|benchmarks)/[\w./-]*\w)"
+)
+ELSEWHERE = {"tests/data/siemens-star-small.npz.bz2"}
+"""Paths in other repositories."""
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_named_files_exist(path):
+    named = set(NAMED_FILE.findall(path.read_text("utf-8"))) - ELSEWHERE
+    assert sorted(name for name in named if not (REPOSITORY / name).exists()) == []
 
 
 def test_findings_are_sorted_and_complete():

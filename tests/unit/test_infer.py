@@ -30,7 +30,8 @@ from ptycho_dist.legacy import params
 from ptycho_dist.models.registry import build_model
 from ptycho_dist.models.scan_physics import ScanPhysics
 from ptycho_dist.reconstruction.stitch import Worker, stitch
-from ptycho_dist.rundir.layout import prepare_run
+from ptycho_dist.rundir.making import prepare_run
+from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.runtime.agreement import Agreement
 
 FILES = ["metrics.json", "object.h5", "object.png"]
@@ -53,7 +54,7 @@ def make_run(make_config, tmp_path):
         config.write_text(config.read_text().replace("npz}", f"npz, {groups}}}"))
         loaded = load_run_config(config)
         world = world_of(loaded.config, 37)
-        run = prepare_run(tmp_path / "runs" / "r-1", loaded, {"world": world.to_json()}, None)
+        run = prepare_run(tmp_path / "runs" / "r-1", loaded, RunPlan(world=world), None)
         torch.manual_seed(3)
         network = build_model(loaded.config.model).eval()
         change(network)

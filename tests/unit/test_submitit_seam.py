@@ -2,6 +2,7 @@
 
 import inspect
 import stat
+from dataclasses import fields
 from importlib.metadata import version
 
 import pytest
@@ -14,8 +15,10 @@ from launcher.control.handover import (
     UncertainSubmission,
     submit_script,
 )
+from ptycho_dist.config.world import World
 from ptycho_dist.errors import ClusterUnreachable, UserError
 from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.run_plan import RunPlan
 
 
 def test_the_version_that_the_seam_was_read_in():
@@ -40,7 +43,7 @@ def run(tmp_path):
     run = RunDirectory(tmp_path / "run")
     run.path.mkdir()
     run.script.write_text("#!/bin/bash\n# ours\n")
-    run.plan_json.write_text("{}")
+    run.write_plan(RunPlan(world=World(**{field.name: 1 for field in fields(World)})))
     return run
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher.scaling.analysis import fitting
 from launcher.scaling.analysis.caveats import FEW_REPEATS, caveats
-from launcher.scaling.analysis.choice import LEAST_SIZES, Choice, choose
+from launcher.scaling.analysis.choice import LEAST_SIZES, LawChoice, choose
 from launcher.scaling.analysis.deadline import for_deadline
 from launcher.scaling.analysis.drift import Drift, drift
 from launcher.scaling.analysis.intervals import CONFIDENCE, RESAMPLES
@@ -73,7 +73,7 @@ def _series(
     repeats: Mapping[int, Sequence[Measurement]],
     seed: int,
     resamples: int,
-) -> tuple[Series, Choice]:
+) -> tuple[Series, LawChoice]:
     """Of one mode and number of tasks per node; `repeats`: nodes → runs, ascending."""
     sizes = sizes_of(repeats, seed=seed, resamples=resamples)
     measured = {nodes * tasks_per_node: throughputs(runs) for nodes, runs in repeats.items()}

@@ -24,7 +24,7 @@ _LEAST_NOISE = 1e-9
 
 
 @dataclass(frozen=True)
-class Choice:
+class LawChoice:
     """The laws of a series."""
 
     laws: tuple[Law, ...]
@@ -34,7 +34,7 @@ class Choice:
     """What the intervals of the laws rest on and the repeats speak against, in sentences."""
 
 
-def choose(mode: Mode, throughputs: Mapping[int, Sequence[float]]) -> Choice:
+def choose(mode: Mode, throughputs: Mapping[int, Sequence[float]]) -> LawChoice:
     """Fits the laws of a mode to a series and chooses one.
 
     Each law is fitted without the largest size and foretells its throughput; the smallest error
@@ -49,7 +49,7 @@ def choose(mode: Mode, throughputs: Mapping[int, Sequence[float]]) -> Choice:
         least = own_law(mode).least_sizes
         found = "1 size was" if len(throughputs) == 1 else f"{len(throughputs)} sizes were"
         why = f"{found} measured: any law can be bent to fit them; at least {least} are needed."
-        return Choice((), None, why, ())
+        return LawChoice((), None, why, ())
     errors: dict[str, float | None] = {law.name: None for law in candidates}
     held_out = None
     if len(throughputs) >= LEAST_SIZES:
@@ -64,7 +64,7 @@ def choose(mode: Mode, throughputs: Mapping[int, Sequence[float]]) -> Choice:
         for each in fits
         if each.misses
     )
-    return Choice(
+    return LawChoice(
         laws, chosen.name, _why(mode, chosen, laws, throughputs), doubts + _uneven(throughputs)
     )
 

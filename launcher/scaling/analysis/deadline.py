@@ -9,16 +9,14 @@ the law is asked only if none is, for node counts up to twice the largest measur
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from launcher.scaling.analysis.laws import FARTHEST, throughput_by
 from launcher.scaling.analysis.results import ForDeadline, Law, Series, Size
-from launcher.scaling.study.definition import Mode
-from launcher.text.counted import counted
+from launcher.scaling.analysis.sizes import size_name
+from launcher.scaling.study.definition import BaseSetup, Mode
 from launcher.text.durations import duration
-from ptycho_dist.rundir.checked_json import count
 
 _HOUR_S = 3600.0
 
@@ -39,13 +37,11 @@ class _Candidate:
         return self.nodes * self.seconds
 
     @property
-    def name(self) -> str:
-        return f"{counted(self.nodes, 'node')} × {self.tasks_per_node}"
+    def ranks(self) -> int:
+        return self.nodes * self.tasks_per_node
 
 
-def for_deadline(
-    deadline_s: float, series: Sequence[Series], base: Mapping[str, Any]
-) -> ForDeadline:
+def for_deadline(deadline_s: float, series: Sequence[Series], base: BaseSetup) -> ForDeadline:
     """The cheapest size in node-hours, over all series of one mode.
 
     Args:
@@ -56,19 +52,16 @@ def for_deadline(
     """
     mode: Mode = "strong" if any(each.mode == "strong" for each in series) else "weak"
     asked = [each for each in series if each.mode == mode and each.sizes]
-    samples, epochs = count(base, "samples"), count(base, "epochs")
-    if not samples or not epochs or not asked:
-        missing = (
-            "Nothing was measured" if not asked else "The study does not say samples and epochs"
-        )
-        return _none(deadline_s, mode, f"{missing}: there is no work to divide by a throughput.")
-    work = samples * epochs
+    if not asked:
+        return _none(deadline_s, mode, "Nothing was measured, so no size has a known throughput.")
+    work = base.samples * base.epochs
     measured = [_measured(size, work) for each in asked for size in each.sizes]
     in_time = [each for each in measured if each.seconds <= deadline_s]
     if not in_time:
-        split = _micro_batch(base) if mode == "strong" else None
+        # The samples that the ranks share in one micro-batch, which strong scaling keeps.
+        split = base.ranks * base.batch_size if mode == "strong" else None
         foretold = [
-            candidate for each in asked for candidate in _foretold(each, work, samples, split)
+            candidate for each in asked for candidate in _foretold(each, work, base.samples, split)
         ]
         in_time = [each for each in foretold if each.seconds <= deadline_s]
         if not in_time:
@@ -95,12 +88,6 @@ def _measured(size: Size, work: float) -> _Candidate:
         law=None,
         extrapolated=False,
     )
-
-
-def _micro_batch(base: Mapping[str, Any]) -> int | None:
-    """Samples that the ranks of the config share in one micro-batch; strong mode keeps it."""
-    ranks, batch_size = count(base, "ranks"), count(base, "batch_size")
-    return ranks * batch_size if ranks and batch_size else None
 
 
 def _foretold(series: Series, work: float, samples: int, split: int | None) -> list[_Candidate]:
@@ -141,7 +128,7 @@ def _why(best: _Candidate, deadline_s: float, work: float, mode: Mode) -> str:
         how = f"was not measured: {best.law} foretells it"
         how += ", beyond the largest measured size" if best.extrapolated else ""
     text = (
-        f"{best.name} does {work:.4g} samples in {duration(best.seconds)}, "
+        f"{size_name(best)} does {work:.4g} samples in {duration(best.seconds)}, "
         f"{best.node_seconds / _HOUR_S:.3g} node-hours, the fewest of all that make "
         f"{duration(deadline_s)}; it {how}. The queue is not included."
     )
@@ -157,7 +144,7 @@ def _too_slow(deadline_s: float, candidates: Sequence[_Candidate]) -> str:
     fastest = min(candidates, key=lambda each: each.seconds)
     how = "measured" if fastest.law is None else f"by {fastest.law}"
     return (
-        f"None does it in {duration(deadline_s)}: the fastest, {fastest.name} ({how}), takes "
+        f"None does it in {duration(deadline_s)}: the fastest, {size_name(fastest)} ({how}), takes "
         f"{duration(fastest.seconds)}. Nothing is said beyond twice the largest measured size."
     )
 

@@ -136,16 +136,12 @@ class _Sized(Protocol):
     def nodes(self) -> int: ...
 
     @property
-    def tasks_per_node(self) -> int: ...
-
-    @property
     def ranks(self) -> int: ...
 
 
 def size_name(size: _Sized) -> str:
-    """`4 ranks (2 nodes × 2)`."""
-    ranks, nodes = counted(size.ranks, "rank"), counted(size.nodes, "node")
-    return f"{ranks} ({nodes} × {size.tasks_per_node})"
+    """`4 ranks on 2 nodes`."""
+    return f"{counted(size.ranks, 'rank')} on {counted(size.nodes, 'node')}"
 
 
 def named(names: Sequence[str]) -> str:

@@ -9,15 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from launcher.pages.drawing import GRID, MUTED, PAPER, new_figure, series_colour
+from launcher.pages.words import rounded
 from launcher.scaling.analysis.results import Size
-from launcher.scaling.report.drawn import LEGEND, Drawn, finite
-from launcher.scaling.report.wording import (
-    OVERSUBSCRIBED,
-    number,
-    several,
-    size_name,
-)
+from launcher.scaling.analysis.sizes import size_name
+from launcher.scaling.report.drawn import LEGEND, Drawn, drawable
+from launcher.scaling.report.wording import OVERSUBSCRIBED
 from launcher.scaling.study.definition import Mode
+from launcher.text.counted import counted
 from launcher.timing.attribution import PARTS, STEP_PARTS
 from launcher.timing.start_up import STAGE_NAMES, STAGES
 
@@ -38,7 +36,7 @@ def parts(mode: Mode, sizes: Sequence[Size]) -> Drawn:
     said = [
         f"{size_name(size)}: "
         + ", ".join(
-            f"{STEP_PARTS[part].name} {number(1000 * size.parts_s[part])} ms"
+            f"{STEP_PARTS[part].name} {rounded(1000 * size.parts_s[part])} ms"
             for part in PARTS
             if size.parts_s.get(part, 0.0) > 0
         )
@@ -54,7 +52,7 @@ def parts(mode: Mode, sizes: Sequence[Size]) -> Drawn:
 
 def has_start_up(sizes: Sequence[Size]) -> bool:
     """Whether anything is known of it."""
-    return any(finite(value) > 0 for size in sizes for value in size.start_up_s.values())
+    return any(drawable(value) > 0 for size in sizes for value in size.start_up_s.values())
 
 
 def start_up(mode: Mode, sizes: Sequence[Size]) -> Drawn:
@@ -66,7 +64,7 @@ def start_up(mode: Mode, sizes: Sequence[Size]) -> Drawn:
         STAGE_NAMES,
         "s, the slowest rank's",
     )
-    said = [f"{size_name(size)}: {number(sum(size.start_up_s.values()))} s" for size in sizes]
+    said = [f"{size_name(size)}: {rounded(sum(size.start_up_s.values()))} s" for size in sizes]
     return Drawn(
         f"start-up-{mode}",
         figure,
@@ -83,9 +81,9 @@ def _stack(
     label: str,
 ) -> Figure:
     """One bar per size, the smallest on top; the legend has what can be seen."""
-    longest = max(sum(max(0.0, finite(width)) for width in each.values()) for each in values)
-    shown = [name for name in order if any(finite(each[name]) > 0 for each in values)]
-    seen = [n for n in shown if any(finite(each[n]) > _VISIBLE * longest for each in values)]
+    longest = max(sum(max(0.0, drawable(width)) for width in each.values()) for each in values)
+    shown = [name for name in order if any(drawable(each[name]) > 0 for each in values)]
+    seen = [n for n in shown if any(drawable(each[n]) > _VISIBLE * longest for each in values)]
     rows = math.ceil((len(seen) + 1) / 3)
     figure = new_figure(height_in=0.95 + 0.42 * len(sizes) + 0.24 * rows)
     axes = figure.subplots()
@@ -93,18 +91,18 @@ def _stack(
     for row, (size, each) in enumerate(zip(sizes, values, strict=True)):
         left = 0.0
         for name in shown:
-            width = max(0.0, finite(each[name]))
+            width = max(0.0, drawable(each[name]))
             axes.barh(
                 row, width, left=left, height=0.66, color=series_colour(order.index(name)),
                 edgecolor=PAPER, linewidth=0.8, hatch=_HATCH if size.oversubscribed else None,
             )  # fmt: skip
             left += width
         axes.annotate(
-            number(left), (left, row), xytext=(4, 0), textcoords="offset points", va="center"
+            rounded(left), (left, row), xytext=(4, 0), textcoords="offset points", va="center"
         )
     axes.set_yticks(
         range(len(sizes)),
-        [f"{several(s.ranks, 'rank')}, {several(s.nodes, 'node')}" for s in sizes],
+        [f"{counted(s.ranks, 'rank')}, {counted(s.nodes, 'node')}" for s in sizes],
     )
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)

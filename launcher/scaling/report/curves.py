@@ -11,15 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from launcher.pages.drawing import GRID, INK, MUTED, PAPER, new_figure, series_colour, series_style
+from launcher.pages.words import percent, rounded
 from launcher.scaling.analysis.results import Estimate, Law, Series, Size
-from launcher.scaling.report.drawn import LEGEND, Drawn, finite
-from launcher.scaling.report.wording import (
-    OVERSUBSCRIBED,
-    number,
-    percent,
-    series_name,
-    several,
-)
+from launcher.scaling.report.drawn import LEGEND, Drawn, drawable
+from launcher.scaling.report.wording import OVERSUBSCRIBED, series_name
+from launcher.text.counted import counted
 
 FURTHEST = 2.0
 """No curve is drawn past so many times the largest size that was measured."""
@@ -35,7 +31,7 @@ def throughput(measured: Sequence[Series]) -> Drawn:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     said = [
         f"{series_name(series)}: "
-        + ", ".join(f"{size.ranks}: {number(size.throughput.value)}" for size in series.sizes)
+        + ", ".join(f"{size.ranks}: {rounded(size.throughput.value)}" for size in series.sizes)
         for series in measured
     ]
     return Drawn(
@@ -52,7 +48,7 @@ def efficiency(measured: Sequence[Series]) -> Drawn:
     """Speed-up beside that of the ranks, over ranks to base 2."""
     figure = _panels(measured, "efficiency", _efficiency_of)
     highest = max(
-        (finite(size.efficiency.high) for series in measured for size in series.sizes),
+        (drawable(size.efficiency.high) for series in measured for size in series.sizes),
         default=1.0,
     )
     for axes in figure.axes:
@@ -176,9 +172,9 @@ def _length(value: float) -> float:
 
 def _legend_of_series(figure: Figure, tasks: Sequence[int], measured: Sequence[Series]) -> None:
     handles: list[Line2D] = []
-    for place, count in enumerate(tasks):
+    for place, per_node in enumerate(tasks):
         style = series_style(place)
-        label = f"{several(count, 'task')} per node"
+        label = f"{counted(per_node, 'task')} per node"
         handles.append(
             Line2D([], [], color=style["color"], marker=style["marker"], markersize=7, label=label)
         )

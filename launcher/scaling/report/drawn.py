@@ -28,6 +28,6 @@ class Drawn:
     alternative: str
 
 
-def finite(value: float) -> float:
-    """0 for what cannot be drawn."""
+def drawable(value: float) -> float:
+    """The value, or 0 where it is not finite."""
     return value if -float("inf") < value < float("inf") else 0.0

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from launcher.scaling.analysis.results import Collected, StudyAnalysis
-from launcher.scaling.report.provenance import Provenance
+from launcher.scaling.report.provenance import StudyProvenance
 from launcher.timing.attribution import PARTS
 from launcher.timing.start_up import STAGES
 from ptycho_dist.rundir.files import json_bytes
@@ -21,7 +21,7 @@ _STEERS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def report_data(
-    collected: Collected, analysis: StudyAnalysis, origin: Provenance
+    collected: Collected, analysis: StudyAnalysis, origin: StudyProvenance
 ) -> dict[str, Any]:
     """All of study-report.json; a figure that is not finite is null."""
     data = {
@@ -41,7 +41,7 @@ def report_data(
         },
         "provenance": origin.to_json(),
     }
-    plain: dict[str, Any] = finite(data)
+    plain: dict[str, Any] = finite_or_null(data)
     return plain
 
 
@@ -152,12 +152,12 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def finite(data: Any) -> Any:
+def finite_or_null(data: Any) -> Any:
     """Plain data in which what is not finite is None, for JSON."""
     if isinstance(data, dict):
-        return {str(name): finite(each) for name, each in data.items()}
+        return {str(name): finite_or_null(each) for name, each in data.items()}
     if isinstance(data, (list, tuple)):
-        return [finite(each) for each in data]
+        return [finite_or_null(each) for each in data]
     if isinstance(data, float) and not math.isfinite(data):
         return None
     return data

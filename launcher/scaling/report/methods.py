@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from launcher.pages.words import percent, rounded
 from launcher.scaling.analysis.results import Collected, StudyAnalysis
-from launcher.scaling.report.provenance import Provenance
-from launcher.scaling.report.wording import exact, number, percent, several
+from launcher.scaling.report.provenance import StudyProvenance
+from launcher.scaling.report.wording import exact
 from launcher.scaling.study.definition import Study
-from launcher.text.counted import listed
+from launcher.text.counted import counted, listed
 
 _LR_RULES = {
     "sqrt": "the learning rate scaled with the square root of the global batch",
@@ -20,7 +21,7 @@ _NAMED = ("python", "torch", "lightning", "cuda", "nccl", "numpy", "ptycho-dist"
 """Packages that the paragraph names; the table of provenance has all."""
 
 
-def methods_text(collected: Collected, analysis: StudyAnalysis, origin: Provenance) -> str:
+def methods_text(collected: Collected, analysis: StudyAnalysis, origin: StudyProvenance) -> str:
     """One text to be pasted; every number in it is of this study."""
     study = collected.study
     return " ".join(
@@ -34,7 +35,7 @@ def methods_text(collected: Collected, analysis: StudyAnalysis, origin: Provenan
     )
 
 
-def _what(study: Study, analysis: StudyAnalysis, origin: Provenance) -> list[str]:
+def _what(study: Study, analysis: StudyAnalysis, origin: StudyProvenance) -> list[str]:
     modes = " and ".join(study.modes)
     nodes = "node" if study.nodes == (1,) else "nodes"
     ranks = "rank" if study.tasks_per_node == (1,) else "ranks"
@@ -45,16 +46,16 @@ def _what(study: Study, analysis: StudyAnalysis, origin: Provenance) -> list[str
     ]
     base = study.base
     if "strong" in study.modes:
-        kept = exact(base.get("global_batch"))
+        kept = exact(base.global_batch)
         said.append(f"Strong scaling keeps the global batch of {kept} samples.")
     if study.measurement.until == "target_loss":
         said.append("Each repeat has a seed of its own for network and order of the data.")
     if "weak" in study.modes:
-        kept = exact(base.get("batch_size"))
+        kept = exact(base.batch_size)
         said.append(
             f"Weak scaling keeps the batch of {kept} samples per rank, with "
-            f"{_LR_RULES[analysis.lr_rule]}, from {exact(base.get('learning_rate'))} at a global "
-            f"batch of {exact(base.get('global_batch'))}."
+            f"{_LR_RULES[analysis.lr_rule]}, from {exact(base.learning_rate)} at a global "
+            f"batch of {exact(base.global_batch)}."
         )
     return said
 
@@ -69,10 +70,10 @@ def _how(collected: Collected) -> list[str]:
     }[plan.until]
     measured, all_points = len(collected.measured), len(study.points)
     said = [
-        f"Each size ran {several(study.repeats, 'time')}; all sizes of one repeat ran before those "
+        f"Each size ran {counted(study.repeats, 'time')}; all sizes of one repeat ran before those "
         f"of the next, in an order drawn at random (seed {study.seed}), so that a drift of the "
-        f"machine does not pose as scaling. {measured} of {several(all_points, 'run')} measured.",
-        f"Each run measured {until}, after {several(plan.warm_up_steps, 'optimizer step')} of "
+        f"machine does not pose as scaling. {measured} of {counted(all_points, 'run')} measured.",
+        f"Each run measured {until}, after {counted(plan.warm_up_steps, 'optimizer step')} of "
         "warm-up at the beginning of each attempt, which do not count.",
         "Throughput is the samples of all ranks over the wall time of these steps without "
         "checkpoints and validation; every moment of a rank belongs to exactly one part of a step, "
@@ -120,18 +121,18 @@ def _laws(analysis: StudyAnalysis) -> list[str]:
         if chosen is None or chosen.held_out_ranks is None or chosen.held_out_error is None:
             continue
         said.append(
-            f"For {series.mode} scaling with {several(series.tasks_per_node, 'task')} per node, "
-            f"{chosen.name} foretold the held-out {several(chosen.held_out_ranks, 'rank')} to "
-            f"{number(abs(100 * chosen.held_out_error))} % and was chosen."
+            f"For {series.mode} scaling with {counted(series.tasks_per_node, 'task')} per node, "
+            f"{chosen.name} foretold the held-out {counted(chosen.held_out_ranks, 'rank')} to "
+            f"{rounded(abs(100 * chosen.held_out_error))} % and was chosen."
         )
     said.append("Nothing is said of more than twice the largest size that was measured.")
     return said
 
 
-def _where(collected: Collected, origin: Provenance) -> list[str]:
+def _where(collected: Collected, origin: StudyProvenance) -> list[str]:
     devices = ", ".join(origin.devices) or "unknown devices"
-    nodes = f"{several(len(origin.nodes), 'node')}"
-    machines = several(origin.machines, "machine")
+    nodes = f"{counted(len(origin.nodes), 'node')}"
+    machines = counted(origin.machines, "machine")
     place = f"{nodes} ({machines})" if origin.machines != len(origin.nodes) else nodes
     slurm = ""
     if origin.cluster == "slurm":
@@ -153,9 +154,11 @@ def _where(collected: Collected, origin: Provenance) -> list[str]:
     )
     whose = "" if origin.versions_of == "ranks" else " (of the launcher)"
     code = "; ".join(
-        f"commit {state.commit[:12]}" + (" with changes that are not committed" * bool(state.dirty))
+        f"commit {checkout.commit[:12]}"
+        + (" with changes that are not committed" if checkout.dirty else "")
         for state in origin.code
-        if state.commit
+        for checkout in state.checkouts
+        if checkout.commit
     )
     ending = f" Code: {code}." if code else ""
     return [f"Hardware: {devices} on {place}{slurm}{backend}. Software{whose}: {versions}.{ending}"]

@@ -7,7 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from launcher.scaling.analysis.comparison import ComparedSize, Comparison
-from launcher.scaling.report.wording import estimate, several
+from launcher.scaling.analysis.sizes import size_name
+from launcher.scaling.report.wording import estimate
 from launcher.text.plain_text import plain
 
 
@@ -57,10 +58,7 @@ def _table(comparison: Comparison, before: str, after: str) -> Table:
 
 
 def _name(size: ComparedSize) -> str:
-    return (
-        f"{size.mode}, {several(size.nodes, 'node')} × {size.tasks_per_node} "
-        f"({several(size.ranks, 'rank')})"
-    )
+    return f"{size.mode}, {size_name(size)}"
 
 
 def _say(screen: Console, text: str) -> None:

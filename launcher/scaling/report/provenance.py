@@ -17,10 +17,13 @@ from pathlib import Path
 from platform import python_version
 from typing import Any, Literal
 
+from launcher.provenance.code_states import CodeState, code_states
+from launcher.provenance.joined import joined_of
+from launcher.provenance.texts import LONGEST, text_of
 from launcher.scaling.analysis.results import Collected
 from launcher.slurm.ask_cluster import slurm_version
-from launcher.status.attempts import attempt_numbers
 from launcher.text.redact import Redactor
+from ptycho_dist.attempts.record import attempt_numbers
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.checked_json import read_object
@@ -30,28 +33,10 @@ from ptycho_dist.rundir.ledger import rank_writer
 _READ_BYTES = 64 * 1024
 """A rank has joined before anything else that its ledger tells."""
 _PACKAGES = ("ptycho-dist", "torch", "lightning", "numpy", "scipy", "pydantic")
-_LONGEST = 200
 
 
 @dataclass(frozen=True)
-class CodeState:
-    """A state of the code that runs were made with."""
-
-    sha256: str
-    """Over all files of both packages."""
-    commit: str | None
-    """Of the checkout that they were run from; None: from none, or git did not say."""
-    dirty: bool | None
-    changed: tuple[str, ...]
-    """Tracked files that differ from the commit."""
-    version: str | None
-    """Of the installed distribution."""
-    diff: str | None
-    """The file beside code.json that holds what is not committed."""
-
-
-@dataclass(frozen=True)
-class Provenance:
+class StudyProvenance:
     """What a referee asks before believing a figure."""
 
     study: str
@@ -84,7 +69,7 @@ class Provenance:
         return asdict(self)
 
 
-def provenance_of(study_dir: Path, collected: Collected) -> Provenance:
+def provenance_of(study_dir: Path, collected: Collected) -> StudyProvenance:
     """Read it from the directories of a study and of its runs."""
     array = ArrayDirectory(study_dir)
     runs = [
@@ -92,11 +77,11 @@ def provenance_of(study_dir: Path, collected: Collected) -> Provenance:
         for each in collected.measured
         if "/" not in each.run_id
     ]
-    joined = [event for run in runs if (event := _joined(run)) is not None]
-    versions = _gathered([_texts(event.get("versions")) for event in joined])
-    variables = _gathered([_texts(event.get("variables")) for event in joined])
+    joined = [joined_of(event) for run in runs if (event := _joined(run)) is not None]
+    versions = _gathered([each.versions for each in joined])
+    variables = _gathered([each.variables for each in joined])
     study = collected.study
-    return Provenance(
+    return StudyProvenance(
         study=study.name,
         directory=study_dir.name,
         config_sha256=study.config_sha256,
@@ -106,16 +91,16 @@ def provenance_of(study_dir: Path, collected: Collected) -> Provenance:
         nodes=tuple(sorted({node for each in collected.measured for node in each.nodes})),
         machines=max((each.machines for each in collected.measured), default=0),
         devices=_different(
-            [_text(event, "device_name") or _text(event, "device") for event in joined]
+            [each.device_name or each.device for each in joined]
             or [each.device for each in collected.measured]
         ),
-        backends=_different([_text(event, "backend") for event in joined]),
+        backends=_different([each.backend for each in joined]),
         cluster=study.cluster,
         slurm_cluster=_different([variables.get("SLURM_CLUSTER_NAME", "")]),
         partitions=_different(
             [variables.get("SLURM_JOB_PARTITION", "") or _planned_partition(runs)]
         ),
-        slurm_version=(slurm_version()[:_LONGEST] or None) if study.cluster == "slurm" else None,
+        slurm_version=(slurm_version()[:LONGEST] or None) if study.cluster == "slurm" else None,
         variables={k: v for k, v in variables.items() if not k.startswith("SLURM_")},
         command=Redactor(os.environ).text(shlex.join(study.command)),
     )
@@ -136,35 +121,14 @@ def _joined(run: RunDirectory) -> Mapping[str, Any] | None:
 
 
 def _code(array: ArrayDirectory, runs: Sequence[RunDirectory]) -> tuple[CodeState, ...]:
+    """The different states of the code, of the study and of the runs that have their own record."""
     found: dict[str, CodeState] = {}
     paths = [array.code_json, *(run.code_json for run in runs if not run.code_json.is_symlink())]
     for path in paths:
         with suppress(UserError, FileNotFoundError):
-            states = read_object(str(path)).get("states")
-            for state in states if isinstance(states, list) else []:
-                if isinstance(state, dict):
-                    code = _code_state(state)
-                    found.setdefault(code.sha256, code)
+            for state in code_states(read_object(str(path))):
+                found.setdefault(state.sha256, state)
     return tuple(found.values())
-
-
-def _code_state(state: Mapping[str, Any]) -> CodeState:
-    checkouts = state.get("checkouts")
-    checkout: Mapping[str, Any] = {}
-    if isinstance(checkouts, dict):
-        checkout = next((each for each in checkouts.values() if isinstance(each, dict)), {})
-    installed = state.get("installed")
-    dirty, changed = checkout.get("dirty"), checkout.get("changed")
-    return CodeState(
-        sha256=_text(state, "sha256"),
-        commit=_text(checkout, "commit") or None,
-        dirty=dirty if isinstance(dirty, bool) else None,
-        changed=tuple(str(name)[:_LONGEST] for name in changed)
-        if isinstance(changed, list)
-        else (),
-        version=(_text(installed, "version") or None) if isinstance(installed, dict) else None,
-        diff=_text(state, "diff") or None,
-    )
 
 
 def _own_versions() -> dict[str, str]:
@@ -177,10 +141,8 @@ def _own_versions() -> dict[str, str]:
 
 def _planned_partition(runs: Sequence[RunDirectory]) -> str:
     for run in runs:
-        with suppress(UserError, FileNotFoundError):
-            resources = read_object(str(run.plan_json)).get("resources")
-            if isinstance(resources, dict):
-                return _text(resources, "partition")
+        with suppress(UserError):
+            return text_of(run.plan().resources.get("partition"))
     return ""
 
 
@@ -191,21 +153,6 @@ def _gathered(records: Sequence[Mapping[str, str]]) -> dict[str, str]:
         name: ", ".join(dict.fromkeys(record[name] for record in records if name in record))
         for name in names
     }
-
-
-def _texts(value: object) -> dict[str, str]:
-    if not isinstance(value, dict):
-        return {}
-    return {
-        str(name)[:_LONGEST]: each[:_LONGEST]
-        for name, each in value.items()
-        if isinstance(each, str)
-    }
-
-
-def _text(record: Mapping[str, Any], name: str) -> str:
-    value = record.get(name)
-    return value[:_LONGEST] if isinstance(value, str) else ""
 
 
 def _different(values: Sequence[str]) -> tuple[str, ...]:

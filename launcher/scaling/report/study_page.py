@@ -6,11 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 
 from launcher.pages.drawing import svg_of
-from launcher.pages.page import Block, Code, DataTable, Figure, Page, Section, Text, Warning
+from launcher.pages.page import Block, Caution, Code, DataTable, Figure, Page, Section, Text
+from launcher.pages.words import NONE, percent, rounded
+from launcher.provenance.code_states import code_table
 from launcher.scaling.analysis.results import Collected, ForDeadline, Series, Size, StudyAnalysis
+from launcher.scaling.analysis.sizes import size_name
 from launcher.scaling.report.drawn import Drawn
 from launcher.scaling.report.methods import methods_text
-from launcher.scaling.report.provenance import CodeState, Provenance
+from launcher.scaling.report.provenance import StudyProvenance
 from launcher.scaling.report.tables import (
     findings_table,
     laws_table,
@@ -22,31 +25,22 @@ from launcher.scaling.report.tables import (
     start_up_table,
     time_to_solution_table,
 )
-from launcher.scaling.report.wording import (
-    NONE,
-    by_mode,
-    estimate,
-    number,
-    percent,
-    sentence,
-    series_name,
-    several,
-    size_name,
-)
+from launcher.scaling.report.wording import by_mode, estimate, sentence, series_name
+from launcher.text.counted import counted
 from launcher.text.durations import duration
 
 _NOTHING = "No run of this study has measured anything that counts."
 
 
 def study_page(
-    collected: Collected, analysis: StudyAnalysis, origin: Provenance, figures: Sequence[Drawn]
+    collected: Collected, analysis: StudyAnalysis, origin: StudyProvenance, figures: Sequence[Drawn]
 ) -> Page:
     """The whole page; sections that would be empty are left out."""
     measured = [series for series in analysis.series if series.sizes]
     drawn = {each.name: each for each in figures}
     sections = [
         Section("What was found", list(_found(measured))),
-        Section("Warnings", [Warning(sentence(w)) for w in _warnings(analysis)]),
+        Section("Warnings", [Caution(sentence(w)) for w in _warnings(analysis)]),
         Section("Throughput and efficiency", list(_curves(measured, drawn))),
         Section("Where the time of a step goes", list(_parts(measured, drawn))),
         Section("Scaling laws", list(_laws(measured))),
@@ -70,7 +64,7 @@ def study_page(
     began = time.strftime("%Y-%m-%d", time.localtime(study.created_at))
     subtitle = (
         f"Scaling study of {began} on {origin.cluster}: {' and '.join(study.modes)} scaling, "
-        f"{len(collected.measured)} of {several(len(study.points), 'run')} measured"
+        f"{len(collected.measured)} of {counted(len(study.points), 'run')} measured"
     )
     return Page(
         f"Scaling study: {study.name}",
@@ -117,9 +111,9 @@ def _finding(series: Series) -> str:
         said += "; no larger size was faster"
     said += "."
     if series.knee_ranks is not None:
-        said += f" The knee is at {several(series.knee_ranks, 'rank')}."
+        said += f" The knee is at {counted(series.knee_ranks, 'rank')}."
     elif len(series.sizes) > 1:
-        said += f" There is no knee up to {several(series.sizes[-1].ranks, 'rank')}."
+        said += f" There is no knee up to {counted(series.sizes[-1].ranks, 'rank')}."
     return said
 
 
@@ -155,7 +149,7 @@ def _parts(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Bloc
         for series in measured:
             if series.mode == mode:
                 limits = " ".join(map(sentence, series.limits))
-                yield Text(f"{several(series.tasks_per_node, 'task')} per node. {limits}")
+                yield Text(f"{counted(series.tasks_per_node, 'task')} per node. {limits}")
 
 
 def _laws(measured: Sequence[Series]) -> Iterator[Block]:
@@ -173,14 +167,14 @@ def _deadline(found: ForDeadline | None) -> Iterator[Block]:
     if found.nodes is None:
         yield Text(f"For {duration(found.deadline_s)}, {found.mode} scaling: {sentence(found.why)}")
         return
-    tasks = f" with {several(found.tasks_per_node, 'task')} each" if found.tasks_per_node else ""
+    tasks = f" with {counted(found.tasks_per_node, 'task')} each" if found.tasks_per_node else ""
     yield Text(
-        f"Within {duration(found.deadline_s)} the cheapest is {several(found.nodes, 'node')}"
-        f"{tasks}, {found.mode} scaling: {number(found.hours)} h, {number(found.node_hours)} "
+        f"Within {duration(found.deadline_s)} the cheapest is {counted(found.nodes, 'node')}"
+        f"{tasks}, {found.mode} scaling: {rounded(found.hours)} h, {rounded(found.node_hours)} "
         f"node-hours. {sentence(found.why)}".strip()
     )
     if found.extrapolated:
-        yield Warning("This size was not measured: the chosen law foretells it.")
+        yield Caution("This size was not measured: the chosen law foretells it.")
 
 
 def _start_up(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Block]:
@@ -205,10 +199,12 @@ def _missing(collected: Collected) -> list[Block]:
     return [missing_table(collected.missing)] if collected.missing else []
 
 
-def _provenance(origin: Provenance) -> Iterator[Block]:
+def _provenance(origin: StudyProvenance) -> Iterator[Block]:
     if len(origin.code) > 1:
-        yield Warning(f"The runs were made with {len(origin.code)} different states of the code.")
+        yield Caution(f"The runs were made with {len(origin.code)} different states of the code.")
     yield DataTable(("what", "found"), list(_facts(origin)))
+    if origin.code:
+        yield code_table(origin.code)
     whose = "as the ranks said" if origin.versions_of == "ranks" else (
         "of the launcher that made this report; the runs do not say theirs"
     )  # fmt: skip
@@ -219,11 +215,9 @@ def _provenance(origin: Provenance) -> Iterator[Block]:
         )
 
 
-def _facts(origin: Provenance) -> Iterator[tuple[str, str]]:
+def _facts(origin: StudyProvenance) -> Iterator[tuple[str, str]]:
     yield "study", origin.directory
     yield "config, SHA-256", origin.config_sha256
-    for state in origin.code:
-        yield from _code_facts(state)
     if not origin.code:
         yield "code", "not recorded"
     yield "devices", ", ".join(origin.devices) or NONE
@@ -236,17 +230,3 @@ def _facts(origin: Provenance) -> Iterator[tuple[str, str]]:
     yield "SLURM", f"{origin.slurm_version or 'not here'} (of the machine that made this report)"
     yield "SLURM cluster", ", ".join(origin.slurm_cluster) or NONE
     yield "partition", ", ".join(origin.partitions) or NONE
-
-
-def _code_facts(state: CodeState) -> Iterator[tuple[str, str]]:
-    if state.commit:
-        dirty = {True: "with changes", False: "clean", None: "changes not known"}[state.dirty]
-        yield "commit", f"{state.commit} ({dirty})"
-        if state.changed:
-            files = ", ".join(state.changed[:10]) + (" …" if len(state.changed) > 10 else "")
-            yield "changed files", files
-        if state.diff:
-            yield "difference to the commit", state.diff
-    elif state.version:
-        yield "installed version", state.version
-    yield "code, SHA-256", state.sha256 or NONE

@@ -6,19 +6,12 @@ import math
 from collections.abc import Sequence
 
 from launcher.pages.page import DataTable
+from launcher.pages.words import NONE, amount, percent, rounded
 from launcher.scaling.analysis.results import Collected, Law, Missing, Series, Size
-from launcher.scaling.report.wording import (
-    NONE,
-    OVERSUBSCRIBED,
-    amount,
-    estimate,
-    number,
-    percent,
-    series_name,
-    several,
-    size_name,
-)
+from launcher.scaling.analysis.sizes import size_name
+from launcher.scaling.report.wording import OVERSUBSCRIBED, estimate, series_name
 from launcher.scaling.study.definition import Mode
+from launcher.text.counted import counted
 from launcher.text.durations import duration
 from launcher.timing.attribution import PARTS, STEP_PARTS
 from launcher.timing.start_up import STAGE_NAMES, STAGES
@@ -35,7 +28,7 @@ def findings_table(measured: Sequence[Series]) -> DataTable:
                 size_name(best),
                 estimate(best.throughput),
                 percent(best.efficiency.value),
-                "none" if series.knee_ranks is None else several(series.knee_ranks, "rank"),
+                "none" if series.knee_ranks is None else counted(series.knee_ranks, "rank"),
             ]
         )
     return DataTable(("series", "fastest", "samples/s", "efficiency there", "knee"), rows)
@@ -75,8 +68,8 @@ def parts_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
         [
             str(size.ranks),
             str(size.nodes),
-            *(number(1000 * size.parts_s.get(part, 0.0)) for part in shown),
-            number(1000 * sum(size.parts_s.values())),
+            *(rounded(1000 * size.parts_s.get(part, 0.0)) for part in shown),
+            rounded(1000 * sum(size.parts_s.values())),
         ]
         for size in sizes
     ]
@@ -139,7 +132,7 @@ def _foretold(law: Law) -> str:
     if law.held_out_ranks is None or law.held_out_error is None:
         return NONE
     sign = "+" if law.held_out_error > 0 else ""
-    return f"{law.held_out_ranks} ranks: {sign}{number(100 * law.held_out_error)} %"
+    return f"{law.held_out_ranks} ranks: {sign}{rounded(100 * law.held_out_error)} %"
 
 
 def time_to_solution_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
@@ -152,9 +145,9 @@ def time_to_solution_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
                 str(size.ranks),
                 str(size.nodes),
                 str(size.time_to_solution_runs),
-                number(size.time_to_solution_s),
-                number(size.time_to_solution_mean_s),
-                NONE if seconds is None else number(seconds * size.nodes / 3600),
+                rounded(size.time_to_solution_s),
+                rounded(size.time_to_solution_mean_s),
+                NONE if seconds is None else rounded(seconds * size.nodes / 3600),
             ]
         )
     return DataTable(
@@ -226,10 +219,10 @@ def runs_table(collected: Collected) -> DataTable:
             str(each.point.nodes),
             str(each.point.repeat + 1),
             str(each.point.batch_size),
-            number(each.attribution.samples_per_s),
-            number(1000 * each.attribution.wall_s / max(1, each.attribution.steps)),
+            rounded(each.attribution.samples_per_s),
+            rounded(1000 * each.attribution.wall_s / max(1, each.attribution.steps)),
             str(each.attribution.steps),
-            number(each.loss),
+            rounded(each.loss),
             str(each.attempts),
             duration(each.job_s),
         ]

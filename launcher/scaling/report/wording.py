@@ -5,21 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from launcher.pages.words import NONE, places_of, rounded, to_places
 from launcher.scaling.analysis.results import Estimate, Series, Size
 from launcher.scaling.study.definition import Mode
+from launcher.text.counted import counted
 
-NONE = "–"
 OVERSUBSCRIBED = "more threads than cores"
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """With so many figures that count, and no power of ten where it can be helped."""
-    if value is None or not math.isfinite(value):
-        return NONE
-    places = _places(value, digits)
-    if places > 6 + digits or places < -9:
-        return f"{value:.{digits - 1}e}".replace("-", "−")
-    return _rounded(value, places)
 
 
 def estimate(found: Estimate, scale: float = 1.0) -> str:
@@ -29,22 +20,14 @@ def estimate(found: Estimate, scale: float = 1.0) -> str:
     """
     all_three = [each * scale for each in (found.value, found.low, found.high)]
     if not all(map(math.isfinite, all_three)) or found.low == found.high:
-        return number(all_three[0])
+        return rounded(all_three[0])
     largest = max(map(abs, all_three))
-    places = _places(largest, 3)
+    places = places_of(largest, 3)
     if places > 9 or places < -9:
-        value, low, high = map(number, all_three)
+        value, low, high = map(rounded, all_three)
     else:
-        value, low, high = (_rounded(each, places) for each in all_three)
+        value, low, high = (to_places(each, places) for each in all_three)
     return f"{value} ({low} to {high})"
-
-
-def _places(value: float, digits: int) -> int:
-    return digits - 1 - math.floor(math.log10(abs(value))) if value else 0
-
-
-def _rounded(value: float, places: int) -> str:
-    return f"{round(value, places):.{max(places, 0)}f}".replace("-", "−")
 
 
 def exact(value: object) -> str:
@@ -52,38 +35,9 @@ def exact(value: object) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else NONE
 
 
-def percent(value: float | None) -> str:
-    """`83 %`, of a part."""
-    if value is None or not math.isfinite(value):
-        return NONE
-    return f"{100 * value:.0f} %".replace("-", "−")
-
-
-def amount(size: int | None) -> str:
-    """Bytes as people say them, in powers of 1024."""
-    if size is None:
-        return NONE
-    value, unit = float(size), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{number(value)} {unit}"
-
-
-def several(count: int, thing: str) -> str:
-    """`1 node`, `4 nodes`."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
-
-
-def size_name(size: Size) -> str:
-    """`4 ranks on 2 nodes`."""
-    return f"{several(size.ranks, 'rank')} on {several(size.nodes, 'node')}"
-
-
 def series_name(series: Series) -> str:
     """`strong scaling, 2 tasks per node`."""
-    return f"{series.mode} scaling, {several(series.tasks_per_node, 'task')} per node"
+    return f"{series.mode} scaling, {counted(series.tasks_per_node, 'task')} per node"
 
 
 def by_mode(measured: Sequence[Series]) -> dict[Mode, list[Size]]:

@@ -29,7 +29,7 @@ class Written:
     """What is in study-report.json."""
 
 
-def write_report(study_dir: Path, collected: Collected, analysis: StudyAnalysis) -> Written:
+def write_study_report(study_dir: Path, collected: Collected, analysis: StudyAnalysis) -> Written:
     """Write all files of the report; the page comes last, so that it never shows what is not there.
 
     Raises:

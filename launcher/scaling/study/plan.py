@@ -13,17 +13,13 @@ from launcher.arrays.plan import ArrayPlan, MemberFaults, PlannedMember
 from launcher.planning.earlier_runs import measured_before
 from launcher.planning.load import FactsReader, facts_of, facts_or_error, plan_config
 from launcher.planning.plan import LaunchPlan
-from launcher.scaling.study.definition import Point, Study
-from launcher.scaling.study.points import mode_text, points_of, size_name, variants_of
+from launcher.scaling.study.definition import BaseSetup, Point, Study
+from launcher.scaling.study.points import mode_text, point_name, points_of, variants_of
 from launcher.scaling.study.request import StudyRequest
 from launcher.sites.reader import SiteReader
 from ptycho_dist.config.faults import ConfigError
-from ptycho_dist.config.load import (
-    LoadedConfig,
-    config_digest,
-    read_run_config,
-    read_run_configs,
-)
+from ptycho_dist.config.load import LoadedConfig, read_run_config, read_run_configs
+from ptycho_dist.config.plain_data import config_digest
 from ptycho_dist.config.world import World, world_of
 
 
@@ -105,7 +101,7 @@ def plan_study(
             own, plan = plan_config(of_point, sites.site, measured, read_facts)
         except ConfigError as error:
             if first.repeat == 0:
-                name = size_name(first.nodes, first.tasks_per_node, first.modes)
+                name = point_name(first.nodes, first.tasks_per_node, first.modes)
                 faults.add(name, error.faults)
             continue
         plan = replace(plan, measurement=request.measurement)
@@ -151,16 +147,16 @@ def _values(point: Point) -> dict[str, Any]:
     }
 
 
-def _of_base(world: World, learning_rate: float) -> dict[str, Any]:
-    return {
-        "ranks": world.ranks,
-        "batch_size": world.batch_size,
-        "accum_steps": world.accum_steps,
-        "global_batch": world.global_batch,
-        "learning_rate": learning_rate,
-        "samples": world.samples,
-        "epochs": world.epochs,
-    }
+def _of_base(world: World, learning_rate: float) -> BaseSetup:
+    return BaseSetup(
+        ranks=world.ranks,
+        batch_size=world.batch_size,
+        accum_steps=world.accum_steps,
+        global_batch=world.global_batch,
+        learning_rate=learning_rate,
+        samples=world.samples,
+        epochs=world.epochs,
+    )
 
 
 def _command(

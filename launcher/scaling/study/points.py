@@ -47,10 +47,10 @@ class Variant:
     @property
     def name(self) -> str:
         """By which a person knows it."""
-        return size_name(self.nodes, self.tasks_per_node, self.modes)
+        return point_name(self.nodes, self.tasks_per_node, self.modes)
 
 
-def size_name(nodes: int, tasks_per_node: int, modes: tuple[Mode, ...]) -> str:
+def point_name(nodes: int, tasks_per_node: int, modes: tuple[Mode, ...]) -> str:
     """`4 nodes × 2 tasks, strong+weak`."""
     return f"{counted(nodes, 'node')} × {counted(tasks_per_node, 'task')}, {mode_text(modes)}"
 
@@ -74,7 +74,7 @@ def variants_of(
     faults: list[tuple[str, Fault]] = []
     sizes = itertools.product(request.nodes, request.tasks_per_node or (base.tasks_per_node,))
     for (nodes, tasks), mode in itertools.product(sizes, request.modes):
-        ranks, name = nodes * tasks, size_name(nodes, tasks, (mode,))
+        ranks, name = nodes * tasks, point_name(nodes, tasks, (mode,))
         whole = ranks * base.accum_steps
         batch_size = base.batch_size if mode == "weak" else base.global_batch // whole
         fault = _fault(base, mode, whole, batch_size)

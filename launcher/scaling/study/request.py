@@ -7,14 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from launcher.scaling.study.definition import LrRule, Mode
+from launcher.scaling.study.definition import (
+    MOST_LANES,
+    MOST_NODES,
+    MOST_REPEATS,
+    MOST_TASKS,
+    LrRule,
+    Mode,
+)
 from ptycho_dist.config.faults import Fault
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.measurement_plan import MOST, MeasurementPlan
+from ptycho_dist.rundir.measurement_plan import MOST, MeasurementPlan, Until
 
 REPEATS, STEPS, WARM_UP = 5, 30, 5
 """Where nobody says otherwise. Five: MLPerf HPC drops the fastest and the slowest of five."""
-MOST_NODES, MOST_TASKS, MOST_REPEATS, MOST_LANES = 100_000, 1024, 1000, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,13 +161,18 @@ def _measurement(
     if len(given) > 1:
         faults.append(Fault(given[1], f"and {given[0]}: say one of them, when a run has enough"))
     warm = _within("--warm-up", WARM_UP if warm_up is None else warm_up, 0, MOST, faults)
+    until: Until = "steps"
+    value = float(STEPS)
     if target_loss is not None:
+        until, value = "target_loss", target_loss
         if not math.isfinite(target_loss):
             faults.append(Fault("--target-loss", f"{target_loss}: a finite number is expected"))
-        return MeasurementPlan("target_loss", target_loss, warm)
-    if seconds is not None:
+    elif seconds is not None:
+        until, value = "seconds", seconds
         if not 0 < seconds <= MOST:
             faults.append(Fault("--seconds", f"{seconds}: more than 0, at most {MOST}"))
-        return MeasurementPlan("seconds", seconds, warm)
-    count = _within("--steps", STEPS if steps is None else steps, 1, MOST, faults)
-    return MeasurementPlan("steps", float(count), warm)
+    elif steps is not None:
+        value = float(_within("--steps", steps, 1, MOST, faults))
+    if faults:  # the request is refused, whatever it measures
+        return MeasurementPlan("steps", STEPS, WARM_UP)
+    return MeasurementPlan(until, value, warm)

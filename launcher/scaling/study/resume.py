@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from launcher.arrays.handover import ArraySubmission, submit_again
+from launcher.control.changes import Changes
 from launcher.control.code_state import OwnCode
-from launcher.control.resume import Changes, make_ready
+from launcher.control.resume import make_ready
 from launcher.control.submission import settle
 from launcher.control.submit import require_cluster
 from launcher.scaling.study.study_json import lanes_of, read_study

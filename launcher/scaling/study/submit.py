@@ -12,7 +12,7 @@ from launcher.control.submit import require_cluster
 from launcher.scaling.study.plan import PlannedStudy
 from launcher.scaling.study.study_json import study_record
 from launcher.status.submission_record import job_count
-from ptycho_dist.rundir.array import ArrayDirectory, Indices, Member
+from ptycho_dist.rundir.array import ArrayDirectory, ArrayMember, Indices
 
 
 def submit_study(planned: PlannedStudy, cluster: str, runs_root: Path) -> ArraySubmission:
@@ -40,7 +40,12 @@ def submit_study(planned: PlannedStudy, cluster: str, runs_root: Path) -> ArrayS
 
 
 def jobs_of_points(
-    array: ArrayDirectory, members: Sequence[Member], cluster: str, at_once: int, *, frozen: bool
+    array: ArrayDirectory,
+    members: Sequence[ArrayMember],
+    cluster: str,
+    at_once: int,
+    *,
+    frozen: bool,
 ) -> Iterator[MemberJob]:
     """A job for each point, in the order of the points; without SLURM one process for all.
 

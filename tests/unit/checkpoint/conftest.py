@@ -13,7 +13,9 @@ from ptycho_dist.checkpoint.catalog import Checkpoint, checkpoint_name, committe
 from ptycho_dist.checkpoint.io import RunCheckpointIO
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
-from ptycho_dist.rundir.layout import RunDirectory, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.making import prepare_run
+from ptycho_dist.rundir.run_plan import RunPlan
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def make_run(make_config):
 
     def make(path):
         loaded = load_run_config(make_config())
-        plan = {"world": world_of(loaded.config, 37).to_json()}
+        plan = RunPlan(world=world_of(loaded.config, 37))
         return prepare_run(path, loaded, plan, None)
 
     return make

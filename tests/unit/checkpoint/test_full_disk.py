@@ -61,7 +61,7 @@ def refused(store, step, reason):
     assert str(raised.value) == (
         f"{store.run.checkpoints}: {checkpoint_name(step)} was not written: {reason}; "
         f"the last good checkpoint is {checkpoint_name(store.steps()[-1])}; "
-        "make room or mend the disk, then ptycho-launch resume r-1"
+        "make room or repair the disk, then ptycho-launch resume r-1"
     )
     assert store.content() == before
     assert store.hidden() == []

@@ -10,14 +10,13 @@ import pytest
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.inference import InferenceConfig
-from ptycho_dist.config.load import (
-    ConfigError,
+from ptycho_dist.config.load import ConfigError, load_run_config
+from ptycho_dist.config.model import ModelConfig
+from ptycho_dist.config.plain_data import (
     config_digest,
     decode_run_config,
-    load_run_config,
     run_config_to_json,
 )
-from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.config.resources import walltime_seconds
 from ptycho_dist.config.run import RunConfig
 from ptycho_dist.config.schema import run_config_schema

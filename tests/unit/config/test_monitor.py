@@ -3,8 +3,8 @@
 import pytest
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
-from ptycho_dist.config.load import decode_run_config
 from ptycho_dist.config.monitor import loss_of, monitor_of, unknown_metric
+from ptycho_dist.config.plain_data import decode_run_config
 
 
 def config(model=None, metric="val_loss", test=None, **training):

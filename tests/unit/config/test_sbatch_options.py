@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from ptycho_dist.config.load import decode_run_config
+from ptycho_dist.config.plain_data import decode_run_config
 from ptycho_dist.config.sbatch_options import refusal
 from ptycho_dist.errors import UserError
 

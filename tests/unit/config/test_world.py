@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptycho_dist.config.contradictions import DataFacts, contradictions
-from ptycho_dist.config.load import decode_run_config
+from ptycho_dist.config.plain_data import decode_run_config
 from ptycho_dist.config.world import World, world_of
 from ptycho_dist.data.order import micro_batches, samples_of_step
 

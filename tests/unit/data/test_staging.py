@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptycho_dist.config.faults import ConfigError
-from ptycho_dist.config.load import decode_run_config
+from ptycho_dist.config.plain_data import decode_run_config
 from ptycho_dist.data import staging
 from ptycho_dist.data.fingerprint import data_fingerprint
 from ptycho_dist.data.staging import folder_of_run, place_on_this_node, stage_files

@@ -9,7 +9,8 @@ from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.files import read_json, write_json_atomic
 from ptycho_dist.rundir.heartbeat import Heartbeat, write_heartbeat
-from ptycho_dist.rundir.layout import prepare_run
+from ptycho_dist.rundir.making import prepare_run
+from ptycho_dist.rundir.run_plan import RunPlan
 
 
 class PretendedRun:
@@ -58,10 +59,10 @@ def pretend(make_config, tmp_path):
 
     def make(name="tiny-20260101-000000-0001"):
         loaded = load_run_config(make_config("resources: {tasks_per_node: 2}"))
-        plan = {
-            "world": world_of(loaded.config, 37).to_json(),
-            "requeue": {"on": ["timeout"], "max_restarts": 2},
-        }
+        plan = RunPlan(
+            world=world_of(loaded.config, 37),
+            requeue={"on": ["timeout"], "max_restarts": 2},
+        )
         run = prepare_run(tmp_path / "runs" / name, loaded, plan, "#!/bin/bash\n")
         return PretendedRun(run)
 

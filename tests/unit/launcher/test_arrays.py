@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from attempt_files import attempt_files
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,19 +19,20 @@ from launcher.arrays.plan import plan_array
 from launcher.arrays.prepare import prepare_array
 from launcher.arrays.submit import script_of
 from launcher.commands.which_run import named, one_run
-from launcher.control.resume import Changes
+from launcher.control.changes import Changes
 from launcher.status.array_status import array_status, fold, summary
 from launcher.status.overview import overview
 from launcher.status.run_status import status_of
-from ptycho_dist.attempts.attempt import begin_attempt, end_attempt, read_attempts
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.attempts.slurm_job import own_job_id
 from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import MAX_MEMBERS, ArrayDirectory, Indices, index_width
 from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.layout import SUBDIRECTORIES, list_runs
+from ptycho_dist.rundir.layout import SUBDIRECTORIES
 from ptycho_dist.rundir.ledger import LedgerWriter
+from ptycho_dist.rundir.listing import list_runs
 from ptycho_dist.runtime.local_array import LocalArray
 
 VALUE = st.one_of(
@@ -103,12 +105,12 @@ def test_indices_are_read_as_they_are_written(numbers):
         (["training.seed"], [], "section.field=value,value is expected"),
         (["training..seed=1"], [], "section.field=value,value is expected"),
         (["training.seed="], [], "no values"),
-        (["training.seed=1,1"], [], "1 stands there twice"),
+        (["training.seed=1,1"], [], "1 is given twice"),
         (["training.seed=1],[2"], [], "not valid YAML"),
         (["training.seed=&a 1,*a"], [], "aliases are not allowed"),
-        (["training.seed=1", "training.seed=2"], [], "say each field once"),
-        (["training={seed: 1}", "training.seed=2"], [], "say each field once"),
-        (["training.seed=1"], ["training.seed=2"], "say each field once"),
+        (["training.seed=1", "training.seed=2"], [], "set each field once"),
+        (["training={seed: 1}", "training.seed=2"], [], "set each field once"),
+        (["training.seed=1"], ["training.seed=2"], "set each field once"),
         ([f"a.b{i}=1,2,3,4,5,6,7,8,9,10" for i in range(5)], [], "at most 10000"),
     ],
 )
@@ -298,7 +300,7 @@ def test_a_member_that_was_cancelled_before_its_turn_is_left_out(array, capsys):
     assert status_of(run).state == "cancelled"
     assert LocalArray(array, Indices.parse("1")).run() == 0
     assert "cancelled before it began" in capsys.readouterr().out
-    assert not read_attempts(run)
+    assert not attempt_files(run)
 
 
 def test_resume_takes_those_that_did_not_finish(array, commands, monkeypatch):
@@ -356,5 +358,5 @@ def test_throttle_and_plan_are_shown(make_config, launch):
     assert "#SBATCH --array=0-2%2\n" in shown["script"]
     with pytest.raises(UserError, match="at least one member"):
         plan_array(config, [], ["training.seed=1,2"], 0)
-    with pytest.raises(UserError, match="there is none"):
+    with pytest.raises(UserError, match="there is no --array"):
         plan_array(config, [], [], 3)

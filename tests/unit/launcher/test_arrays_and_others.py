@@ -12,9 +12,10 @@ from launcher.arrays.prepare import prepare_array
 from launcher.arrays.submit import submit_array
 from launcher.cli import main
 from launcher.control.after import dependency_options
+from launcher.control.changes import Changes
 from launcher.control.code_state import OwnCode
 from launcher.control.handover import Handover
-from launcher.control.resume import Changes, make_ready
+from launcher.control.resume import make_ready
 from launcher.slurm.job_state import JobState
 from launcher.status.array_status import array_status
 from launcher.status.run_status import status_of
@@ -23,7 +24,7 @@ from ptycho_dist.attempts.containers import container_command
 from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.frozen import damage_of_code, frozen_digest
+from ptycho_dist.rundir.frozen import damage_of_code
 
 
 @pytest.fixture
@@ -77,11 +78,10 @@ def test_members_share_one_copy_of_the_code(make_array, tmp_path):
     """LP-241"""
     array = make_array(text="environment: {snapshot: true}")
     for run in runs_of(array):
-        plan = json.loads(run.plan_json.read_text())
         assert run.code.readlink() == run.code_json.readlink().with_name("code")
         assert not run.code.readlink().is_absolute()
         assert run.code.resolve() == array.code
-        assert damage_of_code(run, frozen_digest(plan)) is None
+        assert damage_of_code(run, run.plan().code.sha256) is None
         assert f"{run.code} ptycho_dist" in " ".join(Handover.of_run(run).program)
     run_id = runs_of(array)[0].run_id
     moved = array.path.rename(tmp_path / "moved")
@@ -190,14 +190,15 @@ def test_an_array_is_removed_as_a_whole_when_all_members_are_over(
         return capsys.readouterr().out
 
     assert "not all of its members are over" in clean(array.array_id)
-    assert f"goes as a whole: {array.array_id}" in clean(first.run_id)
+    kept = f"a member of the array {array.array_id}, which is removed as a whole"
+    assert kept in clean(first.run_id)
     over(second, "7_1", finished=False)
     clean()
     assert first.path.exists(), "finished alone is asked for, and one has failed"
     states = ("--state", "finished,failed")
     note = second.path / "notes.txt"
     note.write_text("mine")
-    assert "somebody has put members/" in clean(array.array_id)
+    assert "a person has put members/" in clean(array.array_id)
     note.unlink()
     (tmp_path / "kept").mkdir()
     (second.path / "logs" / "link").symlink_to(tmp_path / "kept")

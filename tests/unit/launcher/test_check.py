@@ -102,13 +102,13 @@ CASES = [
         '{partition: short, time: "00:20:00"}',
         "allocation failure: Requested time limit is invalid (missing or exceeds some limit)",
         "resources.time",
-        "set 00:10:00 or less; the run goes on in further jobs (requeue.on), or use debug",
+        "set 00:10:00 or less; the run then continues in further jobs (requeue.on), or use debug",
     ),
     (
         "{gpus_per_node: 3}",
         "allocation failure: Requested node configuration is not available",
         "resources.gpus_per_node",
-        "3 GPUs per node, but the nodes of debug have 2 GPUs at most; set 2 or less",
+        "3 GPUs per node, but the nodes of debug have at most 2 GPUs; set 2 or less",
     ),
     (
         "{mem_per_node: 100G}",
@@ -127,7 +127,7 @@ CASES = [
         "{tasks_per_node: 5}",
         "allocation failure: More processors requested than permitted",
         "resources.tasks_per_node",
-        "4 ranks fit at most",
+        "at most 4 ranks fit",
     ),
     (
         "{constraint: a100}",
@@ -196,7 +196,7 @@ def test_a_group_limit_stands_in_the_row_of_the_account(check):
     text = "resources: {nodes: 4, gpus_per_node: 2, account: phys}"
     error = only(check(text, user_name="root", groups=None), "error")
     assert "8 GPUs, but account phys allows 4 GPUs for all its jobs together" in error.message
-    assert "with as much per node, 2 nodes at most" in error.message
+    assert "with this much per node, set at most 2 nodes" in error.message
 
 
 def test_limits_that_are_not_enforced_are_notes(check):
@@ -232,7 +232,7 @@ def test_nodes_that_are_down_make_the_run_wait(check):
     assert not levels(found, "error")
     warning = only(found, "warning")
     assert "only 3 can be used now (node4 drained: disk broken)" in warning.message
-    assert "with 3 it need not" in warning.message
+    assert "with 3 it would not wait" in warning.message
     fine = check("resources: {nodes: 3}", nodes=nodes, user_name="root", groups=None)
     assert not levels(fine, "error", "warning")
 
@@ -255,7 +255,7 @@ def test_the_start_that_slurm_tells_outranks_what_its_nodes_look_like(check):
     """LP-207: clouds grow nodes, and sinfo need not tell of all."""
     found = check("resources: {nodes: 9}", user_name="root", groups=None)
     assert not levels(found, "error")
-    assert "SLURM says that it would start all the same" in only(found, "warning").message
+    assert "SLURM says that the job would start" in only(found, "warning").message
 
 
 def test_a_refusal_that_nothing_else_explains(check):
@@ -268,7 +268,7 @@ def test_a_refusal_that_nothing_else_explains(check):
     assert error.field == "resources.mem_per_node"
     trial = "allocation failure: Requested node configuration is not available"
     error = only(check("", trial=trial, user_name="root", groups=None), "error")
-    assert "in this combination" in error.message
+    assert "this combination of resources" in error.message
 
 
 def test_a_start_to_come(check):
@@ -280,7 +280,7 @@ def test_a_start_to_come(check):
 @pytest.mark.parametrize("start", ["N/A", "0001-01-01T00:00:00", "9999-12-31T23:59:59", "now"])
 def test_a_start_that_is_none(check, start):
     found = check("", trial=f"sbatch: Job 4 to start at {start} using 4 processors on node001")
-    assert any("and says no start" in each.message for each in found)
+    assert any("does not say when it would start" in each.message for each in found)
 
 
 GPU_RUN = "partition: gpu, account: phys, gpus_per_node: 4, cpus_per_task: 8, mem_per_node: 400G"
@@ -297,18 +297,22 @@ def test_a_gpu_centre(check):
     ("resources", "field", "words"),
     [
         # one that another partition would take
-        (f"{GPU_RUN}, nodes: 2, time: '3-00:00:00'", "resources.time", "taken, and never started"),
+        (
+            f"{GPU_RUN}, nodes: 2, time: '3-00:00:00'",
+            "resources.time",
+            "accepted but never started",
+        ),
         (f"{GPU_RUN}, nodes: 9, constraint: a100", "resources.nodes", "gpu has 8 nodes that have"),
         (f"{GPU_RUN}, nodes: 9, constraint: a30", "resources.nodes", "ask for less per node"),
         (f"{GPU_RUN}, constraint: a101", "resources.constraint", "did you mean a100?"),
         (f"{GPU_RUN}, constraint: rack1", "resources.constraint", "nodes of standard have it"),
         (f"{GPU_RUN}, nodes: 5", "resources.gpus_per_node", "account phys allows 16 GPUs"),
         ("partition: gpu, mem_per_node: 600G", "resources.mem_per_node", "(MaxMemPerNode)"),
-        ("partition: gpu, gpus_per_node: 8", "resources.gpus_per_node", "4 GPUs (a100) at most"),
+        ("partition: gpu, gpus_per_node: 8", "resources.gpus_per_node", "at most 4 GPUs (a100)"),
         ("gpus_per_node: 1", "resources.gpus_per_node", "standard has none; leave it out"),
         (f"{GPU_RUN}, gpu_type: h100", "resources.gpu_type", "h100, but gpu has a100"),
-        ("nodes: 65", "resources.nodes", "a job in standard has 64 at most"),
-        ("partition: spot, nodes: 1", "resources.nodes", "has 2 at least"),
+        ("nodes: 65", "resources.nodes", "a job in standard may have at most 64"),
+        ("partition: spot, nodes: 1", "resources.nodes", "must have at least 2"),
         ("partition: spot, nodes: 2, cpus_per_task: 65", "resources.cpus_per_task", "64 per node"),
         ("partition: gpu, account: bio", "resources.account", "it is for chem or phys"),
         ("account: geo", "resources.account", "yours are bio and phys"),
@@ -369,7 +373,7 @@ def test_memory_that_costs_more_cpus(check):
     found = check("resources: {account: phys, mem_per_node: 100G}", "gpu_site_")
     warning = only(found, "warning")
     assert warning.field == "resources.mem_per_node"
-    assert "charge, 52 CPUs; set 2000M or less" in warning.message
+    assert "charge 52 CPUs; set 2000M or less" in warning.message
 
 
 def test_gpus_that_nobody_asked_for(check):
@@ -382,7 +386,7 @@ def test_gpus_that_nobody_asked_for(check):
 def test_a_preemption_that_comes_before_the_lead(check):
     text = "resources: {partition: spot, account: phys, nodes: 2}"
     notes = levels(check(text, "gpu_site_"), "note")
-    assert any("60 s of warning (GraceTime), and the lead is 120 s" in e.message for e in notes)
+    assert any("60 s of warning (GraceTime), but the lead is 120 s" in e.message for e in notes)
 
 
 def test_an_old_slurm(check):
@@ -412,7 +416,7 @@ def test_a_cluster_without_accounts(check):
     change = ("config", "accounting_storage/slurmdbd", "accounting_storage/none")
     unknown = {"accounts": "sacctmgr: exit code 1"}
     found = check("resources: {account: foo}", unknown=unknown, replace=[change])
-    assert "foo means nothing here" in only(found, "note").message
+    assert "foo has no effect here" in only(found, "note").message
 
 
 def test_text_of_a_cluster_cannot_play_with_the_terminal(check):
@@ -449,8 +453,8 @@ def test_where_a_field_is_written(make_config):
         ({"fault": "/scratch: Read-only file system"}, "error", "Read-only file system; choose"),
         ({"free_bytes": 10**9}, "warning", "only 0.9 GB free"),
         ({"free_files": 7}, "warning", "room for only 7 files more"),
-        ({"checkpoint_bytes": 10**12}, "warning", "the checkpoints that stay take about"),
-        ({"python_exists": False}, "error", "is not here"),
+        ({"checkpoint_bytes": 10**12}, "warning", "the checkpoints that are kept take about"),
+        ({"python_exists": False}, "error", "does not exist here"),
     ],
 )
 def test_places_that_cannot_hold_a_run(check, changed, level, words):
@@ -465,9 +469,7 @@ def test_places_that_the_nodes_do_not_see(check):
     storage = dataclasses.replace(STORAGE, local={STORAGE.root: "ext4"})
     as_root = {"user_name": "root", "groups": None}
     warning = only(check("", storage=storage, elsewhere=True, **as_root), "warning")
-    assert (
-        "/scratch/runs (run directories) lies on a disk of this machine (ext4)" in warning.message
-    )
+    assert "/scratch/runs (run directories) is on a disk of this machine (ext4)" in warning.message
     assert not levels(check("", storage=storage, **as_root), "warning")
 
 

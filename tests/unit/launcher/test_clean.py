@@ -13,7 +13,10 @@ from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.layout import RunDirectory, list_runs, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.listing import list_runs
+from ptycho_dist.rundir.making import prepare_run
+from ptycho_dist.rundir.run_plan import RunPlan
 
 NAMES = {name: f"{name}-20260101-000000-00a{i}" for i, name in enumerate(["one", "two", "three"])}
 
@@ -22,9 +25,9 @@ NAMES = {name: f"{name}-20260101-000000-00a{i}" for i, name in enumerate(["one",
 def root(make_config, tmp_path):
     """Three runs: one has finished, two has failed, three is alive."""
     loaded = load_run_config(make_config())
-    world = world_of(loaded.config, 37).to_json()
+    plan = RunPlan(world=world_of(loaded.config, 37))
     for name in NAMES.values():
-        run = prepare_run(tmp_path / "runs" / name, loaded, {"world": world}, None)
+        run = prepare_run(tmp_path / "runs" / name, loaded, plan, None)
         job = str(LocalProcess.of(os.getpid())) if name.startswith("three") else "h:1:1"
         begin_attempt(run, job_id=job, cluster="local", nodes=["n"])
         if name.startswith("one"):

@@ -4,11 +4,11 @@ import os
 import stat
 
 import pytest
+from attempt_files import attempt_files
 
 from launcher.planning.plan import DataFacts, make_plan
-from ptycho_dist.attempts.attempt import read_attempts
 from ptycho_dist.config.load import ConfigError, load_run_config
-from ptycho_dist.rundir.layout import list_runs
+from ptycho_dist.rundir.listing import list_runs
 
 
 def executable(path, text):
@@ -45,7 +45,7 @@ def test_the_local_cluster_starts_ranks_in_the_image(make_config, launch, tmp_pa
         *("/images/ptycho.sif", "/opt/env/bin/python"),
         *("-u", "-m", "ptycho_dist.rank", str(run.path)),
     ]
-    (attempt,) = read_attempts(run)
+    (attempt,) = attempt_files(run)
     assert attempt["exit_code"] == 3
 
 

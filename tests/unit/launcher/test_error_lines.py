@@ -128,11 +128,11 @@ def test_the_first_error_comes_first_with_its_surroundings(run, printed):
         "[rank 1] OSError: No space left on device",
         "[rank 1] after",
     ]
-    assert shown[-2:] == ["-- others: 1", "[rank 0] RuntimeError: Connection closed by peer"]
+    assert shown[-2:] == ["-- other ranks: 1", "[rank 0] RuntimeError: Connection closed by peer"]
 
 
 def test_all_attempts_or_one_rank(run, printed, capsys):
-    shown = printed("logs", run.run.path, "--errors", "--attempt", "all").splitlines()
+    shown = printed("logs", run.run.path, "--errors", "--all-attempts").splitlines()
     assert [line[:13] for line in shown if line.startswith("==")] == [
         "== attempt 1:",
         "== attempt 2:",

@@ -15,7 +15,7 @@ from launcher.timing.goodput import (
     lineage_by_steps,
 )
 from launcher.timing.start_up import STAGE_NAMES, STAGES, start_up_s
-from ptycho_dist.proof.lineage import Part
+from ptycho_dist.proof.lineage import LineagePart
 from ptycho_dist.rundir.step_times import PHASES, START_UP, Block, RankTimes
 
 T0 = 1_700_000_000.0
@@ -40,7 +40,7 @@ def test_the_steps_of_the_lineage_alone_count():
         block(10, 32.0, steps=10, reduction=8.0, checkpoint=5.0, validation=7.0),
         block(20, 99.0, steps=10),
     )
-    found = goodput([attempt(1, 140.0, blocks)], [Part(1, 0, 15)])
+    found = goodput([attempt(1, 140.0, blocks)], [LineagePart(1, 0, 15)])
     assert found.measured
     assert found.useful_s == pytest.approx(10.0 + 20.0 / 2)
     assert found.attempts_s == 140.0
@@ -53,7 +53,7 @@ def test_waits_between_attempts_count_in_the_elapsed_time_alone():
         attempt(1, 10.0, [block(step) for step in range(5)]),
         attempt(2, 10.0, [block(step) for step in range(5, 10)], started_at=T0 + 30),
     ]
-    found = goodput(attempts, [Part(1, 0, 5), Part(2, 5, 10)])
+    found = goodput(attempts, [LineagePart(1, 0, 5), LineagePart(2, 5, 10)])
     assert (found.attempts_s, found.elapsed_s) == (20.0, 40.0)
     assert (found.of_attempts, found.of_elapsed) == (0.5, 0.25)
 
@@ -63,17 +63,17 @@ def test_steps_that_a_kill_left_unwritten_count_with_the_mean():
     much count with their mean."""
     short = [block(number, 9.0) for number in range(2)]
     long = [block(number, 2.0) for number in range(8)]
-    found = goodput([attempt(1, 100.0, short, long)], [Part(1, 0, 10)])
+    found = goodput([attempt(1, 100.0, short, long)], [LineagePart(1, 0, 10)])
     assert (found.useful_s, found.unwritten_steps, found.measured) == (20.0, 2, True)
     longer = [block(number, 4.0) for number in range(8)]
-    found = goodput([attempt(1, 100.0, longer, long)], [Part(1, 0, 10)])
+    found = goodput([attempt(1, 100.0, longer, long)], [LineagePart(1, 0, 10)])
     assert found.useful_s == pytest.approx(30.0)
 
 
 def test_an_attempt_without_step_times_counts_with_the_mean_of_the_run():
     """SC-085"""
     attempts = [attempt(1, 100.0), attempt(2, 100.0, [block(step, 3.0) for step in range(4, 8)])]
-    found = goodput(attempts, [Part(1, 0, 4), Part(2, 4, 8)])
+    found = goodput(attempts, [LineagePart(1, 0, 4), LineagePart(2, 4, 8)])
     assert (found.useful_s, found.unwritten_steps, found.measured) == (24.0, 4, True)
 
 
@@ -86,13 +86,13 @@ def test_without_any_step_time_commits_tell():
         {"event": "checkpoint_committed", "attempt": 1, "time": 190.0, "step": 12},
     )
     attempts = [attempt(1, 100.0, started_at=100.0), attempt(2, 100.0, started_at=300.0)]
-    found = goodput(attempts, [Part(1, 0, 9)], events)
+    found = goodput(attempts, [LineagePart(1, 0, 9)], events)
     assert not found.measured
     assert found.useful_s == 150.0 - 110.0 - 5.0
     assert (found.attempts_s, found.elapsed_s) == (200.0, 300.0)
     assert goodput(attempts, None, events) is None
-    assert goodput([AttemptTimes(1, None, None)], [Part(1, 0, 9)], events) is None
-    assert goodput([attempt(1, 0.0)], [Part(1, 0, 9)], events) is None
+    assert goodput([AttemptTimes(1, None, None)], [LineagePart(1, 0, 9)], events) is None
+    assert goodput([attempt(1, 0.0)], [LineagePart(1, 0, 9)], events) is None
 
 
 def test_step_times_tell_the_lineage_of_a_finished_run():
@@ -102,20 +102,20 @@ def test_step_times_tell_the_lineage_of_a_finished_run():
     third = attempt(3, 20.0, [block(8, 2.0)])
     attempts = [first, second, third]
     lineage = lineage_by_steps(attempts)
-    assert lineage == (Part(1, 0, 3), Part(2, 3, 8), Part(3, 8, 9))
+    assert lineage == (LineagePart(1, 0, 3), LineagePart(2, 3, 8), LineagePart(3, 8, 9))
     kept = 3 * 1.5 + 3.0 * (5 / 10) + 2.0
     assert goodput(attempts, lineage).of_attempts == pytest.approx(kept / 60)
     assert credible_lineage(None, attempts, finished=True) == lineage
     assert credible_lineage(None, attempts, finished=False) is None
-    told = (Part(1, 0, 5), Part(2, 5, 9))
+    told = (LineagePart(1, 0, 5), LineagePart(2, 5, 9))
     assert credible_lineage(told, attempts, finished=True) == told
-    broken = (Part(3, 0, 9),)  # the ledger files of the attempts before are gone
+    broken = (LineagePart(3, 0, 9),)  # the ledger files of the attempts before are gone
     assert credible_lineage(broken, attempts, finished=True) == lineage
     assert credible_lineage(broken, attempts, finished=False) == broken
     silent = replace(third, ranks=())
-    assert lineage_by_steps([first, silent]) == (Part(1, 0, 5),)
+    assert lineage_by_steps([first, silent]) == (LineagePart(1, 0, 5),)
     again = replace(first, attempt=2)  # it began anew
-    assert lineage_by_steps([first, again]) == (Part(2, 0, 5),)
+    assert lineage_by_steps([first, again]) == (LineagePart(2, 0, 5),)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e4), st.lists(st.tuples(st.integers(0, 99),

@@ -18,7 +18,8 @@ from launcher.arrays.plan import plan_array
 from launcher.arrays.prepare import prepare_array
 from launcher.arrays.submit import jobs_of_array, parts_for
 from launcher.cli import main
-from launcher.control.resume import Changes, resume
+from launcher.control.changes import Changes
+from launcher.control.resume import resume
 from launcher.control.submission import settle
 from launcher.control.submit import submit
 from launcher.planning.data_facts import read_data_facts
@@ -29,7 +30,7 @@ from launcher.status.overview import overview
 from launcher.status.run_status import status_of
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.layout import list_runs
+from ptycho_dist.rundir.listing import list_runs
 
 SBATCH = """
 script=${@: -1}

@@ -11,8 +11,9 @@ from launcher.planning.plan import DataFacts, make_plan
 from ptycho_dist.config.lead import Measured, needed_lead
 from ptycho_dist.config.load import ConfigError, load_run_config
 from ptycho_dist.config.world import world_of
-from ptycho_dist.rundir.layout import prepare_run
 from ptycho_dist.rundir.ledger import LedgerWriter
+from ptycho_dist.rundir.making import prepare_run
+from ptycho_dist.rundir.run_plan import RunPlan
 
 FACTS = DataFacts(n_patterns=37, N=64)
 
@@ -52,7 +53,7 @@ def test_the_newest_run_of_the_name_with_such_steps_has_measured_it(make_config,
 
     def made(text, stamp, *times):
         loaded = load_run_config(make_config(text))
-        record = {"world": world_of(loaded.config, 37).to_json()}
+        record = RunPlan(world=world_of(loaded.config, 37))
         run = prepare_run(root / f"tiny-{stamp}", loaded, record, None)
         with LedgerWriter(run, 1, "rank-00000") as ledger:
             for step_s, seconds in times:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from launcher.planning.plan import DataFacts, make_plan
 from launcher.planning.script import render
-from ptycho_dist.config.load import LoadedConfig, decode_run_config
+from ptycho_dist.config.load import LoadedConfig
+from ptycho_dist.config.plain_data import decode_run_config
 from ptycho_dist.errors import UserError
 
 GOLDEN = Path(__file__).parent / "golden"

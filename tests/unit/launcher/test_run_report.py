@@ -17,12 +17,15 @@ from launcher.run_report.facts import read_facts
 from launcher.run_report.page import page_of
 from launcher.run_report.pictures import MOST_PICTURES
 from ptycho_dist.attempts.attempt import begin_attempt
-from ptycho_dist.config.load import load_run_config, run_config_to_json
+from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.plain_data import run_config_to_json
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.files import read_json, write_json_atomic
-from ptycho_dist.rundir.layout import RunDirectory, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import LedgerWriter, rank_writer
+from ptycho_dist.rundir.making import prepare_run
+from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.rundir.step_times import PHASES, START_UP, TimesWriter, block_record
 from ptycho_dist.rundir.step_times import Block as TimesBlock
 
@@ -82,7 +85,7 @@ def killed(make_config, tmp_path, commands):
     commands()
     config = make_config("resources: {tasks_per_node: 2}\ntraining: {nepochs: 3, batch_size: 4}")
     loaded = load_run_config(config, ["execution.learning_rate=0.5"])
-    plan = {"world": world_of(loaded.config, 37).to_json()}
+    plan = RunPlan(world=world_of(loaded.config, 37))
     run = prepare_run(tmp_path / "runs" / "r-20260101-000000-0001", loaded, plan, "#!/bin/bash\n")
     for attempt, epochs in ((1, (0, 1)), (2, (1, 2))):
         begin_attempt(run, job_id="7", cluster="local", nodes=["n0"], restarted=attempt == 2)
@@ -175,7 +178,7 @@ def test_the_figures_of_the_page_as_data(killed, capsys):
     assert data["proof"]["given_up"] == 37
     assert data["parts"]["2"]["parts_s"]["checkpoint"] == pytest.approx(2.0)
     software = data["provenance"]["software"]
-    assert software == {"torch": "2.13", "NCCL_DEBUG": "INFO", "x": ""}
+    assert software == {"torch": "2.13", "NCCL_DEBUG": "INFO"}
 
 
 def test_a_run_without_step_times_says_so(killed):
@@ -228,7 +231,7 @@ def test_an_array_and_a_study_are_refused_with_what_to_name(killed, tmp_path, ca
     assert f"name one of them, {array.array_id}.000" in capsys.readouterr().err
     write_json_atomic(array.path / "study.json", {})
     assert main(asked) == 2
-    assert f"`ptycho-launch scale report {array.array_id}`" in capsys.readouterr().err
+    assert f"`ptycho-launch scale report {array.path}`" in capsys.readouterr().err
     assert main([asked[0], f"{array.array_id}.000", *asked[2:], "--json"]) == 0
 
 
@@ -365,7 +368,7 @@ def test_pictures_are_few_whole_and_of_this_run(killed, tmp_path):
     for name, why in (
         ("epoch-0000/object.png", "leads out of the run directory"),
         ("epoch-0000/patches.png", "cut short"),
-        ("object.png", "is no PNG"),
+        ("object.png", "is not a PNG"),
     ):
         assert re.search(rf"reconstruction/{name}: .*{why}", notes)
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from launcher.cli import main
 from launcher.commands import which_run
 from launcher.control.after import dependency_options
+from launcher.control.changes import Changes
 from launcher.control.clean import removals
-from launcher.control.resume import Changes
 from launcher.control.resume import resume as resume_run
 from launcher.scaling.study.plan import plan_study
 from launcher.scaling.study.preview import show_preview
@@ -29,11 +29,12 @@ from launcher.status.array_status import array_status
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.faults import ConfigError
-from ptycho_dist.config.load import config_digest, load_run_config
+from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.plain_data import config_digest
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.array import ArrayDirectory, as_array
+from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.files import read_json, write_json_atomic
-from ptycho_dist.rundir.layout import list_runs
+from ptycho_dist.rundir.listing import as_array, list_runs
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 TEXT = """
@@ -472,6 +473,23 @@ def test_a_damaged_study_is_told_in_one_line(record, tmp_path, data):
     if found is not None:
         assert all(math.isfinite(point.learning_rate) for point in found.points)
         assert all(0 < point.ranks < 10**9 for point in found.points)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"base": {}}, r"base\.ranks: field required"),
+        ({"samples": -3}, r"base\.samples: input should be greater than or equal to 1, found -3"),
+        ({"samples": "x"}, r"base\.samples: input should be a valid integer, found 'x'"),
+    ],
+)
+def test_a_study_says_its_work(record, tmp_path, changes, why):
+    """SC-015, SC-047, SC-053: a damaged study.json is refused with the field and its value."""
+    directory = ArrayDirectory(tmp_path)
+    base = changes.get("base", record["base"] | changes)
+    directory.study_json.write_text(json.dumps(record | {"base": base}))
+    with pytest.raises(UserError, match=why):
+        read_study(directory)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 10**5, '{"format": 1, "points": [{}]}'])

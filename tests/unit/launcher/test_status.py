@@ -7,28 +7,31 @@ import stat
 import subprocess
 
 import pytest
+from attempt_files import attempt_files
 from rich.console import Console
 
 from launcher.cli import main
-from launcher.control.resume import Changes, resume
+from launcher.control.changes import Changes
+from launcher.control.resume import resume
 from launcher.slurm.jobs import Scheduler
 from launcher.status.run_status import status_of
 from launcher.watching.watch import watch
-from ptycho_dist.attempts.attempt import begin_attempt, end_attempt, read_attempts
+from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import write_json_atomic
 from ptycho_dist.rundir.heartbeat import Heartbeat, write_heartbeat
-from ptycho_dist.rundir.layout import prepare_run
 from ptycho_dist.rundir.ledger import LedgerWriter
+from ptycho_dist.rundir.making import prepare_run
+from ptycho_dist.rundir.run_plan import RunPlan
 
 
 @pytest.fixture
 def run(make_config, tmp_path):
     loaded = load_run_config(make_config("resources: {tasks_per_node: 2}"))
-    plan = {"world": world_of(loaded.config, 37).to_json()}
+    plan = RunPlan(world=world_of(loaded.config, 37))
     return prepare_run(tmp_path / "runs" / "r-1", loaded, plan, "#!/bin/bash\n")
 
 
@@ -160,7 +163,7 @@ def test_a_run_that_finished_while_it_was_being_cancelled_is_finished(run):
     write_json_atomic(run.result_json, {})
     end_attempt(run, 1, 143)
     assert status_of(run).state == "finished"
-    assert read_attempts(run)[0]["outcome"] == "finished"
+    assert attempt_files(run)[0]["outcome"] == "finished"
 
 
 def test_one_damaged_run_does_not_hide_the_others(run, capsys):

@@ -9,14 +9,15 @@ from ptycho_dist.attempts.attempt import begin_attempt
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.files import write_json_atomic
-from ptycho_dist.rundir.layout import prepare_run
 from ptycho_dist.rundir.ledger import LedgerWriter, rank_writer
+from ptycho_dist.rundir.making import prepare_run
+from ptycho_dist.rundir.run_plan import RunPlan
 
 
 @pytest.fixture
 def run(make_config, tmp_path):
     loaded = load_run_config(make_config("resources: {tasks_per_node: 2}"))
-    plan = {"world": world_of(loaded.config, 37).to_json()}
+    plan = RunPlan(world=world_of(loaded.config, 37))
     return prepare_run(tmp_path / "runs" / "r-1", loaded, plan, "#!/bin/bash\n")
 
 

@@ -9,7 +9,7 @@ from launcher.slurm.jobs import Scheduler
 from launcher.status.overview import overview
 from launcher.status.run_status import status_of
 from ptycho_dist.attempts.processes import start_time
-from ptycho_dist.rundir.layout import list_runs
+from ptycho_dist.rundir.listing import list_runs
 
 GONE = 'echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1'
 NO_ACCOUNTING = 'echo "Slurm accounting storage is disabled" >&2; exit 1'
@@ -68,7 +68,7 @@ def test_without_slurm_the_ranks_speak_for_a_run_and_it_says_why(submitted, comm
     submitted.beat(updated_at=time.time() - 300)
     status = status_of(submitted.run)
     assert (status.state, status.over) == ("unknown", False)
-    assert "no rank has said anything lately" in status.cause
+    assert "no rank has reported lately" in status.cause
     submitted.attempt(ends_at=time.time() - 200)
     assert "its walltime is over" in status_of(submitted.run).cause
 

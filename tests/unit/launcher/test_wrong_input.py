@@ -70,7 +70,7 @@ def test_a_bad_data_file(damaged, make_config, launch, tmp_path, kind, words):
         (["--set", "resources.node=2"], 2, "did you mean resources.nodes?"),
         (["--set", "resources.nodes=2"], 2, "the local cluster is this one machine"),
         (["--set", "execution.accelerator=cuda"], 2, "resources.gpus_per_node"),
-        (["--set", "x"], 2, "section.field=value is expected"),
+        (["--set", "x"], 2, "expected section.field=value"),
     ],
 )
 def test_a_bad_submission(make_config, launch, tmp_path, arguments, code, words):

@@ -229,8 +229,11 @@ def test_the_digest_is_the_same_in_every_process_and_for_every_order(config):
     """LI-026"""
     code = (
         "from pathlib import Path\n"
-        "from ptycho_dist.config import *\n"
-        "from ptycho_dist.legacy import *\n"
+        "from ptycho_dist.config.data import DataConfig\n"
+        "from ptycho_dist.config.model import ModelConfig\n"
+        "from ptycho_dist.config.run import RunConfig\n"
+        "from ptycho_dist.config.training import TrainingSection\n"
+        "from ptycho_dist.legacy import LegacyScope\n"
         "config = RunConfig(name='other', data=DataConfig(train_data_file=Path('/data/train.npz')),"
         "model=ModelConfig(N=64, gridsize=3, n_filters_scale=1.0),"
         "training=TrainingSection(batch_size=8, nepochs=3, probe_trainable=True))\n"

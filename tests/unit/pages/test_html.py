@@ -12,7 +12,7 @@ from read_html import ReadPage
 
 from launcher.pages.drawing import new_figure, png_of, svg_of
 from launcher.pages.html import render_page
-from launcher.pages.page import Code, DataTable, Figure, Page, Picture, Section, Text, Warning
+from launcher.pages.page import Caution, Code, DataTable, Figure, Page, Picture, Section, Text
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 HOSTILE = (
@@ -30,7 +30,7 @@ def a_page(text="words", sections=1):
     figure = drawn()
     blocks = [
         Text(text),
-        Warning(text),
+        Caution(text),
         Code(f"{text}\n  {text}"),
         DataTable([text, "t, s"], [[text, "1.5 (1.2 to 1.9)"], ["b", "–"]], text, [1]),
         Figure(svg_of(figure), text, text),

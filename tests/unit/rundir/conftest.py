@@ -10,7 +10,9 @@ from ptycho_dist.checkpoint.catalog import checkpoint_name
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.consumed import ConsumedRanges, expand
-from ptycho_dist.rundir.layout import RunDirectory, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory
+from ptycho_dist.rundir.making import prepare_run
+from ptycho_dist.rundir.run_plan import RunPlan
 
 
 class Killed(Exception):
@@ -246,7 +248,7 @@ def honest_run():
 def make_run(make_config, tmp_path):
     def make(name="a-20260101-000000-0001", text="resources: {tasks_per_node: 2}"):
         loaded = load_run_config(make_config(text))
-        plan = {"world": world_of(loaded.config, 37).to_json()}
+        plan = RunPlan(world=world_of(loaded.config, 37))
         return prepare_run(tmp_path / "runs" / name, loaded, plan, "#!/bin/bash\n")
 
     return make

@@ -5,11 +5,11 @@ import signal
 import time
 
 import pytest
+from attempt_files import attempt_files
 
 from ptycho_dist.attempts.attempt import (
     begin_attempt,
     end_attempt,
-    read_attempts,
     take_back_restart,
 )
 from ptycho_dist.rundir.heartbeat import Heartbeat, write_heartbeat
@@ -39,7 +39,7 @@ def ended(make_run):
             with LedgerWriter(run, attempt.number, "launcher") as ledger:
                 ledger.append("cancel_requested", job_id="7")
         end_attempt(run, attempt.number, exit_code, **how)
-        return read_attempts(run)[0]["ending"]
+        return attempt_files(run)[0]["ending"]
 
     return end
 
@@ -126,15 +126,15 @@ def test_the_decision_is_recorded_and_a_refusal_of_slurm_with_its_reason(make_ru
     attempt = begin_attempt(run, job_id="7", cluster="slurm", nodes=["n1"])
     decision = end_attempt(run, attempt.number, None).decision
     assert decision.restart
-    assert read_attempts(run)[0]["next"]["restart"] is True
+    assert attempt_files(run)[0]["next"]["restart"] is True
     take_back_restart(run, attempt.number, "scontrol requeue: disabled")
-    following = read_attempts(run)[0]["next"]
+    following = attempt_files(run)[0]["next"]
     assert (following["restart"], following["why"]) == (False, "scontrol requeue: disabled")
     by_hand = begin_attempt(run, job_id="8", cluster="local", nodes=["n1"])
     decision = end_attempt(run, by_hand.number, None, by_itself=False).decision
     assert (decision.restart, decision.why) == (
         False,
-        "it was started by hand, and so nothing starts it again",
+        "it was started by hand, so nothing starts it again",
     )
 
 
@@ -148,5 +148,5 @@ def test_a_rank_that_could_not_join_is_no_preemption(make_run):
         Heartbeat(rank=0, node="n1", pid=1, attempt=1, state="failed", reason=reason),
     )
     end_attempt(run, attempt.number, 128 + signal.SIGTERM)
-    ending = read_attempts(run)[0]["ending"]
+    ending = attempt_files(run)[0]["ending"]
     assert (ending["cause"], ending["reason"]) == ("crash", reason)

@@ -1,13 +1,16 @@
 """Whether a run starts again by itself (RS-030 to RS-036)."""
 
 import secrets
+from dataclasses import replace
 
 import pytest
+from attempt_files import attempt_files
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ptycho_dist.attempts.__main__ import main as rundir_main
-from ptycho_dist.attempts.attempt import begin_attempt, read_attempts
+from ptycho_dist.attempts.attempt import begin_attempt
+from ptycho_dist.attempts.record import AttemptEnd, AttemptRecord, Ending
 from ptycho_dist.attempts.restart import LONGEST_BACKOFF_S, bad_nodes, decide
 from ptycho_dist.config.resources import RequeueConfig
 
@@ -16,14 +19,18 @@ EVER = RequeueConfig(on=ALL, max_restarts=100, backoff_s=30)
 
 
 def attempt(cause, *, began="requeue", step=10, committed=None, reason="it broke", node=None):
-    """What attempts/NNN.json holds of one that has ended so."""
+    """The record of an attempt that has ended so."""
     committed = step if committed is None else committed
-    ending = {"cause": cause, "step": step, "committed_step": committed, "reason": reason}
-    return {"cause": began, "ending": {**ending, "node": node}}
+    ending = Ending("failed", cause, reason, step, committed, node)
+    return AttemptRecord(
+        number=1, token="t", host="h", port=1, ends_at=None, job_id="7", cluster="slurm",
+        nodes=("n1",), step=None, signal_lead_s=60, cause=began, started_at=1.0,
+        end=AttemptEnd(2.0, 1, ending, None),
+    )  # fmt: skip
 
 
 def history(*attempts):
-    return [{**attempts[0], "cause": "submit"}, *attempts[1:]]
+    return [replace(attempts[0], cause="submit"), *attempts[1:]]
 
 
 @pytest.mark.parametrize("cause", ALL)
@@ -120,7 +127,7 @@ def started_again(make_run, monkeypatch, capsys):
         begin_attempt(run, job_id="7", cluster="slurm", nodes=["n1"], **record)
         monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
         code = rundir_main(["begin", str(run.path)])
-        return code, capsys.readouterr(), read_attempts(run)
+        return code, capsys.readouterr(), attempt_files(run)
 
     return start
 
@@ -150,7 +157,7 @@ def test_a_script_on_a_lost_node_leaves_what_others_have_ended(started_again, ca
     """RS-037, RD-041: it neither records an end nor puts the job back a second time."""
     started_again("{on: [preempt]}")
     run = started_again.run
-    before = read_attempts(run)
+    before = attempt_files(run)
     assert rundir_main(["end", str(run.path), "1", "0"]) == 1
     assert "was ended from elsewhere" in capsys.readouterr().out
-    assert read_attempts(run) == before
+    assert attempt_files(run) == before

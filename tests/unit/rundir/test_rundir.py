@@ -7,6 +7,7 @@ import stat
 import threading
 
 import pytest
+from attempt_files import attempt_files
 
 from launcher.commands.which_run import named
 from ptycho_dist.attempts.__main__ import main as rundir_main
@@ -17,15 +18,14 @@ from ptycho_dist.attempts.attempt import (
     end_attempt,
     free_port,
     holds_the_run,
-    read_attempts,
 )
 from ptycho_dist.attempts.processes import LocalProcess, start_time
-from ptycho_dist.config.load import json_digest
+from ptycho_dist.config.plain_data import json_digest
 from ptycho_dist.errors import EXIT_STOPPED, UserError
 from ptycho_dist.rundir.files import read_json, write_json_atomic
 from ptycho_dist.rundir.heartbeat import Heartbeat, read_heartbeats, write_heartbeat
-from ptycho_dist.rundir.layout import list_runs
 from ptycho_dist.rundir.ledger import LedgerWriter, read_ledger
+from ptycho_dist.rundir.listing import list_runs
 
 
 def begin(run, **kwargs):
@@ -42,7 +42,7 @@ def test_it_is_private_and_read_back_equal(make_run):
 
 
 def test_a_failure_leaves_nothing_behind(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("ptycho_dist.rundir.layout.json_bytes", lambda data: 1 / 0)
+    monkeypatch.setattr("ptycho_dist.rundir.making.json_bytes", lambda data: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         make_run()
     assert list((tmp_path / "runs").iterdir()) == []
@@ -97,7 +97,7 @@ def test_attempts_are_numbered_and_the_last_one_holds_the_run(make_run):
     assert (first.number, second.number) == (1, 2)
     assert not holds_the_run(run, first)
     assert holds_the_run(run, second)
-    assert [record["cause"] for record in read_attempts(run)] == ["submit", "resume"]
+    assert [record["cause"] for record in attempt_files(run)] == ["submit", "resume"]
     assert first.port in PORTS
     assert Attempt.from_variable(first.to_variable()) == first
     assert " " not in first.to_variable()
@@ -111,7 +111,7 @@ def test_the_thousandth_attempt_comes_after_the_one_before_it(make_run):
     assert later.number == 1000
     assert holds_the_run(run, later)
     assert not holds_the_run(run, first)
-    assert [record["number"] for record in read_attempts(run)] == [1, 1000]
+    assert [record["number"] for record in attempt_files(run)] == [1, 1000]
 
 
 def test_a_port_on_which_something_listens_is_not_given_out(monkeypatch):
@@ -133,7 +133,7 @@ def test_simultaneous_starts_get_different_numbers(make_run):
     for thread in threads:
         thread.join()
     assert sorted(found) == list(range(1, 9))
-    assert len(read_attempts(run)) == 8
+    assert len(attempt_files(run)) == 8
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"number": "x"}'])
@@ -168,7 +168,7 @@ def test_how_an_attempt_ended(make_run, exit_code, stopped, finished, outcome, j
     if finished:
         write_json_atomic(run.result_json, {})
     assert end_attempt(run, attempt.number, exit_code).exit_code == job_code
-    (record,) = read_attempts(run)
+    (record,) = attempt_files(run)
     assert (record["outcome"], record["exit_code"]) == (outcome, exit_code)
     assert record["ended_at"] >= record["started_at"]
 

@@ -210,7 +210,8 @@ def test_a_missing_file_is_named(in_folder, random):
         proof = verify(run)
         alone = sum(of == attempt for of, _ in honest.events) == 1
         if alone:
-            assert any(f.startswith(f"attempt {attempt}: no rank's ledger") for f in proof.faults)
+            said = f"attempt {attempt}: no rank has a ledger file"
+            assert any(fault.startswith(said) for fault in proof.faults)
         else:
             name = f"ledger/{attempt:03d}-rank-{rank:05d}.jsonl"
             assert f"rank {rank} of attempt {attempt}: {name} is missing" in proof.faults
@@ -236,7 +237,7 @@ def test_a_copy_of_another_ranks_file_is_named(calm):
 
 
 @pytest.mark.parametrize("name", ["2-rank-00001.jsonl", "002-rank-1.jsonl"])
-def test_a_file_under_a_name_of_nobody_is_named(calm, name):
+def test_a_file_with_a_name_that_no_rank_writes_is_named(calm, name):
     run = calm.write()
     shutil.copy(run.ledger / "002-rank-00001.jsonl", run.ledger / name)
     assert verify(run).faults == (f"ledger/{name}: no rank writes a file of this name",)
@@ -245,7 +246,7 @@ def test_a_file_under_a_name_of_nobody_is_named(calm, name):
 def test_a_rank_too_many_is_named(calm):
     calm.events[2, 3] = [{**event} for event in calm.events[2, 2]]
     (fault,) = verify(calm.write()).faults
-    assert fault == "rank 3 of attempt 2: ledger/002-rank-00003.jsonl is there, of 3 ranks"
+    assert fault == "rank 3 of attempt 2: ledger/002-rank-00003.jsonl exists, of 3 ranks"
 
 
 def test_a_rank_without_an_event_is_named(calm):
@@ -261,8 +262,8 @@ def test_an_attempt_without_its_files_is_named(calm):
         path.unlink()
     (run.attempts / "001.json").unlink()
     faults = verify(run).faults
-    assert faults[0].startswith("attempt 1: no rank's ledger file is there")
-    assert "attempt 1: attempts/001.json is gone" in faults
+    assert faults[0].startswith("attempt 1: no rank has a ledger file")
+    assert "attempt 1: attempts/001.json is missing" in faults
 
 
 def test_a_record_after_its_commit_counts_twice(calm):
@@ -283,7 +284,7 @@ def test_records_out_of_order_are_named(calm):
     records = [e for e in events if e["event"] == "consumed"]
     assert records[0]["step"] < records[-1]["step"]
     events.append(records[0])
-    named = f"an event of step {records[0]['step']} after {records[-1]['step']}"
+    named = f"an event of step {records[0]['step']} after one of step {records[-1]['step']}"
     assert any(named in fault for fault in verify(calm.write()).faults)
 
 
@@ -377,17 +378,17 @@ def test_a_damaged_event_is_a_fault_and_no_crash(in_folder, event, field, value,
 
 
 @pytest.mark.parametrize("value", [None, [], "x", {"attempt": "1", "steps": 2}, {"attempt": 1}])
-def test_a_result_of_nobody_is_refused(calm, value):
+def test_a_result_that_names_no_attempt_is_refused(calm, value):
     run = calm.write()
     run.result_json.write_text(json.dumps(value))
-    with pytest.raises(UserError, match="not a result"):
+    with pytest.raises(UserError, match="does not name an attempt and its steps; damaged"):
         verify(run)
 
 
 @pytest.mark.parametrize("value", ["37", 0, None, True, 2**60])
 def test_a_plan_of_no_samples_is_refused(calm, value):
     calm.samples = value
-    with pytest.raises(UserError, match=r"world\.samples is no number from 1"):
+    with pytest.raises(UserError, match=r"plan\.json: not a plan: world\.samples: .*damaged"):
         verify(calm.write())
 
 

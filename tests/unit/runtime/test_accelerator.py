@@ -118,7 +118,9 @@ def test_mps_is_for_one_rank(gpus, monkeypatch):
     assert resolve("cpu", 0, 1).kind == "cpu"
 
 
-@pytest.mark.parametrize(("there", "words"), [(False, "is not installed"), (True, "run on none")])
+@pytest.mark.parametrize(
+    ("there", "words"), [(False, "is not installed"), (True, "does not run on TPUs")]
+)
 def test_tpu_is_refused_with_the_reason(gpus, monkeypatch, there, words):
     """EC-044"""
     gpus(0)

@@ -33,7 +33,7 @@ def test_a_folder_named_torch_is_no_torch(tmp_path, monkeypatch):
     (tmp_path / "torch").mkdir()
     monkeypatch.delitem(sys.modules, "torch")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    with pytest.raises(MissingTorch, match=f"is no package: .*{tmp_path.name}.*pip install"):
+    with pytest.raises(MissingTorch, match=f"is not a package: .*{tmp_path.name}.*pip install"):
         require_torch()
 
 

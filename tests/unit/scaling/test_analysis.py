@@ -137,7 +137,7 @@ def test_one_repeat_has_no_interval_and_that_is_said(repeats):
     assert (last.low == last.value == last.high) == (repeats == 1)
     text = "One repeat only" if repeats == 1 else "Fewer than 3 repeats"
     (warning,) = [each for each in found.warnings if each.startswith(text)]
-    assert "4 ranks (4 nodes × 1)" in warning
+    assert "4 ranks on 4 nodes" in warning
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_a_sound_study_has_no_warnings():
     ("others", "said", "names"),
     [
         ({"cores": 1, "threads": 2}, "Oversubscribed", "2 threads on 1 cores"),
-        ({"machines": 1}, "Nodes shared one machine", "2 ranks (2 nodes × 1)"),
+        ({"machines": 1}, "Nodes shared one machine", "2 ranks on 2 nodes"),
         ({"device": "NVIDIA\x1b[2J H100"}, "different devices", "NVIDIA H100"),
         ({"attempts": 3}, "More than one attempt", "strong-2x1-0 (3)"),
     ],
@@ -42,7 +42,7 @@ def test_what_is_warned_of_is_named(others, said, names):
     (warning,) = [each for each in found if said in each]
     assert names in warning
     assert "\x1b" not in warning
-    assert "1 rank (1 node × 1)" not in warning
+    assert "1 rank on 1 node" not in warning
 
 
 def test_repeats_on_different_nodes():
@@ -50,7 +50,7 @@ def test_repeats_on_different_nodes():
     runs = repeats(1) + repeats(2)
     runs[-1] = dataclasses.replace(runs[-1], nodes=("n7", "n8"))
     (warning,) = warnings(runs)
-    assert warning.startswith("Repeats ran on different nodes: strong, 2 ranks (2 nodes × 1).")
+    assert warning.startswith("Repeats ran on different nodes: strong, 2 ranks on 2 nodes.")
 
 
 def test_missing_points_are_named_with_their_state():
@@ -59,7 +59,7 @@ def test_missing_points_are_named_with_their_state():
     missing = (Missing(lost.point, "run-x\x1b]0;title\x07", "failed", "out of memory"),)
     found = warnings(repeats(1) + repeats(2), missing=missing)
     (warning,) = [each for each in found if "measured nothing" in each]
-    assert "4 ranks (4 nodes × 1), run-x: failed, out of memory" in warning
+    assert "4 ranks on 4 nodes, run-x: failed, out of memory" in warning
     assert "\x1b" not in warning
 
 

@@ -58,8 +58,8 @@ def test_only_sizes_of_both_are_compared():
     """SC-052"""
     found = compare_sizes(at(1.0, nodes=(1, 2)), at(1.0, nodes=(2, 4)))
     assert [each.nodes for each in found.sizes] == [2]
-    assert found.only_before == ("strong, 1 rank (1 node × 1)",)
-    assert found.only_after == ("strong, 4 ranks (4 nodes × 1)",)
+    assert found.only_before == ("strong, 1 rank on 1 node",)
+    assert found.only_after == ("strong, 4 ranks on 4 nodes",)
 
 
 def test_the_parts_that_changed_are_named():

@@ -40,7 +40,7 @@ def two_sizes(parts_of_second, throughput=380.0, mode="strong", **others):
 def test_the_part_that_grows_is_named_with_what_to_try(part, name, advice):
     """SC-048: 20 ms of a step that were not there with one rank."""
     heading, *sentences = said(two_sizes({part: 20.0}))
-    assert heading.startswith("A step of 4 ranks (4 nodes × 1)")
+    assert heading.startswith("A step of 4 ranks on 4 nodes")
     (sentence,) = [each for each in sentences if each.startswith(name)]
     assert "loses 20 ms a step: 0 ms (0% of a step) with 1 rank, 20 ms" in sentence
     assert advice in sentence
@@ -98,7 +98,7 @@ def test_oversubscription_is_said_first():
         lambda p: AMDAHL.throughput(p, 100.0, (0.2,)), (1, 2, 4), cores=2, machines=1
     )
     first, *_ = analyse(collected, resamples=100).series[0].limits
-    assert first.startswith("The cores of the machine: 4 ranks (4 nodes × 1)")
+    assert first.startswith("The cores of the machine: 4 ranks on 4 nodes")
     assert "2 ranks" not in first
 
 

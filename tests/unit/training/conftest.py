@@ -20,16 +20,21 @@ from ptycho_dist.attempts.attempt import begin_attempt
 from ptycho_dist.config.load import load_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.legacy import LegacyScope
-from ptycho_dist.rundir.layout import RunDirectory, prepare_run
+from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import LedgerWriter
+from ptycho_dist.rundir.making import prepare_run
+from ptycho_dist.rundir.measurement_plan import MeasurementPlan
+from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.runtime.accelerator import Device
 from ptycho_dist.runtime.agreement import Agreement
 from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.joined_rank import JoinedRank
-from ptycho_dist.runtime.rank_heartbeat import RankReport
-from ptycho_dist.runtime.rendezvous import Joined
+from ptycho_dist.runtime.rank_heartbeat import RankHeartbeat
+from ptycho_dist.runtime.rendezvous import JoinedWorld
 from ptycho_dist.runtime.stop import STOP_SIGNALS, StopRequest
-from ptycho_dist.training import fit as fit_room
+from ptycho_dist.training import assembly as assembly_room
+from ptycho_dist.training.fit import train as train_run
+from ptycho_dist.training.task import TrainingTask
 
 
 @dataclass
@@ -74,11 +79,11 @@ def fit(
                 written = written.replace("npz}", f"npz, {data}}}")
             path.write_text(written)
             loaded = load_run_config(path)
-            plan: dict[str, Any] = {"world": world_of(loaded.config, 37).to_json()}
-            if interruptions is not None:
-                plan["drill"] = {"interruptions": interruptions}
-            if measurement is not None:
-                plan["measurement"] = measurement
+            plan = RunPlan(
+                world=world_of(loaded.config, 37),
+                drill=None if interruptions is None else {"interruptions": interruptions},
+                measurement=None if measurement is None else MeasurementPlan(**measurement),
+            )
             place = tmp_path / "runs" / f"run-{secrets.token_hex(4)}"
             run = prepare_run(place, loaded, plan, None)
         train.last_run = run  # type: ignore[attr-defined]
@@ -86,7 +91,7 @@ def fit(
         train.stop.install()  # type: ignore[attr-defined]
         config = run.config()
         made: dict[str, Any] = {}
-        build_trainer, build_module = fit_room.build_trainer, fit_room.build_module
+        build_trainer, build_module = assembly_room.build_trainer, assembly_room.build_module
 
         def keep_trainer(*arguments: Any, **options: Any) -> Trainer:
             made["trainer"] = build_trainer(*arguments, **options)
@@ -107,22 +112,21 @@ def fit(
                 LegacyScope(config) as scope,
                 LedgerWriter(run, attempt.number, "rank-00000") as ledger,
             ):
-                patched.setattr(fit_room, "build_trainer", keep_trainer)
-                patched.setattr(fit_room, "build_module", keep_module)
+                patched.setattr(assembly_room, "build_trainer", keep_trainer)
+                patched.setattr(assembly_room, "build_module", keep_module)
                 rank = JoinedRank(
                     place,
-                    Joined(dist.HashStore(), attempt, None),
+                    JoinedWorld(dist.HashStore(), attempt, None),
                     Device("cpu", "cpu", 0),
                     Agreement(1),
                     train.stop,  # type: ignore[attr-defined]
                     ledger,
-                    RankReport(run, 0, "here"),
+                    RankHeartbeat(run, 0, "here"),
                     lambda where: None,
                     lambda: None,
                 )
-                train.outcome = fit_room.train(  # type: ignore[attr-defined]
-                    run, config, run.world(), rank, scope
-                )
+                task = TrainingTask(run, run.plan(), config, rank, scope)
+                train.outcome = train_run(task)  # type: ignore[attr-defined]
         finally:
             torch.use_deterministic_algorithms(False)
             if dist.is_initialized():

@@ -96,7 +96,7 @@ def test_a_run_outlives_a_disk_that_is_full_for_a_while(fit, monkeypatch, caplog
     failed = [e for e in read_ledger(run) if e["event"] == "checkpoint_failed"]
     assert [event["step"] for event in failed] == [10, 20]
     assert "No space left on device" in failed[0]["reason"]
-    assert "the run goes on" in caplog.text
+    assert "the run continues" in caplog.text
     assert verify(run).proven
     assert newest_whole(run)[0].step == 40
 

@@ -9,19 +9,20 @@ import random
 import numpy as np
 import pytest
 import torch
+from attempt_files import attempt_files
 from lightning.pytorch import Callback
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 
 from launcher.drill.drill import compare
-from ptycho_dist.attempts.attempt import read_attempts
-from ptycho_dist.config.load import config_digest, decode_run_config
+from ptycho_dist.config.plain_data import config_digest, decode_run_config
 from ptycho_dist.rundir.consumed import ConsumedRanges
 from ptycho_dist.rundir.drill_trace import lost_in_resume
 from ptycho_dist.rundir.ledger import read_ledger
-from ptycho_dist.training import callback as callback_room
-from ptycho_dist.training import fit as fit_room
+from ptycho_dist.training import assembly as assembly_room
+from ptycho_dist.training import checkpoints as checkpoints_room
 from ptycho_dist.training.callback import RunCallback
+from ptycho_dist.training.checkpoints import RunCheckpoints
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.module import PtychoModule
 
@@ -62,7 +63,7 @@ def interrupted(fit, simulate, tmp_path):
                 fit(text, resume=run)
             except Exception as error:
                 return (*compare(reference, run), f"it fails: {error}")
-            if fit.outcome == "finished" or list(lost_in_resume(run, len(read_attempts(run)), 1)):
+            if fit.outcome == "finished" or list(lost_in_resume(run, len(attempt_files(run)), 1)):
                 break  # a cause is found: what would follow from it is not needed
         return compare(reference, run)
 
@@ -136,10 +137,8 @@ class WithoutWindows(RunCallback):
         self._window = 1
 
 
-class WithoutValue(RunCallback):
+class WithoutValue(RunCheckpoints):
     """Tells no checkpoint the monitored value once it has been resumed."""
-
-    state_key = "RunCallback"
 
     def on_save_checkpoint(self, trainer, module, checkpoint):
         super().on_save_checkpoint(trainer, module, checkpoint)
@@ -154,7 +153,7 @@ class AppendsRows(RunCallback):
 
     def write_rows(self):
         super().write_rows()
-        path = self._run.metrics / "metrics.csv"
+        path = self._task.run.metrics / "metrics.csv"
         path.write_text(path.read_text() + "".join(path.read_text().splitlines(True)[1:]))
 
 
@@ -171,10 +170,10 @@ MUTATIONS = {
     "rows of finished epochs": (RunCallback, "load_state_dict", keep_old("rows")),
     "sums of the unfinished epoch": (RunCallback, "load_state_dict", keep_old("epoch_sums")),
     "early stopping": (RunCallback, "load_state_dict", keep_old("patience")),
-    "gradient of an open accumulation window": (fit_room, "RunCallback", WithoutWindows),
-    "validation that is to be done": (callback_room, "begin_validation_anew", nothing),
-    "best metric": (fit_room, "RunCallback", WithoutValue),
-    "rows of metrics.csv": (fit_room, "RunCallback", AppendsRows),
+    "gradient of an open accumulation window": (assembly_room, "RunCallback", WithoutWindows),
+    "validation that is to be done": (checkpoints_room, "begin_validation_anew", nothing),
+    "best metric": (assembly_room, "RunCheckpoints", WithoutValue),
+    "rows of metrics.csv": (assembly_room, "RunCallback", AppendsRows),
     "ledger": (ConsumedRanges, "add", nothing),
 }
 

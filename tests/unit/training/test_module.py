@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_dist.config.load import decode_run_config
 from ptycho_dist.config.model import ModelConfig
+from ptycho_dist.config.plain_data import decode_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.data.grouping import build_blocks
 from ptycho_dist.data.simulate import SimulationSpec, expected_counts, simulate

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptycho_dist.rundir.step_times import PHASES, block_length
-from ptycho_dist.training.device_clock import Marks, marks_of
+from ptycho_dist.training.device_clock import DeviceClock, device_clock
 from ptycho_dist.training.timeline import ABSORBING, Timeline
 
-CLOCK = Marks(lambda: Hand.now, lambda a, b: b - a, lambda mark: True, lambda mark: None)
+CLOCK = DeviceClock(lambda: Hand.now, lambda a, b: b - a, lambda mark: True, lambda mark: None)
 
 
 class Hand:
@@ -177,7 +177,7 @@ def test_on_a_gpu_marks_are_events_that_are_looked_at_when_the_device_has_passed
     """SC-025: with stand-ins; nothing waits but the end."""
     monkeypatch.setattr(torch.cuda, "Event", Event)
     Hand.now, Event.device_at, Event.waited = 0, 0.0, 0
-    line = Timeline(marks_of(torch.device("cuda", 0)))
+    line = Timeline(device_clock(torch.device("cuda", 0)))
     line.begin(0)
     for _ in range(3):
         line.step_begins()

@@ -26,7 +26,7 @@ def test_sizes_stand_beside_each_other_with_intervals_and_warnings():
     before, _ = a_study(cores=2)
     after, _ = a_study(cores=2, nodes=(1, 4, 8))
     text = shown(compare_sizes(before, after), "old", "new\x1b[31m[bold]")
-    assert "strong, 4 nodes × 1 (4 ranks)" in text
+    assert "strong, 4 ranks on 4 nodes" in text
     assert "1.00 (" in text
     assert "no difference shown" in text
     assert "oversubscribed before" in text
@@ -63,7 +63,7 @@ def test_compare_writes_nothing(found, tmp_path, capsys):
     """SC-071"""
     before = sorted(tmp_path.rglob("*"))
     assert scale_report.compare(options(tmp_path, "compare", "a", "b")) == 0
-    assert "strong, 2 nodes × 1 (2 ranks)" in capsys.readouterr().out
+    assert "strong, 2 ranks on 2 nodes" in capsys.readouterr().out
     assert scale_report.compare(options(tmp_path, "compare", "a", "b", as_json=True)) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["format"] == 1
@@ -81,6 +81,7 @@ def test_report_says_where_it_is(found, tmp_path, capsys):
     assert scale_report.report(options(tmp_path, "report", "s", as_json=True)) == 0
     data = json.loads(capsys.readouterr().out)
     stored = json.loads((found / "report" / "study-report.json").read_text())
+    assert data.pop("array_id") == found.name
     assert data.pop("report") == str(found / "report" / "report.html")
     assert data == stored
 

@@ -14,6 +14,7 @@ import pytest
 from read_html import ReadPage
 from studies import a_study
 
+from launcher.pages import words
 from launcher.pages.drawing import PAPER
 from launcher.pages.html import render_page
 from launcher.scaling.analysis.results import Estimate, ForDeadline
@@ -25,7 +26,7 @@ from launcher.scaling.report.methods import methods_text
 from launcher.scaling.report.provenance import provenance_of
 from launcher.scaling.report.study_page import study_page
 from launcher.scaling.report.tables import laws_table, parts_table, sizes_table
-from launcher.scaling.report.write import write_report
+from launcher.scaling.report.write import write_study_report
 from launcher.timing.attribution import PARTS
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import write_json_atomic
@@ -136,7 +137,7 @@ def test_a_study_that_measured_nothing_says_so(study_dir):
     collected, analysis = a_study(repeats=1)
     collected = replace(collected, measured=())
     analysis = replace(analysis, series=(), warnings=("no run has measured",))
-    written = write_report(study_dir, collected, analysis)
+    written = write_study_report(study_dir, collected, analysis)
     text = ReadPage(written.page.read_text("utf-8")).text
     assert "No run of this study has measured anything that counts." in text
     assert not list((study_dir / "report" / "figures").iterdir())
@@ -149,8 +150,8 @@ def test_a_size_measured_once_has_no_interval():
     assert wording.estimate(Estimate(1.0, 0.958, 1.043)) == "1.00 (0.96 to 1.04)"
     assert wording.estimate(Estimate(0.0, 0.0, 0.00213)) == "0.00000 (0.00000 to 0.00213)"
     assert wording.estimate(Estimate(math.nan, 1.0, 2.0)) == "–"
-    assert wording.number(1.5e-12) == "1.50e−12"
-    assert wording.number(-0.031) == "−0.0310"
+    assert words.rounded(1.5e-12) == "1.50e−12"
+    assert words.rounded(-0.031) == "−0.0310"
 
 
 # --- honesty ---------------------------------------------------------------------------------
@@ -316,10 +317,18 @@ def test_provenance_says_what_the_ranks_said(study_dir):
     assert found.slurm_cluster == ("perlmutter",)
     assert found.partitions == ("gpu",)
     assert found.variables == {"NCCL_DEBUG": "INFO"}
-    assert found.code[0].commit == "abc" * 13 + "d"
-    assert found.code[0].dirty is True
+    assert found.code[0].checkouts[0].commit == "abc" * 13 + "d"
+    assert found.code[0].checkouts[0].dirty is True
     text = ReadPage(page_of(study_dir, *a_study(device="cuda", **SMALL))).text
-    for said in ("abcabcabc", "with changes", "a.py", "code.diff", "perlmutter", "2.21.5", "INFO"):
+    for said in (
+        "abcabcabc",
+        "with uncommitted changes",
+        "a.py",
+        "code.diff",
+        "perlmutter",
+        "2.21.5",
+        "INFO",
+    ):
         assert said in text
     text = methods_text(*a_study(device="cuda", **SMALL), found)
     assert "NVIDIA A100" in text
@@ -395,7 +404,7 @@ def test_no_secret_leaves_with_a_report(study_dir, monkeypatch):
     collected, analysis = a_study(**SMALL)
     words = ("ptycho-launch", "scale", "run.yaml", "--set", "environment.env={K: hunter2hunter2}")
     collected = replace(collected, study=replace(collected.study, command=words))
-    written = write_report(study_dir, collected, analysis)
+    written = write_study_report(study_dir, collected, analysis)
     for path in (study_dir / "report").rglob("*"):
         if path.is_file():
             assert b"hunter2" not in path.read_bytes(), path
@@ -412,7 +421,7 @@ def rows_of(written):
 def test_all_files_are_written_whole(study_dir):
     """SC-069"""
     collected, analysis = a_study(deadline=DEADLINE, **SMALL)
-    written = write_report(study_dir, collected, analysis)
+    written = write_study_report(study_dir, collected, analysis)
     folder = study_dir / "report"
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     stems = {"throughput", "efficiency", "parts-strong", "start-up-strong"}
@@ -425,7 +434,7 @@ def test_all_files_are_written_whole(study_dir):
     for path in folder.glob("figures/*.png"):
         assert path.read_bytes().startswith(b"\x89PNG")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    write_report(study_dir, collected, analysis)
+    write_study_report(study_dir, collected, analysis)
     after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert before == after
 
@@ -433,7 +442,7 @@ def test_all_files_are_written_whole(study_dir):
 def test_a_disk_that_refuses_is_named(study_dir):
     (study_dir / "report").write_text("in the way")
     with pytest.raises(UserError, match=r"report: the report cannot be written: Not a dir"):
-        write_report(study_dir, *a_study(**SMALL))
+        write_study_report(study_dir, *a_study(**SMALL))
 
 
 def test_the_json_holds_everything(study_dir):

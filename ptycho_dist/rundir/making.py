@@ -1,0 +1,119 @@
+"""Makes a run directory: private, and either complete or not there."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ptycho_dist.config.load import LoadedConfig
+from ptycho_dist.config.plain_data import json_digest, run_config_to_json
+from ptycho_dist.errors import UserError
+from ptycho_dist.rundir.files import fsync_directory, json_bytes, write_bytes_atomic
+from ptycho_dist.rundir.layout import FORMAT, SUBDIRECTORIES, RunDirectory
+from ptycho_dist.rundir.run_plan import RunPlan
+
+NEEDED_AT_ONCE = ("checkpoints", "ledger", "logs")
+"""What a run must have before its first attempt begins: there a missing folder of checkpoints is
+damage, `cancel` writes a ledger, and SLURM opens a log."""
+
+
+def new_run_path(root: Path, name: str) -> Path:
+    """A path under `root` for a new run: unique by date, time and two random bytes."""
+    return root / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def prepare_run(
+    path: Path,
+    loaded: LoadedConfig,
+    plan: RunPlan,
+    script: str | None,
+    add: Callable[[RunDirectory], None] = lambda run: None,
+) -> RunDirectory:
+    """Make a run directory, private (mode 0700), whole or not at all.
+
+    It is built under a hidden name beside `path` and renamed when complete.
+
+    Args:
+        path: where it shall be, absolute; nothing may be there.
+        loaded: the checked config with its text and origins.
+        plan: for plan.json.
+        script: the batch script, where there is one.
+        add: writes what else belongs into it, before it appears under its name.
+
+    Raises:
+        UserError: the place cannot be written, or is taken.
+    """
+    with building(path) as hidden:
+        fill_run(hidden, path.name, loaded, plan, script, write_bytes_atomic)
+        add(RunDirectory(hidden))
+    return RunDirectory(path)
+
+
+@contextmanager
+def building(path: Path) -> Iterator[Path]:
+    """A hidden, private directory beside `path`, which takes its place at the end, whole.
+
+    Raises:
+        UserError: the place cannot be written, or is taken.
+    """
+    hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hidden.mkdir(mode=0o700)
+        yield hidden
+        if path.exists() and any(path.iterdir()):
+            raise UserError(f"{path}: exists and is not empty")
+        hidden.rename(path)
+        fsync_directory(path.parent)
+    except OSError as error:
+        shutil.rmtree(hidden, ignore_errors=True)
+        raise UserError(
+            f"the run directory cannot be made: {error.strerror}: {error.filename or path}"
+        ) from None
+    except BaseException:
+        shutil.rmtree(hidden, ignore_errors=True)
+        raise
+
+
+def fill_run(
+    directory: Path,
+    run_id: str,
+    loaded: LoadedConfig,
+    plan: RunPlan,
+    script: str | None,
+    write: Callable[[Path, bytes], object],
+    encode: Callable[[Any], bytes] | None = None,
+    subdirectories: Sequence[str] = SUBDIRECTORIES,
+) -> None:
+    """Make what a run begins with in an empty directory that is still hidden.
+
+    Args:
+        directory: where.
+        run_id: the name that it will have.
+        loaded, plan, script: as in `prepare_run`.
+        write: writes one file.
+        encode: gives the bytes of a record, where that is not `json_bytes`.
+        subdirectories: to make now; the others are made when an attempt begins.
+    """
+    for name in subdirectories:
+        (directory / name).mkdir(mode=0o700)
+    run, encode = RunDirectory(directory), encode or json_bytes
+    config = run_config_to_json(loaded.config)
+    record = {
+        "format": FORMAT,
+        "run_id": run_id,
+        "created_at": time.time(),
+        "config": config,
+        "config_sha256": json_digest(config),
+        "origins": dict(loaded.origins),
+    }
+    write(directory / "run.yaml", loaded.text.encode())
+    write(run.run_json, encode(record))
+    write(run.plan_json, encode(plan.to_json()))
+    if script is not None:
+        write(run.script, script.encode())
