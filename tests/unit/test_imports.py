@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S
 
 import launcher.status
 
@@ -36,7 +37,9 @@ def test_no_torch_no_lightning_no_h5py(module):
         f"import {module}, sys; "
         "found = {'torch', 'lightning', 'h5py'} & set(sys.modules); assert not found, found"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -48,7 +51,9 @@ def imported_by(*arguments):
         "except SystemExit as end:\n    code = end.code\n"
         "print({name.partition('.')[0] for name in sys.modules}, file=sys.stderr)\nsys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S
+    )
     assert done.returncode == 0, done.stderr
     return ast.literal_eval(done.stderr.splitlines()[-1])
 

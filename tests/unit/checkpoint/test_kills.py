@@ -8,11 +8,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import fork_client
 import pytest
+from waiting import HANG_S
 
 from ptycho_dist.checkpoint.catalog import checkpoint_name
 
 KILLS = 300
+WRITER = Path(__file__).with_name("kill_writer_program.py")
 
 
 @pytest.fixture
@@ -25,11 +28,11 @@ def scratch(run):
 
 
 def kill_writer(run, mode, kills, scratch):
-    done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("kill_writer.py"), mode, run.path, *kills],
+    done = fork_client.run(
+        [sys.executable, WRITER, mode, run.path, *kills],
         stdout=subprocess.PIPE,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         check=True,
         env={**os.environ, "TMPDIR": str(scratch)},
     )

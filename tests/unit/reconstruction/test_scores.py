@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from torchmetrics.functional.image import structural_similarity_index_measure
+from waiting import HANG_S
 
 from ptycho_dist.data.simulate import SimulationSpec, simulate
 from ptycho_dist.reconstruction.scores import (
@@ -342,7 +343,7 @@ class TestRegion:
 
 def test_only_scores_load_torch() -> None:
     code = "import ptycho_dist.reconstruction.scores, sys; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANG_S)
 
 
 def figures(scores: ObjectScores) -> tuple[float, ...]:

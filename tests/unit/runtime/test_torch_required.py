@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from waiting import HANG_S
 
 from ptycho_dist.errors import UserError
 from ptycho_dist.runtime.torch_required import MissingTorch, require_torch
@@ -41,6 +42,8 @@ def test_a_folder_named_torch_is_no_torch(tmp_path, monkeypatch):
 def test_the_training_room_says_so_when_it_is_imported(module):
     """EC-047"""
     code = f"import sys; sys.modules['torch'] = None\nimport {module}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S
+    )
     assert done.returncode == 1
     assert "MissingTorch: POLICY-001: torch cannot be imported by" in done.stderr

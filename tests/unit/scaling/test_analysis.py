@@ -135,7 +135,7 @@ def test_one_repeat_has_no_interval_and_that_is_said(repeats):
     found = analyse(simulated(amdahl(0.1), (1, 2, 4), repeats=repeats), resamples=200)
     last = found.series[0].sizes[-1].throughput
     assert (last.low == last.value == last.high) == (repeats == 1)
-    text = "One repeat only" if repeats == 1 else "Fewer than 3 repeats"
+    text = "Only one repeat" if repeats == 1 else "Fewer than 3 repeats"
     (warning,) = [each for each in found.warnings if each.startswith(text)]
     assert "4 ranks on 4 nodes" in warning
 

@@ -1,7 +1,7 @@
 """Kill a writer of checkpoints and say what is left, one line of JSON per kill.
 
-    kill_writer.py random RUN_DIR DELAY...   SIGKILL so many seconds after its first commit
-    kill_writer.py at RUN_DIR INSTANT...     just before its n-th `rename:n` or `rmtree:n`
+    kill_writer_program.py random RUN_DIR DELAY...   SIGKILL so many seconds after its first commit
+    kill_writer_program.py at RUN_DIR INSTANT...     just before its n-th `rename:n` or `rmtree:n`
 
 Each writer is a fork of this process, which has imported torch once for all of them.
 """
