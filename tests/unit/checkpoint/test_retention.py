@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptycho_dist.checkpoint.catalog import Checkpoint
@@ -74,9 +74,7 @@ actions = st.lists(
 )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 @given(keep=keeps, actions=actions)
 def test_no_sequence_of_saves_damage_and_removals_ends_without_a_whole_one(
     run, make_store, keep, actions
