@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launcher.planning.plan import DataFacts, make_plan
@@ -535,9 +535,7 @@ def planned(make_config):
 
 
 @given(data=st.data())
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 def test_damaged_output_of_commands_is_accepted(planned, data):
     """LP-204, LP-211: any output of the commands leads to facts and findings."""
     site = GENUINE[data.draw(st.sampled_from(sorted(GENUINE)))]

@@ -277,7 +277,7 @@ JUNK = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_damaged_run_directory_gives_one_line_or_an_explanation(data, tmp_path_factory):
     """RD-235: any value in any file may be damaged."""

@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.cli import main
@@ -83,7 +83,6 @@ def test_missing_logs_and_attempts_are_errors(run, selection, words):
 text = st.lists(st.text(st.characters(exclude_characters="\n"), max_size=30), max_size=30)
 
 
-@settings(deadline=None)
 @given(text, st.booleans(), st.integers(0, 40), st.integers(1, 20))
 def test_a_tail_is_the_last_lines_whatever_the_blocks(tmp_path_factory, said, ended, count, block):
     """RD-221"""
