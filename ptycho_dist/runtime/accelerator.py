@@ -98,7 +98,7 @@ def resolve_device(accelerator: str, *, local_rank: int, tasks_per_node: int, ra
 
 
 def _one_for_each(visible: int, tasks_per_node: int) -> bool:
-    """Whether each rank of this node has its own GPU; all ranks of the node decide alike."""
+    """Return whether each rank of this node has its own GPU; all ranks of the node decide alike."""
     if visible >= tasks_per_node:
         return True
     return visible == 1 and _slurm_binds_one_each(tasks_per_node)

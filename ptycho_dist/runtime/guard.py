@@ -151,7 +151,7 @@ class RankGuard:
         self._over.wait(3 * self._period_s)
         if self._over.is_set() or time.monotonic() - self._moved_at <= self._limit_s:
             return
-        reason, silent = who_stands_still(first, self._read_all(), self._nodes, self._rank)
+        reason, silent = judge_stall(first, self._read_all(), self._nodes, self._rank)
         reason = f"no progress for {self._limit_s:.0f} s: {reason}"
         log.error("%s; this rank: %s", reason, self._place[1])
         faulthandler.dump_traceback(file=sys.stderr)
@@ -171,7 +171,7 @@ class RankGuard:
         return published
 
 
-def who_stands_still(
+def judge_stall(
     before: Sequence[str], after: Sequence[str], nodes: Sequence[str], own: int
 ) -> tuple[str, list[int]]:
     """Judge which rank is stalled, from two readings of what all ranks have published.

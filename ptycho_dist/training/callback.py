@@ -109,7 +109,7 @@ class RunCallback(Callback):
         self._heartbeat.start_counting()
         self._heartbeat.note(began_at=time.time(), began_step=step)
         self._measuring.begin(step)
-        enough = self._measuring.had(step, self.rows)
+        enough = self._measuring.is_enough(step, self.rows)
         trainer.should_stop = self._patience.exhausted or enough
         # after the DDP buckets, which draw from the generators
         self._checkpoints.restore_rng()
@@ -185,7 +185,9 @@ class RunCallback(Callback):
         monitored = row["train_loss" if self._monitor.split == "train" else "val_loss"]
         self._watch_loss(trainer, math.nan if monitored is None else monitored)
         data.position = Position(data.position.epoch + 1)
-        enough = self._patience.exhausted or self._measuring.had(trainer.global_step, self.rows)
+        enough = self._patience.exhausted or self._measuring.is_enough(
+            trainer.global_step, self.rows
+        )
         last = data.position.epoch == self._world.epochs or enough
         boundary = Boundary(ends_epoch=True, monitored=monitored)
         if self._execution.enable_checkpointing or last:
@@ -199,7 +201,7 @@ class RunCallback(Callback):
             trainer.should_stop = True
         elif not last:
             stop_agreed, _, enough = self._agreement.now(
-                self._stop_wanted(), False, self._measuring.wanted
+                self._stop_wanted(), False, self._measuring.time_is_up
             )
             if enough:
                 self._end_measurement(trainer, boundary)
@@ -232,9 +234,9 @@ class RunCallback(Callback):
             return  # validation or the end of the epoch follows at once, and can stop there
         self.progress.report(trainer, "training")
         stop_agreed, due, enough = self._agreement.turn(
-            self._stop_wanted(), self._committer.due_by_time, self._measuring.wanted
+            self._stop_wanted(), self._committer.due_by_time, self._measuring.time_is_up
         )
-        if enough or self._measuring.had(step, self.rows):
+        if enough or self._measuring.is_enough(step, self.rows):
             self._end_measurement(trainer)
         if stop_agreed:
             self._stop(trainer)
@@ -292,6 +294,6 @@ class RunCallback(Callback):
         raise StoppedOnRequest(trainer.global_step)
 
     def _end_measurement(self, trainer: Trainer, boundary: Boundary = WITHIN_EPOCH) -> NoReturn:
-        self._measuring.reached()
+        self._measuring.note_enough()
         self._checkpoints.commit(trainer, boundary, essential=True)
         raise MeasuredEnough(trainer.global_step)

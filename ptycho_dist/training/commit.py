@@ -79,7 +79,7 @@ class Committer:
         return every_s is not None and time.monotonic() - self._tried_at >= every_s
 
     def due_by_steps(self, step: int) -> bool:
-        """Whether a checkpoint is due by step count; equal on all ranks."""
+        """Return whether a checkpoint is due by step count; equal on all ranks."""
         every = self._execution.checkpoint_every_n_steps
         return every is not None and step - self._tried_step >= every
 

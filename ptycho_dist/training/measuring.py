@@ -47,8 +47,8 @@ class Measuring:
         self._ended = now
 
     @property
-    def wanted(self) -> bool:
-        """Whether the clock of rank 0 says that it is enough, after the step that was done last.
+    def time_is_up(self) -> bool:
+        """Whether the clock of rank 0 says that enough is measured, after the last step done.
 
         It is false on all other ranks; all ranks must agree on it.
         """
@@ -57,8 +57,8 @@ class Measuring:
             return False
         return time.monotonic() - self._began >= plan.value
 
-    def had(self, step: int, rows: Sequence[Row]) -> bool:
-        """Whether it is enough by the number of steps or by the loss; equal on all ranks.
+    def is_enough(self, step: int, rows: Sequence[Row]) -> bool:
+        """Return whether it is enough by the number of steps or by the loss; equal on all ranks.
 
         Args:
             step: optimizer steps of the whole run.
@@ -75,10 +75,10 @@ class Measuring:
         else:
             enough = False
         if enough:
-            self.reached()
+            self.note_enough()
         return enough
 
-    def reached(self) -> None:
+    def note_enough(self) -> None:
         """Note that all ranks have agreed that it is enough."""
         self._reached_at = self._reached_at or time.time()
 

@@ -17,7 +17,7 @@ class StoppedOnRequest(Exception):
 
 
 def stop_wanted(rank: JoinedRank, lead_s: float | Literal["auto"], measured_lead_s: float) -> bool:
-    """Whether this rank was asked to stop; it asks itself when the walltime is near.
+    """Return whether this rank was asked to stop; it asks itself when the walltime is near.
 
     Args:
         rank: this rank.

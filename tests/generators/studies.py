@@ -194,8 +194,8 @@ def _series(mode, tasks, nodes, repeats, cores, device, laws):
         "it foretold the held-out size best" if laws else "there are too few sizes for a law",
         sizes[-1].ranks, "One more doubling would bring less than half of it.",
         (
-            *(["The cores of the machine: too few."] if sizes[-1].oversubscribed else []),
+            *(["Oversubscription: too few cores."] if sizes[-1].oversubscribed else []),
             "A step takes more than with perfect scaling.",
-            "Exposed communication loses 7.1 ms a step: 3.2 ms with 1 rank, 10.3 ms with 4 ranks.",
+            "Exposed communication: 7.1 ms lost per step, from 3.2 ms to 10.3 ms.",
         ),
     )  # fmt: skip

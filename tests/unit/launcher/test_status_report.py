@@ -1,4 +1,4 @@
-"""What `status` and `list` show: to people, to scripts, and of directories that are damaged."""
+"""What `status` and `list` show to people and scripts, and how they show damage."""
 
 import fcntl
 import io
@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import fork_client
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from waiting import HANG_S
@@ -41,7 +41,7 @@ def training(step, **more):
 
 @pytest.fixture
 def at_work(pretend, commands):
-    """Attempt 2 of a run, requeued after a walltime that will not do for the rest."""
+    """Attempt 2 of a run, requeued after its walltime; the next walltime is too short as well."""
     commands(squeue='echo "7|RUNNING|2026-01-01T00:00:00|None"')
     run, now = pretend(), time.time()
     run.submitted()
@@ -79,7 +79,7 @@ def test_a_run_at_work(at_work, capsys):
     assert "\x1b" not in shown
 
 
-def test_what_follows_the_walltime_is_told_from_the_policy(at_work):
+def test_the_policy_tells_what_follows_the_walltime(at_work):
     """RD-205"""
     plan = json.loads(at_work.run.plan_json.read_text())
     for policy, words in (
@@ -120,10 +120,10 @@ def test_a_job_that_waits_says_why_and_until_when(pretend, commands, capsys):
         (("stopped", "timeout", ""), "resume RUN"),
     ],
 )
-def test_the_next_command_is_named_as_it_works_here(
+def test_the_next_command_works_in_this_directory(
     pretend, commands, capsys, monkeypatch, ended, command
 ):
-    """RD-211: by its id where the runs directory is the usual one."""
+    """RD-211: it uses the id if the run is in the default directory of runs."""
     run = pretend()
     run.submitted()
     run.attempt(ended=ended)
@@ -178,12 +178,10 @@ KINDS = st.one_of(
 )  # fmt: skip
 
 
-@settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_damage_is_one_line_and_never_a_traceback(at_work, capsys, data):
-    """RD-210: any entry of any file is of another kind, or gone."""
+    """RD-210: any entry of any file may have another type, or be missing."""
     run = at_work.run
     paths = [
         run.submission_json, run.attempts / "001.json", run.attempts / "002.json",
@@ -217,7 +215,7 @@ def test_damage_is_one_line_and_never_a_traceback(at_work, capsys, data):
 
 
 def on_a_terminal(columns, *arguments):
-    """What a command writes to a terminal of that width, and its exit code."""
+    """Returns what a command prints on a terminal of this width, and its exit code."""
     own, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {**os.environ, "TERM": "xterm"}
@@ -241,7 +239,7 @@ def on_a_terminal(columns, *arguments):
 
 
 def test_nothing_is_wider_than_the_terminal(at_work):
-    """RD-210, RD-211: with names and reasons that would steer it."""
+    """RD-210, RD-211: names and reasons with control sequences."""
     at_work.beat(
         1, attempt=2, state="failed", node="a-long-name-of-a-node.of.a.centre.example.org",
         reason=f"RuntimeError: {ESCAPE} {'word ' * 60}",
@@ -258,7 +256,7 @@ def test_nothing_is_wider_than_the_terminal(at_work):
 
 
 def test_a_live_table_is_no_larger_than_the_terminal(at_work, commands):
-    """RD-207: a thousand ranks, and it ends with the run."""
+    """RD-207: with a thousand ranks; it ends with the run."""
     run = at_work.run
     for rank in range(2, 1000):
         at_work.beat(rank, attempt=2, progress=training(28))

@@ -60,7 +60,7 @@ def test_honest_runs_are_proven_whatever_was_killed(in_folder, random, finish, a
 
 @many
 @given(random=randoms, attempts=st.integers(1, 4))
-def test_the_ledger_alone_will_do_where_the_checkpoints_are_gone(in_folder, random, attempts):
+def test_the_ledger_alone_is_enough_if_the_checkpoints_are_gone(in_folder, random, attempts):
     with in_folder(random, finish=True, attempts=attempts) as honest:
         assume(honest.result and honest.events[honest.result["attempt"], 0])
         run = honest.write()
@@ -82,7 +82,7 @@ def shown(entry):
 
 
 def forged(honest, random, change):
-    """Change one range of a record that counts; returns who it was, and the range."""
+    """Change one range of a record that counts; returns the rank and the range."""
     counted = honest.counted()
     assume(counted)
     attempt, rank, place = random.choice(counted)
@@ -267,7 +267,7 @@ def test_an_attempt_without_its_files_is_named(calm):
 
 
 def test_a_record_after_its_commit_counts_twice(calm):
-    """Before the commit a copy is what a commit that was tried again leaves."""
+    """A copy before the commit is what a repeated commit leaves."""
     events = calm.events[2, 0]
     place = next(i for i, e in enumerate(events) if e["event"] == "consumed" and e["ranges"])
     events.insert(place, dict(events[place]))
@@ -299,7 +299,7 @@ def test_a_cursor_that_does_not_fit_is_named(calm, by):
     assert "the commit before it stands at" in faults[0]
 
 
-def test_a_plan_of_other_samples_is_named(calm):
+def test_a_plan_with_another_number_of_samples_is_named(calm):
     calm.samples += 1
     faults = verify(calm.write()).faults
     assert faults[0] == "attempt 1: 37 samples per epoch, the plan has 38"
@@ -357,7 +357,7 @@ def test_a_torn_line_is_a_hint_and_no_fault(calm):
     rank=st.integers(0, 2),
     seed=st.integers(0, 5),
 )  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_damaged_event_is_a_fault_and_no_crash(in_folder, event, field, value, rank, seed):
     """RD-004"""
     with in_folder(Random(seed), attempts=3, finish=True, ranks=3, calm=True) as honest:
@@ -386,7 +386,7 @@ def test_a_result_that_names_no_attempt_is_refused(calm, value):
 
 
 @pytest.mark.parametrize("value", ["37", 0, None, True, 2**60])
-def test_a_plan_of_no_samples_is_refused(calm, value):
+def test_a_plan_without_samples_is_refused(calm, value):
     calm.samples = value
     with pytest.raises(UserError, match=r"plan\.json: not a plan: world\.samples: .*damaged"):
         verify(calm.write())

@@ -60,10 +60,10 @@ def test_beyond_the_largest_size_the_law_is_asked_and_that_is_marked():
     assert found.nodes == 8
     assert found.extrapolated
     assert found.hours == pytest.approx(eight / 3600, rel=1e-4)
-    assert "Amdahl foretells it, beyond the largest measured size" in found.why
+    assert "Amdahl predicts it, beyond the largest measured size" in found.why
 
 
-def test_between_measured_sizes_is_foretold_but_not_extrapolated():
+def test_between_measured_sizes_is_predicted_but_not_extrapolated():
     """SC-047: throughput has its peak at 11 nodes; of those not measured, 12 share the batch."""
     usl = partial(USL.throughput, x1=100.0, parameters=(0.05, 0.95 / 121))
     measured = simulated(usl, (1, 2, 4, 8, 16), noise=0.0, batch=768).measured
@@ -72,7 +72,7 @@ def test_between_measured_sizes_is_foretold_but_not_extrapolated():
     found = asked(collected, START_UP + WORK / (0.5 * eight + 0.5 * twelve))
     assert found.nodes == 12
     assert not found.extrapolated
-    assert "was not measured: USL foretells it." in found.why
+    assert "was not measured: USL predicts it." in found.why
 
 
 def test_nothing_beyond_twice_the_largest_size():
@@ -80,7 +80,7 @@ def test_nothing_beyond_twice_the_largest_size():
     found = asked(strong(), START_UP + WORK / (100.0 / (0.05 + 0.95 / 12)))
     assert found.nodes is None
     assert found.node_hours is None
-    assert "None does it in" in found.why
+    assert "No size does the work in" in found.why
     assert "8 ranks on 8 nodes (by Amdahl)" in found.why
 
 
