@@ -60,7 +60,7 @@ def _through_torchrun(run: RunDirectory, environment: RankEnvironment) -> OwnAtt
 
     if environment.host is None or environment.port is None:
         raise UserError(
-            "MASTER_ADDR or MASTER_PORT is not set, although torchrun sets both; start all ranks by it"
+            "torchrun has not set MASTER_ADDR or MASTER_PORT; start all ranks by torchrun"
         )
     agent_has_it = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     key = f"attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
