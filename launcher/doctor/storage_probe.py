@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from launcher.doctor.mounts import mount_of
+
 
 def probe(directory: Path) -> dict[str, Any]:
     """Report the kind of file system, the free space, and what works there; leave nothing behind.
@@ -30,7 +32,7 @@ def probe(directory: Path) -> dict[str, Any]:
     found: dict[str, Any] = {
         "directory": str(asked),
         "looked at": str(directory),
-        "file system": file_system(directory.resolve(), Path("/proc/self/mounts").read_text()),
+        "file system": _file_system(directory.resolve()),
         "free": f"{space.f_bavail * space.f_frsize / 1e9:.1f} GB",
         "free inodes": space.f_favail if space.f_files else "not counted",
     }
@@ -44,15 +46,11 @@ def probe(directory: Path) -> dict[str, Any]:
     return found
 
 
-def file_system(path: Path, mounts: str) -> str:
-    """Kind and source of the mount that holds a path, from the text of /proc/self/mounts."""
-    best = ("/", "unknown")
-    for line in mounts.splitlines():
-        source, point, kind, *_ = [*line.split(" "), "", "", ""]
-        point = point.replace("\\040", " ")
-        if path.is_relative_to(point) and len(point) >= len(best[0]):
-            best = (point, f"{kind} at {point} (from {source})")
-    return best[1]
+def _file_system(path: Path) -> str:
+    mount = mount_of(path)
+    if mount is None:
+        return "unknown"
+    return f"{mount.kind} at {mount.point} (from {mount.source})"
 
 
 def _write(place: Path) -> None:

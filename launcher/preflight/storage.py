@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.doctor.mounts import mount_of
 from launcher.planning.plan import LaunchPlan
 from launcher.preflight.findings import Finding
 from launcher.text.counted import counted
@@ -186,17 +187,5 @@ def _newest_checkpoint_bytes(root: Path, name: str) -> int | None:
 
 def _local_kind(path: Path) -> str | None:
     """Kind of the file system of a path; None: it is not one of this machine alone."""
-    real = Path(os.path.realpath(path))
-    best, kind = -1, None
-    try:
-        mounts = Path("/proc/self/mounts").read_text("utf-8", errors="replace")
-    except OSError:
-        return None
-    for line in mounts.splitlines():
-        words = line.split()
-        if len(words) < 3:
-            continue
-        point = Path(words[1].replace("\\040", " "))
-        if len(point.parts) >= best and (real == point or point in real.parents):
-            best, kind = len(point.parts), words[2]
-    return kind if kind in _LOCAL else None
+    mount = mount_of(Path(os.path.realpath(path)))
+    return mount.kind if mount is not None and mount.kind in _LOCAL else None

@@ -95,7 +95,7 @@ class AttemptSpan:
         return _between(self.training_until, self.until)
 
 
-def read_attempts(
+def attempt_spans(
     run: RunDirectory,
     events: Events,
     jobs: Sequence[Job],

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from launcher.explain.explain import Explanation, explain
-from launcher.run_report.attempts import AttemptSpan, read_attempts
+from launcher.run_report.attempts import AttemptSpan, attempt_spans
 from launcher.run_report.events import Events, read_events
 from launcher.run_report.left_out import LeftOut
 from launcher.run_report.losses import EpochRow, read_epochs
@@ -128,7 +128,7 @@ def read_facts(run: RunDirectory, scheduler: Scheduler | None = None) -> RunFact
     proof, no_proof = _proof(run)
     lineage = proof.lineage if proof is not None else _nothing_committed(run, events)
     times = _times(run, numbers, left_out)
-    attempts = read_attempts(
+    attempts = attempt_spans(
         run,
         events,
         left_out.reading("the submissions", lambda: recorded_jobs(run), []),

@@ -167,10 +167,12 @@ def _await_end(process: subprocess.Popen[bytes], deadline: float) -> None:
     Until it is reaped, the system gives the number of its group to no other process: the group can
     be killed without hitting strangers.
     """
-    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        if time.monotonic() >= deadline:
-            raise TimeoutError
-        time.sleep(0.002)
+    # If our parent made us ignore SIGCHLD, the system reaps it at once, and there is no child.
+    with suppress(ChildProcessError):
+        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+            time.sleep(0.002)
 
 
 def _end(process: subprocess.Popen[bytes]) -> int | None:

@@ -51,7 +51,7 @@ def kill_writer(run, mode, kills, scratch):
 
 
 def test_a_kill_at_a_random_instant_never_loses_the_last_whole_one(run, scratch):
-    """RD-040, RD-043: 300 kills in the middle of writing, renaming or removing, one run."""
+    """RD-040, RD-043: 300 kills of one run while it writes, renames or removes."""
     generator = random.Random(7)
     delays = [f"{generator.uniform(0, 0.015):.5f}" for _ in range(KILLS)]
     outcomes = kill_writer(run, "random", delays, scratch)
@@ -63,7 +63,7 @@ def test_a_kill_at_a_random_instant_never_loses_the_last_whole_one(run, scratch)
 
 
 def test_a_kill_at_each_step_of_a_replacement_leaves_a_whole_one(run, scratch):
-    """RD-044; the only checkpoint of the run is replaced, by three renames and a removal."""
+    """RD-044: the only checkpoint of the run is replaced, by three renames and a removal."""
     instants = ["rename:1", "rename:2", "rename:3", "rmtree:1"]
     outcomes = kill_writer(run, "at", instants, scratch)
     suffixes = [sorted(name.rpartition(".")[2] for name in o["hidden"]) for o in outcomes]

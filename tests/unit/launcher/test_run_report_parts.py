@@ -134,7 +134,7 @@ def test_long_runs_are_drawn_in_slices():
     assert list(found.at_s) == sorted(found.at_s)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.lists(
         st.tuples(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -450,9 +450,7 @@ def places(data, path=()):
             yield (*path, key)
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
-)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_damaged_study_is_told_in_one_line(record, tmp_path, data):
     """SC-015: whatever stands in whatever place, it is a study or one line."""

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import fork_client
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from waiting import HANG_S
@@ -177,9 +177,7 @@ KINDS = st.one_of(
 )  # fmt: skip
 
 
-@settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_damage_is_one_line_and_never_a_traceback(at_work, capsys, data):
     """RD-210: any entry of any file may have another type, or be missing."""

@@ -48,7 +48,7 @@ def test_the_first_source_that_knows_is_believed(
 
 
 def test_a_run_that_recorded_its_end_asks_nobody(submitted, commands):
-    """RD-200: the state is right although squeue and sacct are not on PATH."""
+    """RD-200: neither squeue nor sacct is called."""
     calls = commands(squeue="exit 1", sacct="exit 1")
     submitted.attempt(ended=("failed", "crash", "rank 1 died"))
     status = status_of(submitted.run)

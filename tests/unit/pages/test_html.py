@@ -88,7 +88,7 @@ def test_texts_are_escaped_and_steer_no_terminal():
     assert "alert(1)" in page.text
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.text(max_size=40))
 def test_any_text_leaves_the_page_whole(text):
     """SC-062"""

@@ -63,7 +63,7 @@ class TestAlignment:
         cycles_x=st.floats(-8, 8),
         phase_range=st.sampled_from([np.pi, 4 * np.pi]),
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_factor_and_ramp_are_undone(
         self, amplitude: float, angle: float, cycles_y: float, cycles_x: float, phase_range: float
     ) -> None:
@@ -73,7 +73,7 @@ class TestAlignment:
         np.testing.assert_allclose(align_to(changed, truth), truth, atol=1e-6)
 
     @given(st.floats(-4, 4), st.floats(-4, 4))
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     def test_through_noise(self, cycles_y: float, cycles_x: float) -> None:
         """As strong as the object: the ramp is right to a hundredth of a cycle over the field."""
         noisy = ramp(cycles_y, cycles_x) * (TRUTH + 0.7 * noise())

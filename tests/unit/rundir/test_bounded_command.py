@@ -165,6 +165,16 @@ def test_the_answer_holds_what_was_given_and_said(stand_in, tmp_path):
     assert not os.isatty(0) or run_command(["cat"], 20).text == ""
 
 
+def test_it_works_where_children_are_reaped_by_the_system(stand_in):
+    stand_in("speaker", "echo word")
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        answer = run_command(["speaker"], 20)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert (answer.text, answer.trouble) == ("word\n", "")
+
+
 def test_what_is_no_program_is_said(tmp_path):
     plain = tmp_path / "plain"
     plain.write_text("no program")

@@ -357,7 +357,7 @@ def test_a_torn_line_is_a_hint_and_no_fault(calm):
     rank=st.integers(0, 2),
     seed=st.integers(0, 5),
 )  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_damaged_event_is_a_fault_and_no_crash(in_folder, event, field, value, rank, seed):
     """RD-004"""
     with in_folder(Random(seed), attempts=3, finish=True, ranks=3, calm=True) as honest:

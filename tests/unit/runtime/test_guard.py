@@ -1,4 +1,4 @@
-"""Who stands still, and leaving in time (RS-012, RS-013)."""
+"""The guard names a stalled rank, and leaves in time (RS-012, RS-013)."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ class Left(Exception):
 
 @pytest.fixture
 def guard():
-    """`guard(…)`: one at work, and the list of what it was told to do."""
+    """`guard(…)` returns a running guard, and the list of the calls that it makes."""
     stop = StopRequest()
     previous = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
     guards = []

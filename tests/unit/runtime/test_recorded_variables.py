@@ -1,4 +1,4 @@
-"""Variables that a rank records."""
+"""The environment variables that a rank records."""
 
 from ptycho_dist.runtime.recorded_variables import recorded_variables
 

@@ -1,4 +1,4 @@
-"""POLICY-001: torch is mandatory, and who misses it is told what to install."""
+"""POLICY-001: torch is mandatory, and the error names what to install."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def test_a_torch_that_is_too_old_is_refused(monkeypatch):
 
 
 def test_a_folder_named_torch_is_no_torch(tmp_path, monkeypatch):
-    """EC-047: Python imports it, as a namespace."""
+    """EC-047: Python imports such a folder, as a namespace package."""
     (tmp_path / "torch").mkdir()
     monkeypatch.delitem(sys.modules, "torch")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])

@@ -1,4 +1,4 @@
-"""A whole training of one rank in this process, so that its parts can be looked at."""
+"""Runs a whole training of one rank in this process, so that tests can look at its parts."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Fitted:
 def fit(
     make_config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Fitted]]:
-    """`fit(text of run.yaml, callback, …)`: train; `resume=fit.last_run` goes on with a run.
+    """`fit(text of run.yaml, callback, …)`: train; `resume=fit.last_run` resumes a run.
 
-    `fit.stop` is the stop request of the training at work; `interruptions` are those of a drill,
+    `fit.stop` is the stop request of the current training; `interruptions` are those of a drill,
     `measurement` is that of a scaling study.
     """
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}

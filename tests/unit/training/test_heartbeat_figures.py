@@ -1,4 +1,4 @@
-"""What the heartbeats of a training hold for the foretold end and the stragglers."""
+"""The figures in heartbeats from which the end is predicted and stragglers are found."""
 
 from lightning.pytorch import Callback
 
@@ -12,7 +12,7 @@ TEXT = "model: {n_filters_scale: 0.125}\ntraining: {nepochs: 2, batch_size: 4}\n
 
 
 def test_own_work_is_what_comes_before_the_backward_pass(fit, monkeypatch):
-    """RD-205, RD-206: a clock that goes on by 3 s in a forward pass and by 5 s after it."""
+    """RD-205, RD-206: the clock advances by 3 s in a forward pass and by 5 s after it."""
 
     class Clock:
         now = 1000.0

@@ -1,4 +1,4 @@
-"""What an interruption must not change, item by item; each that is lost is named (RS-001, RS-050).
+"""An interruption changes no item of state, and a drill names each that is lost (RS-001, RS-050).
 
 One rank, in this process, with the signals and the comparison of `ptycho-launch drill`.
 """
@@ -31,7 +31,7 @@ model: {n_filters_scale: 0.125}
 training: {nepochs: 4, batch_size: 4}
 execution: {accum_steps: 2, scheduler: Adaptive, checkpoint_mode: max}
 """
-"""10 micro-batches and 5 steps an epoch. `max`: a loss that falls wears out all patience."""
+"""An epoch has 10 micro-batches and 5 steps. With `max` a falling loss exhausts the patience."""
 POINTS = [
     ("training", 0, 1),
     ("training", 1, 4),  # within a window
@@ -47,7 +47,7 @@ INTERRUPTIONS = [
 
 @pytest.fixture
 def interrupted(fit, simulate, tmp_path):
-    """`interrupted()`: what differs between a run that was interrupted five times, and one not."""
+    """`interrupted()` returns what differs between an uninterrupted run and an interrupted one."""
 
     def go(before_second=lambda: None, points=INTERRUPTIONS):
         text = TEXT
@@ -138,7 +138,7 @@ class WithoutWindows(RunCallback):
 
 
 class WithoutValue(RunCheckpoints):
-    """Tells no checkpoint the monitored value once it has been resumed."""
+    """Puts no monitored value into checkpoints after a resume."""
 
     def on_save_checkpoint(self, trainer, module, checkpoint):
         super().on_save_checkpoint(trainer, module, checkpoint)
@@ -147,7 +147,7 @@ class WithoutValue(RunCheckpoints):
 
 
 class AppendsRows(RunCallback):
-    """Writes the rows that a table holds already a second time."""
+    """Writes the rows of the table twice."""
 
     state_key = "RunCallback"
 
