@@ -96,7 +96,7 @@ def array_status(array: ArrayDirectory, scheduler: Scheduler | None = None) -> A
 
     Args:
         array: its directory.
-        scheduler: whom to ask about jobs; None: SLURM, now.
+        scheduler: asks SLURM about jobs; None: a new one.
 
     Raises:
         UserError: array.json or the record of its jobs is damaged.

@@ -56,7 +56,7 @@ def submitted_jobs(run: RunDirectory, scheduler: Scheduler) -> tuple[list[Job], 
 
     Args:
         run: its directory.
-        scheduler: whom to ask for the job of a submission that was cut short.
+        scheduler: asks SLURM for the job of a submission that was cut short.
 
     Raises:
         UserError: the record is damaged.
@@ -112,9 +112,9 @@ def what_became_of(
     Args:
         directory: of the run or the array.
         record: its submission.json, with an intent.
-        scheduler: whom to ask.
-        sure: whether the lock proves that nobody is submitting; False on a file system without
-            locks.
+        scheduler: asks SLURM for the job.
+        sure: whether the lock proves that no submission is at work; False on a file system
+            without locks.
 
     Returns:
         The id of the job, or why none is known.
@@ -158,15 +158,15 @@ def _find_job(
 class _Lock:
     descriptor: int | None
     sure: bool
-    """Whether nobody is submitting; False on a file system without locks."""
+    """Whether the lock proves that no submission is at work; False without locks."""
 
 
 def _shared_lock(directory: Directory) -> _Lock | None:
-    """Take the lock as a reader; None while somebody submits."""
+    """Take the lock as a reader; None while a submission is at work."""
     path = directory.path / LOCK_NAME
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:  # a submitter creates it before the intent, so nobody is at work
+    except FileNotFoundError:  # it is created before the intent, so no submission is at work
         return _Lock(None, sure=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be opened: {error.strerror}") from None

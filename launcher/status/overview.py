@@ -27,7 +27,7 @@ def overview(
     Args:
         runs: their directories, in any order.
         states: the states that are wanted; empty: all.
-        scheduler: whom to ask, once for all; None: SLURM, now.
+        scheduler: asks SLURM about jobs, once for all runs; None: a new one.
 
     Raises:
         UserError: there is no such state.
@@ -46,7 +46,7 @@ def statuses_of(
 
     Args:
         runs: their directories.
-        scheduler: whom to ask, once for all; None: SLURM, now.
+        scheduler: asks SLURM about jobs, once for all runs; None: a new one.
     """
     scheduler = scheduler or Scheduler(every_s=60)
     found: list[Records | RunStatus] = []

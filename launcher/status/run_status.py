@@ -125,7 +125,7 @@ def status_of(run: RunDirectory, scheduler: Scheduler | None = None) -> RunStatu
 
     Args:
         run: its directory.
-        scheduler: whom to ask about jobs; None: SLURM, now.
+        scheduler: asks SLURM about jobs; None: a new one.
 
     Raises:
         UserError: the run directory is damaged.
@@ -142,7 +142,7 @@ def brief_status_of(records: Records, scheduler: Scheduler) -> RunStatus:
 
     Args:
         records: what its directory says.
-        scheduler: whom to ask about its job.
+        scheduler: asks SLURM about the job.
 
     Raises:
         UserError: the run directory is damaged.

@@ -42,7 +42,7 @@ def state_of(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartb
 
     Args:
         records: what its directory says.
-        scheduler: whom to ask about its job if the run directory does not record the end.
+        scheduler: asks SLURM about the job if the run directory does not record the end.
         heartbeats: heartbeats of its latest attempt, all or some.
 
     Raises:

@@ -157,7 +157,7 @@ def _step(event: dict[str, Any]) -> int:
 
 
 def cancel_requested(run: RunDirectory, job_id: str) -> bool:
-    """Whether somebody ended this job with `ptycho-launch cancel`."""
+    """Whether a person cancelled this job with `ptycho-launch cancel`."""
     return any(
         event["event"] == "cancel_requested" and event.get("job_id") == job_id
         for event in read_ledger(run, writer=LAUNCHER)

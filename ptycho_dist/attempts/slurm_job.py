@@ -100,7 +100,7 @@ def lost_nodes(nodes: Sequence[str]) -> list[str]:
 
 
 def requeue(job_id: str, delay_s: int, exclude: Sequence[str]) -> str | None:
-    """Put the job back into the queue; a job that somebody else has put back stays there.
+    """Put the job back into the queue; a job that is there already stays.
 
     SLURM by itself holds a requeued job for two minutes. Therefore the earliest start is set, and
     nodes are excluded, while the job is still leaving its nodes. SLURM forgets a start that has

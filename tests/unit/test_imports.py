@@ -73,6 +73,7 @@ WRITERS = {
     *("write_json_atomic", "write_bytes_atomic", "LedgerWriter", "fsync_directory"),
     *("write_text", "write_bytes", "mkdir", "makedirs", "touch", "unlink", "rmtree", "rmdir"),
     *("rename", "symlink", "symlink_to", "link", "hardlink_to", "chmod", "truncate"),
+    *("write_attempt", "create_attempt", "begin_attempt", "end_attempt"),
     *("O_WRONLY", "O_RDWR", "O_CREAT", "O_APPEND", "O_TRUNC"),
 }
 
@@ -89,6 +90,11 @@ def test_no_module_of_status_writes():
             else:
                 words = {getattr(node, "attr", ""), getattr(node, "id", "")}
             assert not WRITERS & words, f"{module}: {WRITERS & words}"
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "open":
-                modes = [each.value for each in node.args[1:] if isinstance(each, ast.Constant)]
-                assert not modes or modes == ["rb"], module
+            if isinstance(node, ast.Call) and "open" in _called(node):
+                given = [*node.args, *(keyword.value for keyword in node.keywords)]
+                modes = {str(each.value) for each in given if isinstance(each, ast.Constant)}
+                assert not modes & {"w", "wb", "a", "ab", "x", "xb", "r+", "r+b", "w+b"}, module
+
+
+def _called(node):
+    return {getattr(node.func, "attr", ""), getattr(node.func, "id", "")}
