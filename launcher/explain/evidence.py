@@ -74,6 +74,12 @@ class Evidence:
         return None if end is None else end.ending
 
     @property
+    def restarts(self) -> bool:
+        """Whether the attempt was to be followed by a restart."""
+        end = None if self.record is None else self.record.end
+        return end is not None and end.restarts
+
+    @property
     def what_followed(self) -> str | None:
         """Why the attempt was, or was not, followed by a restart."""
         end = None if self.record is None else self.record.end
