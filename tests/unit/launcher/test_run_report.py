@@ -188,7 +188,7 @@ def test_a_run_without_step_times_says_so(killed):
     facts = read_facts(killed)
     text = words_of(page(killed))
     assert "This run has no step times" in text
-    assert "patterns/s of all ranks" in text
+    assert "Patterns/s of all ranks" in text
     assert "No step times were recorded for this run" in text
     assert not facts.goodput.measured
     assert not facts.parts
@@ -282,7 +282,7 @@ def test_a_run_at_work_says_so(pretend, commands):
     assert facts.epochs[0].standing == "open"
     text = words_of(page(told.run))
     assert "This run is not over: it is running" in text
-    assert "1 epoch not yet covered by a committed checkpoint." in text
+    assert "Not yet covered by a committed checkpoint: 1 epoch." in text
 
 
 GARBAGE = (
