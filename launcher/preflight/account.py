@@ -142,6 +142,7 @@ def _within_limits(
     places: FieldPlaces,
 ) -> Iterator[Finding]:
     """Findings on limits. The first source that sets one counts (SLURM's resource_limits guide)."""
+    # OverPartQOS turns the usual order of the QOS of partition and job round.
     in_order: list[Limits] = []
     named = [each.qos for each in partitions if each.qos is not None]
     of_partition = [facts.qos[name].limits for name in named if name in facts.qos]
