@@ -96,8 +96,8 @@ def _uneven(throughputs: Mapping[int, Sequence[float]]) -> tuple[str, ...]:
     return (
         f"Repeats spread by {100 * noise[quiet]:.1f} % at {counted(quiet, 'rank')} and by "
         f"{100 * noise[loud]:.1f} % at {counted(loud, 'rank')} (p = {p:.2g} for an equal spread at "
-        "all sizes). The fits assume an equal spread, so the intervals of the laws' parameters may be "
-        "too narrow.",
+        "all sizes). The fits assume an equal spread, so the intervals of the laws' parameters may "
+        "be too narrow.",
     )
 
 
