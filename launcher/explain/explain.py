@@ -52,8 +52,10 @@ class Explanation:
     evidence: tuple[Line, ...]
     advice: tuple[str, ...]
     exit_code: int | None
+    restarts: bool
+    """Whether the policy of restarts decided to start the run again."""
     what_followed: str | None
-    """Whether a restart followed, and why, in words."""
+    """Why it decided so, in words; None: it has recorded no decision."""
 
     @property
     def failed(self) -> bool:
@@ -163,6 +165,7 @@ def _nothing_to_explain(status: RunStatus, evidence: Evidence) -> Explanation:
         evidence=(),
         advice=advice,
         exit_code=None,
+        restarts=False,
         what_followed=None,
     )
 
@@ -197,6 +200,7 @@ def _explained(status: RunStatus, evidence: Evidence, verdict: Verdict) -> Expla
         evidence=verdict.lines,
         advice=advice_for(verdict.cause.name, **known),
         exit_code=None if end is None else end.exit_code,
+        restarts=evidence.restarts,
         what_followed=evidence.what_followed,
     )
 

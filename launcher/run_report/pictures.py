@@ -1,4 +1,4 @@
-"""Which pictures of a run a report shows: few, evenly chosen, and each really a PNG."""
+"""The pictures that a report shows: a few, evenly chosen, each checked to be a PNG."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ptycho_dist.rundir.layout import RunDirectory
 
 MOST_PICTURES = 12
 MOST_PATCHES = 4
-"""Of them, where there are stitched objects too."""
+"""Largest number of patch pictures where there are pictures of the object too."""
 MOST_BYTES = 3 * 2**20
-"""Of one picture."""
+"""Largest size of one picture."""
 MOST_BYTES_IN_ALL = 16 * 2**20
 MOST_PIXELS = 40_000_000
 _LONGEST_SIDE = 16_384
@@ -32,20 +32,20 @@ Kind = Literal["object", "patches"]
 
 @dataclass(frozen=True)
 class RunPicture:
-    """A PNG of the run directory."""
+    """A PNG from the run directory."""
 
     kind: Kind
     epoch: int | None
     """Counted from 0; None: the final object."""
     file: str
-    """Within the run directory."""
+    """Path within the run directory."""
     width: int
     height: int
     png: bytes = field(repr=False)
 
 
 def read_pictures(run: RunDirectory, left_out: LeftOut) -> tuple[RunPicture, ...]:
-    """The final object first, then objects, then patches, each from the first epoch to the last."""
+    """Read the final object, then objects, then patches, each from the first epoch to the last."""
     folder = run.reconstruction
     epochs = _epochs(folder, left_out)
     final = _is_there(run.picture)
@@ -67,7 +67,9 @@ def read_pictures(run: RunDirectory, left_out: LeftOut) -> tuple[RunPicture, ...
             png = _read(path, run)
             width, height = checked_png(png)
             if total + len(png) > MOST_BYTES_IN_ALL:
-                raise ValueError(f"with it the pictures take over {MOST_BYTES_IN_ALL // 2**20} MiB")
+                raise ValueError(
+                    f"with it the pictures would exceed {MOST_BYTES_IN_ALL // 2**20} MiB"
+                )
         except ValueError as error:
             left_out.note(f"{name}: {error}")
         except OSError as error:
@@ -79,7 +81,7 @@ def read_pictures(run: RunDirectory, left_out: LeftOut) -> tuple[RunPicture, ...
 
 
 def evenly(numbers: Sequence[int], most: int) -> list[int]:
-    """At most so many of them, at equal distances, the first and the last among them."""
+    """At most this many numbers at equal distances, including the first and the last."""
     if len(numbers) <= most:
         return list(numbers)
     if most <= 1:

@@ -117,7 +117,7 @@ def _leave_early(started: StartedRank, ledger: LedgerWriter, why: str) -> None:
     with suppress(OSError):
         ledger.append("left", why=why, signal=started.stop.reason, step=heartbeat.step)
     heartbeat.write("stopped", reason=f"left without a new checkpoint: {why}")
-    logging.warning("leaves with the last good checkpoint: %s", why)
+    logging.warning("leaves without a new checkpoint; the last good one is kept: %s", why)
     exit_now(EXIT_STOPPED)
 
 

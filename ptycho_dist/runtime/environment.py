@@ -61,7 +61,9 @@ class RankEnvironment:
             if "RANK" in environ and "WORLD_SIZE" in environ:
                 return cls._from_torch(environ, "local")
         except (KeyError, ValueError) as error:
-            raise UserError(f"the rank's environment makes no sense: {error}") from None
+            raise UserError(
+                f"an environment variable of this rank is missing or not a number: {error}"
+            ) from None
         return cls(0, 1, 0, 0, socket.gethostname(), "single")
 
     @classmethod

@@ -49,8 +49,8 @@ def attempt_of(run: RunDirectory, environment: RankEnvironment) -> OwnAttempt:
         return _through_run_directory(run, environment)
     if environment.world_size > 1:
         raise UserError(
-            f"{ATTEMPT_VARIABLE} is not set: several ranks are started by the script of the run "
-            f"({run.script.name}), by `ptycho-launch submit`, by srun, or by torchrun"
+            f"{ATTEMPT_VARIABLE} is not set, so that the ranks cannot find each other; start them "
+            f"by `ptycho-launch submit`, {run.script.name} of the run, srun or torchrun"
         )
     return OwnAttempt(_begin(run, environment), begun_here=True)
 
@@ -59,7 +59,9 @@ def _through_torchrun(run: RunDirectory, environment: RankEnvironment) -> OwnAtt
     from torch.distributed import PrefixStore, TCPStore
 
     if environment.host is None or environment.port is None:
-        raise UserError("torchrun has not set MASTER_ADDR and MASTER_PORT")
+        raise UserError(
+            "torchrun has not set MASTER_ADDR or MASTER_PORT; start all ranks by torchrun"
+        )
     agent_has_it = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     key = f"attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     first = environment.rank == 0

@@ -78,7 +78,7 @@ def _log_monitor(task: TrainingTask) -> None:
     stands_in = ""
     if asked_for_validation and monitor.split == "train":
         stands_in = ", in place of the validation loss: there is no data.test_data_file"
-    log.info("watched: %s (%s)%s", monitor.name, monitor.mode, stands_in)
+    log.info("monitored value: %s (%s)%s", monitor.name, monitor.mode, stands_in)
 
 
 def _stop_before_training(task: TrainingTask, checkpoint: dict[str, Any] | None) -> Outcome:

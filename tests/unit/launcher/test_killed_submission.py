@@ -12,6 +12,7 @@ import time
 from functools import partial
 
 import pytest
+from waiting import HANG_S
 
 from launcher.arrays.handover import submit_again
 from launcher.arrays.plan import plan_array
@@ -206,7 +207,7 @@ def test_sbatch_outlives_its_launcher(slurm, planned, tmp_path, monkeypatch, mom
 
     assert os.WIFSIGNALED(in_child(work))
     (run,) = list_runs(root)
-    deadline, seen = time.monotonic() + 20, []
+    deadline, seen = time.monotonic() + HANG_S, []
     while not seen or seen[-1][1] is None:
         status = settled(run)
         seen.append((status.state, status.job_id))
@@ -235,7 +236,7 @@ def test_if_slurm_does_not_answer_no_command_says_that_there_is_no_job(
     in_child(work)
     monkeypatch.setenv("DEAD_SQUEUE", "1")
     (run,) = list_runs(root)
-    time_out = time.monotonic() + 10
+    time_out = time.monotonic() + HANG_S
     while (status := status_of(run, Scheduler())).state == "pending":
         assert time.monotonic() < time_out
     assert status.state == "unknown"
@@ -262,7 +263,7 @@ def orphans(slurm, planned, tmp_path, monkeypatch):
         assert os.WIFSIGNALED(in_child(work))
         monkeypatch.setenv(moment, "")
     monkeypatch.setenv("QUEUE", str(slurm))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + HANG_S
     while any("being submitted" in status.cause for status in overview(list_runs(root))):
         assert time.monotonic() < deadline
     return root

@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import HANG_S
 
 from launcher.cli import main
 from launcher.text.plain_text import for_stdout
@@ -134,7 +135,7 @@ def test_following_goes_on_over_a_requeue_and_misses_nothing(pretend, commands, 
     found = []
 
     def until(line):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + HANG_S
         while line not in found:
             assert time.monotonic() < deadline, found
             time.sleep(0.005)

@@ -52,9 +52,10 @@ def at_work(pretend, commands):
     clock = {"began_at": now - 100, "began_step": 8}
     for rank, own_s in enumerate((0.1, 2.0)):
         run.beat(
-            rank, attempt=2,
+            rank, attempt=2, updated_at=now,
             progress=training(28, patterns_per_s=4.0, own_s=own_s, batch_s=2.5, **clock),
         )  # fmt: skip
+    run.now = now
     return run
 
 
@@ -63,7 +64,7 @@ def test_a_run_at_work(at_work, capsys):
     document = valid(details_of(at_work.run, status_of(at_work.run)).to_json())
     assert document["progress"]["patterns_per_s"] == 8.0
     assert [bool(rank["straggler"]) for rank in document["ranks"]] == [False, True]
-    assert document["training_ends_at"] == pytest.approx(time.time() + 62 * 5, abs=5)
+    assert document["training_ends_at"] == pytest.approx(at_work.now + 62 * 5, abs=1)
     assert document["beyond_walltime"]
     past, present = document["history"]
     assert (past["cause"], past["reached_step"]) == ("timeout", 9)

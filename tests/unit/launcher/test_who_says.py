@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from waiting import wait_for
 
 from launcher.slurm import squeue as squeue_room
 from launcher.slurm.jobs import Scheduler
@@ -79,18 +80,16 @@ def test_a_slurm_that_hangs_is_ended_with_what_it_started(
     submitted, commands, monkeypatch, tmp_path
 ):
     """RD-201: the site's command is a wrapper whose child hangs."""
-    monkeypatch.setattr(squeue_room, "TIMEOUT_S", 1.5)
+    monkeypatch.setattr(squeue_room, "TIMEOUT_S", 5)
     hang = f"bash -c 'echo $$ >> {tmp_path}/pids; exec sleep 600' & wait"
     commands(squeue=hang)
     submitted.attempt()
     submitted.beat()
     status = status_of(submitted.run)
     assert (status.state, status.said_by) == ("running", "run directory")
-    assert "squeue did not answer within 1.5 s; sacct is not on PATH" in status.cause
+    assert "squeue did not answer within 5 s; sacct is not on PATH" in status.cause
     (pid,) = (int(line) for line in (tmp_path / "pids").read_text().split())
-    deadline = time.monotonic() + 20
-    while start_time(pid) is not None:  # killed, and not yet gone
-        assert time.monotonic() < deadline
+    wait_for(lambda: start_time(pid) is None, "end of what it has started")
 
 
 def test_a_silent_slurm_is_not_asked_again_at_once(submitted, commands):

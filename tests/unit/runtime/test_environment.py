@@ -46,5 +46,5 @@ def test_precedence():
 
 @pytest.mark.parametrize("broken", [{"RANK": "x", "WORLD_SIZE": "2"}, {**TORCH, "LOCAL_RANK": ""}])
 def test_nonsense(broken):
-    with pytest.raises(UserError, match="makes no sense"):
+    with pytest.raises(UserError, match="missing or not a number"):
         RankEnvironment.detect(broken)

@@ -1,11 +1,13 @@
 """The guard names a stalled rank, and leaves in time (RS-012, RS-013)."""
 
 import os
+import re
 import signal
 import threading
 import time
 
 import pytest
+from waiting import HANG_S
 
 from ptycho_dist.runtime.guard import RankGuard, judge_stall
 from ptycho_dist.runtime.stop import StopRequest
@@ -86,29 +88,29 @@ def test_one_signal_is_waited_for_and_a_second_one_is_not(guard):
     os.kill(os.getpid(), signal.SIGUSR2)  # the same one, delivered twice
     assert not happened.wait(1.3)
     os.kill(os.getpid(), signal.SIGTERM)
-    assert happened.wait(20)
+    assert happened.wait(HANG_S)
     assert done == ["second signal"]
 
 
 def test_the_deadline_of_a_stop(guard):
     done, happened = guard(lead_s=0.5)
     os.kill(os.getpid(), signal.SIGUSR2)
-    assert happened.wait(20)
+    assert happened.wait(HANG_S)
     assert done == ["deadline"]
 
 
 def test_a_rank_that_does_not_move_names_its_place(guard):
     done, happened = guard(limit_s=0.5)
-    assert happened.wait(20)
+    assert happened.wait(HANG_S)
     ((reason, silent),) = done
-    assert reason == "no progress for 0 s: rank 0 on n1 is behind, in: joined"
+    assert re.fullmatch(r"no progress for \d+ s: rank 0 on n1 is behind, in: joined", reason)
     assert silent == []
 
 
 def test_a_rank_that_moves_is_left_alone(guard):
-    done, happened = guard(limit_s=1.0)
+    done, happened = guard(limit_s=3.0)
     (each,) = (thread for thread in threading.enumerate() if thread.name == "guard")
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 6
     moved = each._target.__self__.moved
     while time.monotonic() < deadline:
         moved("computing")
