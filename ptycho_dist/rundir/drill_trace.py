@@ -1,4 +1,4 @@
-"""What the ranks of a drill have noted, and how it differs from an uninterrupted run."""
+"""The traces that the ranks of a drill record, and how they differ from an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Trace = list[dict[str, Any]]
 
 
 def without_clock(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of figures without the columns that differ from run to run."""
+    """Return a row of metrics without the columns that differ from run to run."""
     return {name: value for name, value in row.items() if name not in _CLOCKED}
 
 
 def trace_file(run: RunDirectory, attempt: int, rank: int) -> Path:
-    """Where a rank notes what happens in an attempt."""
+    """Return the file in which a rank records its trace of an attempt."""
     return run.path / "drill" / f"{attempt:03d}-rank-{rank:05d}.jsonl"
 
 
 def read_trace(run: RunDirectory, attempt: int, rank: int) -> Trace:
-    """What a rank has noted; nothing where it has not come so far."""
+    """Read the trace of a rank; empty if the rank has not recorded one."""
     path = trace_file(run, attempt, rank)
     if not path.exists():
         return []
@@ -34,9 +34,9 @@ def read_trace(run: RunDirectory, attempt: int, rank: int) -> Trace:
 
 
 def lost_in_resume(run: RunDirectory, attempts: int, ranks: int) -> Iterator[str]:
-    """State that an attempt did not take up as the one before had left it, item by item.
+    """Yield each item of state that an attempt did not resume as the previous attempt left it.
 
-    These are causes; what differs later follows from them.
+    These are causes; later differences follow from them.
     """
     for attempt in range(2, attempts + 1):
         for rank in range(ranks):
@@ -50,13 +50,13 @@ def lost_in_resume(run: RunDirectory, attempts: int, ranks: int) -> Iterator[str
 
 
 def differences(one: RunDirectory, other: RunDirectory, attempts: int, ranks: int) -> Iterator[str]:
-    """What differs between the uninterrupted run and the other one.
+    """Yield what differs between an uninterrupted and an interrupted run.
 
     Args:
-        one: uninterrupted, one attempt.
-        other: interrupted.
-        attempts: of `other`.
-        ranks: of both.
+        one: the uninterrupted run, with one attempt.
+        other: the interrupted run.
+        attempts: number of attempts of `other`.
+        ranks: number of ranks of both runs.
     """
     for rank in range(ranks):
         expected = _steps(read_trace(one, 1, rank))
@@ -73,7 +73,7 @@ def differences(one: RunDirectory, other: RunDirectory, attempts: int, ranks: in
         end = _first(read_trace(one, 1, rank), FINAL) or {}
         reached = _first(read_trace(other, attempts, rank), FINAL)
         if reached is None:
-            yield f"the end (rank {rank} did not come to it)"
+            yield f"the end (rank {rank} did not reach it)"
             continue
         for item in end:
             if end[item] != reached.get(item):
