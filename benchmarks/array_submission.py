@@ -1,11 +1,11 @@
-"""Seconds that the submission of a large array takes, the whole command.
+"""Measure how long the submission of a large array takes, as a whole command.
 
     python benchmarks/array_submission.py [--members 1000] [--repeats 3]
 
-Where a SLURM answers (SLURM_CONF), `ptycho-launch submit --array` hands the array over and it is
-cancelled at once; use the one-host cluster. Elsewhere the members are planned and their directories
-made, and nothing is submitted. Nothing is deleted between the repeats: ext4 is slow to make
-directories for seconds after many were deleted.
+If SLURM answers (SLURM_CONF), `ptycho-launch submit --array` submits the array and cancels it at
+once; use the one-host cluster. Without SLURM the members are planned and their directories made,
+and nothing is submitted. Nothing is deleted between the repeats, because ext4 makes directories
+slowly for some seconds after many were deleted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def slurm_answers() -> bool:
 
 
 def wait_for_an_empty_queue(limit_s: float = 120) -> None:
-    """A controller that still ends 1 000 tasks makes the next sbatch wait."""
+    """Wait until the controller has ended 1 000 tasks, as it would delay the next sbatch."""
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         time.sleep(5)

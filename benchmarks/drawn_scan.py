@@ -1,4 +1,4 @@
-"""A scan of an object that the simulator never makes: letters, rings, a grating, a soft gradient.
+"""Make a scan of an object unlike the simulator's: letters, rings, a grating, a soft gradient.
 
     python benchmarks/drawn_scan.py OUT.npz
 
@@ -26,7 +26,7 @@ from ptycho_dist.data.simulate import (
 
 
 def drawn_levels(rows: int, columns: int, text: str) -> np.ndarray:
-    """(rows, columns) float64, 0 to 1: `text` in large letters over rings and a grating."""
+    """Draw `text` in large letters over rings and a grating, (rows, columns) float64, 0 to 1."""
     figure = Figure(figsize=(columns / 100, rows / 100), dpi=100)
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -42,7 +42,7 @@ def drawn_levels(rows: int, columns: int, text: str) -> np.ndarray:
 
 
 def drawn_scan(spec: SimulationSpec) -> tuple[ScanData, np.ndarray]:
-    """A scan as `simulate(spec)` makes it, of a drawn object, and that object."""
+    """Simulate a scan of a drawn object; returns the scan and the object."""
     like, truth = simulate(spec)
     rows, columns = truth.object_YX.shape
     amplitude_YX = 0.4 + 0.6 * drawn_levels(rows, columns, "Ab\n42")

@@ -1,10 +1,10 @@
-"""What knobs of the execution config cost or gain, side by side in one call.
+"""Compare the speed of training under different settings of the execution config.
 
     python benchmarks/execution_figures.py [--epochs 3] [--n-patterns 512] [CASE …]
 
-Each case is one `ptycho-train` on the same simulated scan. Printed are patterns/s of the fastest
-epoch after the first, the ratio to the first case, seconds from start to end, and the last loss.
-Cases run one after another, so that they do not share the cores.
+Each case is one `ptycho-train` on the same simulated scan. The table shows patterns/s of the
+fastest epoch after the first, the ratio to the first case, seconds from start to end, and the last
+loss. Cases run one after another, so that they do not share the cores.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CASES: dict[str, list[str]] = {
 
 
 def run(data: Path, out: Path, epochs: int, words: list[str]) -> tuple[float, float, float]:
-    """Patterns/s of the fastest epoch but the first, seconds in all, last training loss."""
+    """Return patterns/s of the fastest epoch after the first, total seconds, and last loss."""
     command = [
         sys.executable, "-m", "ptycho_dist.train", "--train_data_file", str(data),
         "--output_dir", str(out), "--max_epochs", str(epochs), "--gridsize", "1",
@@ -62,7 +62,7 @@ def main() -> None:
             ],
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        print("| case | patterns/s | ratio | seconds in all | last loss |")
+        print("| case | patterns/s | ratio | total seconds | last loss |")
         print("| --- | --- | --- | --- | --- |")
         first = None
         for number, case in enumerate(options.cases):

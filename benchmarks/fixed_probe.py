@@ -1,9 +1,9 @@
-"""R of a reconstruction beside rPIE with the same probe held fixed, and the flat guess.
+"""Compare R of a reconstruction with that of rPIE with the same fixed probe, and of a flat guess.
 
     python benchmarks/fixed_probe.py RUN_DIR/reconstruction/object.h5 SCAN.npz
 
-For measured scans, where no truth is known: all rows use the probe of object.h5, which a run may
-have learned.
+This is for measured scans, whose truth is unknown. All rows use the probe of object.h5, which the
+run may have learned.
 """
 
 from __future__ import annotations

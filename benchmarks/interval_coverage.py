@@ -1,7 +1,7 @@
-"""How often the 95 % intervals of a scaling study cover the truth, in simulated studies.
+"""Measure how often the 95 % intervals of simulated scaling studies contain the truth.
 
-Each study measures a known law with multiplicative, normal noise; `grows` is noise of 1 % at the
-smallest size and 5 % at the largest, which the fits take for the same at all sizes.
+Each study measures a known law with multiplicative, normal noise. `grows` means noise of 1 % at the
+smallest size and 5 % at the largest, although the fits assume equal noise at all sizes.
 
     python benchmarks/interval_coverage.py --studies 1000
 """
@@ -38,7 +38,7 @@ TRUTHS: tuple[tuple[ScalingLaw, tuple[float, ...]], ...] = (
 
 
 def laws(studies: int, repeats: int) -> None:
-    """One line per truth, sizes and noise: how often each parameter's interval covers it."""
+    """Print how often each parameter's interval contains it, per truth, sizes and noise."""
     print(f"Parameters of the laws, {repeats} repeats, {studies} studies a line:")
     low, high = 1.0, 0.0
     for line, (law, truth, ranks, noise) in enumerate(
@@ -73,7 +73,7 @@ def laws(studies: int, repeats: int) -> None:
 
 
 def sizes(studies: int) -> None:
-    """Throughput and speed-up of a size: these intervals, beside the plain percentile bootstrap."""
+    """Compare our intervals of throughput and speed-up with the plain percentile bootstrap."""
     print(f"Throughput and speed-up (efficiency: the same), {studies} studies a line:")
     for line, (repeats, noise) in enumerate((r, n) for r in (2, 3, 5, 10) for n in (0.01, 0.05)):
         random = np.random.default_rng(1000 + line)

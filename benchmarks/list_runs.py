@@ -1,10 +1,10 @@
-"""What `ptycho-launch list` takes for many runs, as a person waits for it.
+"""Measure how long `ptycho-launch list` takes for many runs.
 
     python benchmarks/list_runs.py [--runs 1000] [--ranks 4] [--rounds 5] [--profile]
 
-Makes run directories in a temporary folder: of ten, seven have finished, one has failed, one waits
-between two attempts and one is at work. Prints the seconds of whole commands, started anew each
-time: median, least and most, and those of the processor, which a busy machine does not lengthen.
+It makes run directories in a temporary folder: of ten, seven have finished, one has failed, one
+waits between two attempts and one is running. It prints the seconds of whole commands, each in a
+new process: median, minimum and maximum, and the processor time, which a busy machine affects less.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RUN_JSON = {"format": 1, "config": {}, "config_sha256": ""}
 
 
 def make_run(root: Path, place: int, ranks: int) -> None:
-    """One run directory, as launcher, batch script and ranks leave it."""
+    """Make one run directory as launcher, batch script and ranks leave it."""
     day, minute = divmod(place, 1440)
     stamp = f"202601{day + 1:02d}-{minute // 60:02d}{minute % 60:02d}00"
     run = RunDirectory(root / f"bench-{stamp}-{place % 65536:04x}")
@@ -67,12 +67,14 @@ def make_run(root: Path, place: int, ranks: int) -> None:
 
 
 def main() -> None:
-    """Make the runs, list them, print the seconds."""
+    """Make the runs, list them and print the seconds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--ranks", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--profile", action="store_true", help="where the time of one goes")
+    parser.add_argument(
+        "--profile", action="store_true", help="show where the time of one listing goes"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -97,7 +99,7 @@ def main() -> None:
 
 
 def profile(root: Path) -> None:
-    """The dearest functions of one listing, in this process."""
+    """Print the most expensive functions of one listing in this process."""
     from launcher.cli import main as launch
 
     profiler = cProfile.Profile()

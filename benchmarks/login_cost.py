@@ -1,13 +1,13 @@
-"""What a command costs the login node, beside the least that it could cost.
+"""Measure what a command costs the login node, beside the least that it could cost.
 
     eval "$(python slurm/cluster/cluster.py up)"
     python benchmarks/login_cost.py [--rounds 21]
 
-The commands take turns in one run, on an idle cluster of one's own: Python that imports submitit
-and pydantic and defines one model; the commands that read a config; and sbatch with the script of
-the same run. A job that sleeps on all nodes keeps the others from starting; each is cancelled
-before the next command is timed. Prints medians of the wall time, the processor time and the peak
-memory, and their bounds.
+The commands take turns in one run on an idle private cluster: Python that imports submitit and
+pydantic and defines one model; the commands that read a config; and sbatch with the script of the
+same run. A job that sleeps on all nodes keeps the others from starting, and each is cancelled
+before the next command is timed. The output is the medians of wall time, processor time and peak
+memory, with their bounds.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WAIT_S = 60
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one process and those it has waited for."""
+    """Cost of one process and of the children that it has waited for."""
 
     wall_s: float
     processor_s: float
@@ -59,7 +59,7 @@ def cost_of(command: list[str]) -> Cost:
 
 
 def cancel_all(name: str) -> None:
-    """Cancel the jobs of this benchmark, and wait until SLURM has let go of them."""
+    """Cancel the jobs of this benchmark and wait until SLURM has removed them."""
     subprocess.run(["scancel", f"--name={name}"], check=True)
     deadline = time.monotonic() + WAIT_S
     ask = ["squeue", "--noheader", f"--name={name}"]
@@ -71,7 +71,7 @@ def cancel_all(name: str) -> None:
 
 @contextmanager
 def all_nodes_taken(name: str) -> Iterator[None]:
-    """Meanwhile no job starts."""
+    """Occupy all nodes, so that no other job starts meanwhile."""
     nodes = subprocess.run(
         ["sinfo", "--noheader", "--format=%D"], check=True, capture_output=True, text=True
     )
@@ -91,7 +91,7 @@ def all_nodes_taken(name: str) -> Iterator[None]:
 
 
 def main() -> int:
-    """Measure and print; 1 where a bound is missed."""
+    """Measure and print; returns 1 if a bound is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=21)
     rounds = parser.parse_args().rounds

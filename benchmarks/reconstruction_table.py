@@ -1,10 +1,10 @@
-"""How well a trained network reconstructs a scan, beside a flat guess, itself untrained, and rPIE.
+"""Compare a trained network with a flat guess, the untrained network and rPIE on one scan.
 
     python benchmarks/reconstruction_table.py RUN_DIR [SCAN.npz] [--iterations 4 10 40]
 
-All rows are of the same data and, where the truth of a simulated scan is known, the same metrics
-(specs/reconstruction.md). Seconds are wall-clock on this machine, one process; those of the network
-are its stitch alone, as training is done once.
+All rows use the same data and, if the truth of a simulated scan is known, the same metrics
+(specs/reconstruction.md). Seconds are wall-clock time of one process on this machine; those of the
+network are only its stitch, because it is trained once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ptycho_dist.runtime.agreement import Agreement
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; scores are None without a truth."""
+    """One row of the table; scores are None without a truth."""
 
     name: str
     ssim_amplitude: float | None
@@ -44,7 +44,7 @@ class Row:
 
 
 class Comparison:
-    """A scan, the physics that all rows share, and the truth where it is known."""
+    """A scan, the physics that all rows share, and the truth if it is known."""
 
     def __init__(self, path: Path, run: RunDirectory) -> None:
         self.trained = load_trained(run, torch.device("cpu"))
@@ -89,7 +89,7 @@ class Comparison:
 
 
 def gain(row: Row, flat: Row, best: Row, score: str) -> float:
-    """The part of the best row's gain over the flat guess that a row has."""
+    """Return which part of the best row's gain over the flat guess a row achieves."""
     low = getattr(flat, score)
     return (getattr(row, score) - low) / (getattr(best, score) - low)
 
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, metavar="RUN_DIR")
     parser.add_argument("scan", type=Path, nargs="?", help="default: the run's training file")
     parser.add_argument("--iterations", type=int, nargs="+", default=[4, 10, 40])
-    parser.add_argument("--alpha", type=float, default=0.5, help="rPIE's; default 0.5")
+    parser.add_argument("--alpha", type=float, default=0.5, help="α of rPIE (default: 0.5)")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -1,7 +1,7 @@
-"""A small, plain rPIE: the iterative reference that the networks are compared with.
+"""A small, plain rPIE: the iterative reference with which the networks are compared.
 
-Maiden, Johnson & Li, Optica 4, 736 (2017): one pattern after the other, in an order drawn anew in
-each iteration, with the modulus constraint and the regularised updates
+It follows Maiden, Johnson & Li, Optica 4, 736 (2017): one pattern after the other, in a new random
+order in each iteration, with the modulus constraint and the regularised updates
 
     O += P*·(ψ' - ψ) / ((1 - α)·Σ|P|² + α·max Σ|P|²)
     P += O*·(ψ' - ψ) / ((1 - β)·|O|² + β·max |O|²)      (only when the probe is refined)
@@ -23,7 +23,7 @@ _DARK = 1e-9
 
 
 class RPIE:
-    """The state of a reconstruction: object, probe, and how many iterations went into it."""
+    """The state of a reconstruction: object, probe, and the number of iterations so far."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class RPIE:
         refine_probe: bool = False,
         seed: int = 0,
     ) -> None:
-        """`probe_PHW`: complex, of any scale; it is given the mean brightness of the patterns."""
+        """Start with a flat object; the probe, of any scale, gets the patterns' mean brightness."""
         self.layout: CanvasLayout = canvas_layout(scan.x_px, scan.y_px, scan.N)
         self.object_YX = np.ones(self.layout.shape_YX, np.complex128)
         counts = float((scan.diffraction_amp_MHW.astype(np.float64) ** 2).sum(axis=(1, 2)).mean())
@@ -48,7 +48,7 @@ class RPIE:
         self._frequency_HW = frequency[:, None], frequency[None, :]
 
     def iterations(self, count: int) -> Iterator[int]:
-        """Run them; yields the number of each when it is done."""
+        """Run the iterations and yield the number of each when it is done."""
         for number in range(1, count + 1):
             for pattern in self._order.permutation(len(self._amp_MHW)):
                 self._update(int(pattern))

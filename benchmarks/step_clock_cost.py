@@ -1,10 +1,10 @@
-"""What the clock of a rank's time (ptycho_dist/training/step_clock.py) costs of a step.
+"""Measure what the clock of a rank (ptycho_dist/training/step_clock.py) costs per step.
 
     python benchmarks/step_clock_cost.py [--ranks 2] [--steps 60]
 
-Local ranks train; when they are done, rank 0 says again to its clock, and to Lightning's own that
-does nothing, in turns, what Lightning has said in one step. The difference, with what is written at
-a heartbeat, is set beside the median step of the same process.
+Local ranks train. Afterwards rank 0 repeats the calls of one step, alternately to its clock and to
+Lightning's profiler that does nothing. The difference, together with the cost of writing at a
+heartbeat, is compared with the median step of the same process.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ COST_FILE = "CLOCK_COST_FILE"
 
 
 def rank_main(run: str) -> None:
-    """One rank; rank 0 writes what its clock costs when its training is over."""
+    """Run one rank; rank 0 writes the cost of its clock after its training."""
     from lightning.pytorch.profilers import PassThroughProfiler
 
     from ptycho_dist.rank.entry import run_rank
@@ -116,7 +116,7 @@ def rank_main(run: str) -> None:
 
 
 def measure(folder: Path, name: str, options: argparse.Namespace) -> None:
-    """Train one case, and print what its clock costs."""
+    """Train one case and print the cost of its clock."""
     scale, batch = CASES[name]
     folder.mkdir()
     scan, _ = simulate(SimulationSpec(n_patterns=256, seed=0, n_photons=1e5))
@@ -159,7 +159,7 @@ def measure(folder: Path, name: str, options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """See above."""
+    """Measure all cases."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--steps", type=int, default=60)

@@ -1,10 +1,10 @@
-"""What agreeing on a stop costs an optimizer step: votes that travel, and ways that wait.
+"""Measure what an agreement on a stop costs per optimizer step, with and without waiting.
 
     python benchmarks/stop_votes.py [--ranks 2] [--steps 300] [--rounds 10]
 
-Forked gloo ranks train a small convolutional network under DDP; the ways take turns, in blocks of
-steps, in one run. Prints the median time of a step for each way, and its ratio to a step that
-asks nothing.
+Forked gloo ranks train a small convolutional network under DDP. The methods take turns in one run,
+in blocks of steps. The output is the median time of a step for each method, and its ratio to a step
+without any agreement.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from ptycho_dist.runtime.agreement import Agreement
 
 
 def broadcast_flag() -> None:
-    """What Lightning does before each micro-batch (`_broadcast_sigterm_tensor`)."""
+    """Do what Lightning does before each micro-batch (`_broadcast_sigterm_tensor`)."""
     flag = torch.tensor([0])
     dist.broadcast(flag, src=0)
     flag.item()
 
 
 def ways(agreement: Agreement) -> dict[str, Callable[[], object]]:
-    """Name of a way to agree → what is done after each step."""
+    """Return the action after each step by the name of the method."""
     return {
         "nothing": lambda: None,
         "votes that travel with the next step": lambda: agreement.turn(False, False),
@@ -41,7 +41,7 @@ def ways(agreement: Agreement) -> dict[str, Callable[[], object]]:
 
 
 def measure(rank: int, port: int, options: argparse.Namespace) -> None:
-    """One rank; rank 0 prints."""
+    """Run one rank; rank 0 prints."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     store = dist.TCPStore("127.0.0.1", port, options.ranks, is_master=rank == 0)
@@ -62,7 +62,7 @@ def measure(rank: int, port: int, options: argparse.Namespace) -> None:
                 model(patterns).square().mean().backward()
                 optimizer.step()
                 agree()
-                if step:  # the first of a block waits for the ranks to come together
+                if step:  # the first step of a block includes waiting for the other ranks
                     seconds.setdefault(name, []).append(time.perf_counter() - began)
             agreement.now(False, False)
     if rank == 0:

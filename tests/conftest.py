@@ -12,11 +12,22 @@ from typing import Any
 
 import fork_client
 import pytest
+from hypothesis import HealthCheck, settings
 from waiting import HANG_S
 
 pytest_plugins = ["distribution"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# A busy machine must not fail a property test, so Hypothesis's limits on time are off. Fixtures per
+# function are allowed: the tests that use one reset it themselves for each example.
+settings.register_profile(
+    "any-machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    print_blob=True,
+)
+settings.load_profile("any-machine")
 
 
 @pytest.fixture(autouse=True)

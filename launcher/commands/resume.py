@@ -12,7 +12,7 @@ from launcher.commands.arguments import (
     waits,
 )
 
-SUMMARY = "resume a run or an array that has not finished from its newest checkpoint"
+SUMMARY = "resume an unfinished run or array from its newest checkpoint"
 EXAMPLE = "ptycho-launch resume fly64-20260714-101500-3f9a --wait"
 
 
@@ -25,7 +25,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--allow-resize",
         action="store_true",
-        help="allow another number of ranks or threads, which gives other bits",
+        help="allow another number of ranks or threads; the result is then not bit-identical",
     )
     command.add_argument(
         "--moved",

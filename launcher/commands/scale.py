@@ -23,24 +23,8 @@ if TYPE_CHECKING:
 
 SUMMARY = "run a scaling study: the same training at many sizes, measured"
 EXAMPLE = "ptycho-launch scale run.yaml --nodes 1,2,4,8 --mode strong,weak --repeats 5"
-_OF_A_NEW_STUDY = (
-    "nodes",
-    "tasks_per_node",
-    "mode",
-    "repeats",
-    "steps",
-    "seconds",
-    "target_loss",
-    "warm_up",
-    "lr_rule",
-    "seed",
-    "at_once",
-    "cluster",
-    "wait",
-    "yes",
-    "overrides",
-)
-"""Options that only a new study takes."""
+_OF_ANY_ACTION = {"words", "runs_dir", "json", "deadline", "debug", "command", "parser"}
+"""Options that belong to `report` and `compare` too; all others are about a new study."""
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
@@ -123,8 +107,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _refuse_flags_of_a_new_study(options: argparse.Namespace) -> None:
-    for name in _OF_A_NEW_STUDY:
-        if getattr(options, name) not in (None, False, []):
+    for name, value in vars(options).items():
+        if name not in _OF_ANY_ACTION and value not in (None, False, []):
             flag = "--set" if name == "overrides" else f"--{name.replace('_', '-')}"
             raise UserError(f"{flag} belongs to `scale CONFIG`, not to `scale {options.words[0]}`")
 

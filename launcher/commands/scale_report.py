@@ -34,7 +34,8 @@ def report(options: argparse.Namespace) -> int:
     collected = collect(study, scheduler)
     written = write_study_report(study.path, collected, analyse(collected, deadline_s=deadline_s))
     if options.json:
-        print(json.dumps({"report": str(written.page), **written.data}, indent=2))
+        found = {"array_id": study.array_id, "report": str(written.page)}
+        print(json.dumps({**found, **written.data}, indent=2))
         return 0
     screen = console()
     for said in (written.finding, *(f"warning: {warning}" for warning in written.warnings)):

@@ -9,7 +9,9 @@ from pathlib import Path
 from launcher.control.submission import settle
 from launcher.slurm.jobs import Scheduler
 from launcher.status.array_status import FoldedArray, fold
+from launcher.status.next_command import reference_to
 from launcher.status.overview import born, overview
+from launcher.text.plain_text import plain
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.layout import RunDirectory
@@ -111,11 +113,12 @@ def one_run(root: Path, reference: str | None) -> RunDirectory:
     if isinstance(found, RunDirectory):
         return found
     name, members = found.array_id, member_paths(found.path)
+    shown = reference_to(found.path)
     first = members[0].name if members else f"{name}.000"
     if found.study_json.is_file():
         raise UserError(
             f"{name} is a scaling study of {len(members)} runs: name one of them, {first} for "
-            f"example, or see the study with `ptycho-launch scale report {name}`"
+            f"example, or see the study with `ptycho-launch scale report {shown}`"
         )
     raise UserError(
         f"{name} is an array of {len(members)} runs; name one of them, {first} for example"
@@ -171,7 +174,8 @@ def _members_called(root: Path, reference: str) -> list[Found]:
 
 def _taken(word: str, found: Found) -> Found:
     """Say on stderr what was taken, so that stdout and `--json` stay clean."""
-    print(f"no {word} named: taking the newest, {found.path.name}", file=sys.stderr, flush=True)
+    name = plain(found.path.name)
+    print(f"no {word} named: taking the newest, {name}", file=sys.stderr, flush=True)
     return found
 
 

@@ -17,17 +17,17 @@ from ptycho_dist.rundir.layout import RunDirectory
 def dependency_options(
     runs: Sequence[RunDirectory | ArrayDirectory], cluster: str = "slurm"
 ) -> list[str]:
-    """What sbatch is told, so that a job waits for these runs; empty: all have finished.
+    """The options of sbatch that make a job wait for other runs; empty: all have finished.
 
-    A job of a run ends with 0 when the run has finished, and keeps its id over restarts. When one
-    ends otherwise, SLURM removes the job that waits.
+    The job of a run exits with 0 only when the run has finished, and keeps its id over restarts. If
+    it ends otherwise, SLURM removes the job that waits.
 
     Args:
-        runs: runs, and arrays, of which every member must finish.
-        cluster: where the job that waits is to be submitted.
+        runs: runs, and arrays of which every member must finish.
+        cluster: where the job that waits will be submitted.
 
     Raises:
-        UserError: one of them cannot finish any more, or no job of this SLURM runs it.
+        UserError: one of the runs cannot finish any more, or is not run by a job of this SLURM.
     """
     if runs and cluster == "local":
         raise UserError("--after: the local cluster starts a run at once; use --cluster slurm")
@@ -51,15 +51,19 @@ def _job_to_wait_for(status: RunStatus) -> str:
         )
     if status.cluster != "slurm":
         raise UserError(
-            f"--after {status.run_id}: it runs on the local cluster, where SLURM cannot wait for "
-            "it; submit this run when that one has finished"
+            f"--after {status.run_id}: it runs on the local cluster, and SLURM cannot wait for "
+            "that; submit this run when the other one has finished"
         )
     return status.job_id
 
 
 def _jobs_of_array(array: ArrayDirectory, scheduler: Scheduler) -> Iterator[str]:
-    """Its job arrays, each as a whole unless a member of it has failed there and goes on in another
-    job: SLURM would take that for a failure of the whole."""
+    """The jobs to wait for, so that every member of an array finishes.
+
+    They are the job arrays as a whole, except for those with a member that ended there and runs in
+    another job now: SLURM would count that member as a failure of the whole job array. Of these,
+    each member is named.
+    """
     found = array_status(array, scheduler)
     latest = {each.member.index: each.status.job_id for each in found.members}
     wanted = {
@@ -76,4 +80,4 @@ def _jobs_of_array(array: ArrayDirectory, scheduler: Scheduler) -> Iterator[str]
             yield from (tasks[index] for index in own)
         for index in own:
             del wanted[index]
-    yield from wanted.values()  # members that were resumed by themselves
+    yield from wanted.values()  # members that were resumed one by one

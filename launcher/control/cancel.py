@@ -1,4 +1,4 @@
-"""Ending a run on request: the ranks stop by themselves if they can, and are killed if not."""
+"""Ends runs on request: the ranks stop by themselves with a checkpoint, or are killed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import LAUNCHER, LedgerWriter
 
 POLITE_S = 22
-"""Ranks checkpoint and leave within this; then they are killed."""
+"""Seconds in which ranks may write a checkpoint and leave; then they are killed."""
 KILLED_S = 6
+"""Seconds in which killed ranks must have ended."""
 POLL_S = 0.3
 
 
@@ -31,7 +32,7 @@ def cancel(run: RunDirectory) -> RunStatus:
     """Cancel a run and wait, at most 30 s, until every rank has ended.
 
     Raises:
-        UserError: there is nothing to cancel, or something is still alive after it all.
+        UserError: there is nothing to cancel, or something is alive even after the kill.
         ClusterUnreachable: SLURM does not answer.
     """
     scheduler = Scheduler()
@@ -46,14 +47,14 @@ def cancel(run: RunDirectory) -> RunStatus:
 def cancel_all(
     alive: Sequence[tuple[RunDirectory, RunStatus]], *, whole_array: bool = False
 ) -> list[RunStatus]:
-    """Cancel runs together: all are asked to stop at once, and what is left is killed.
+    """Cancel runs together: all are asked to stop at once, and those that do not are killed.
 
     Args:
-        alive: the runs with what they are doing; each has a job.
-        whole_array: they are what is left of an array that is cancelled as a whole.
+        alive: the runs with their states; each has a job.
+        whole_array: whether they are all living members of an array that is cancelled as a whole.
 
     Raises:
-        UserError: one is out of reach, or still alive after it all.
+        UserError: a run is on another machine, or alive even after the kill.
         ClusterUnreachable: SLURM does not answer.
     """
     for _, status in alive:
@@ -71,13 +72,13 @@ def cancel_all(
         after = {run.path: status for run, status in _wait(left, KILLED_S, whole)}
         ended = [(run, after.get(run.path, status)) for run, status in ended]
     for run, status in ended:
-        # A run that was quicker than the request is finished, and the ledger says so.
+        # A run may have finished before the request reached it; the ledger then says so.
         _note(run, status, status.state if status.over else "cancel_failed")
     still = [status for _, status in ended if not status.over]
     if still:
         names = ", ".join(f"{status.run_id} is still {status.state}" for status in still[:5])
         more = f" and {len(still) - 5} more" if len(still) > 5 else ""
-        raise UserError(f"{names}{more} after {POLITE_S + KILLED_S} s")
+        raise UserError(f"{names}{more} after {POLITE_S + KILLED_S} s; try again, or ask the site")
     return [status for _, status in ended]
 
 
@@ -93,9 +94,9 @@ def _require_reach(status: RunStatus) -> None:
 
 
 def _ask_to_stop(alive: Sequence[tuple[RunDirectory, RunStatus]]) -> None:
-    """Only the ranks are signalled: srun answers TERM by killing them in the middle of a step."""
+    """Signal the ranks alone, because srun answers TERM by killing them in the middle of a step."""
     of_slurm = [status for _, status in alive if status.cluster == "slurm"]
-    # Those that wait come first: none may start where another one stops.
+    # Jobs that wait come first, so that none starts on the nodes that another one leaves.
     waiting = [str(status.job_id) for status in of_slurm if status.state == "pending"]
     cancel_job(*waiting)
     at_work = [str(status.job_id) for status in of_slurm if status.state != "pending"]
@@ -108,8 +109,11 @@ def _ask_to_stop(alive: Sequence[tuple[RunDirectory, RunStatus]]) -> None:
 
 
 def _waits_for_its_turn(run: RunDirectory, status: RunStatus) -> bool:
-    """A member of an array on this machine: its job is the process that runs the others as well,
-    which leaves out whom the ledger says to be cancelled."""
+    """Whether a run is a member of an array on this machine that has not begun.
+
+    Its job is the process that runs the other members as well; that process leaves out members
+    whose ledger says that they are cancelled.
+    """
     begun = any(record.job_id == status.job_id for record in read_attempts(run))
     return run.array_id is not None and status.state == "pending" and not begun
 
@@ -131,8 +135,9 @@ def _kill(alive: Sequence[tuple[RunDirectory, RunStatus]]) -> None:
 def _wait(
     alive: Sequence[tuple[RunDirectory, RunStatus]], seconds: float, whole: dict[str, bool]
 ) -> list[tuple[RunDirectory, RunStatus]]:
-    """Until all are over, or the time is; a member that has begun meanwhile is asked anew."""
-    scheduler = Scheduler(every_s=2.0 + len(alive) / 100)  # not out of date before all are judged
+    """Wait until all runs are over, at most `seconds`; a run that got a new job is asked again."""
+    # Judging many runs takes time, during which the answer of SLURM must stay valid.
+    scheduler = Scheduler(every_s=2.0 + len(alive) / 100)
     deadline = time.monotonic() + seconds
     now = dict.fromkeys(range(len(alive)))
     statuses = [status for _, status in alive]

@@ -1,4 +1,4 @@
-"""Removing runs that are over: only what is ours (RD-270 to RD-273)."""
+"""Removes runs that are over, and only what the launcher and the ranks made (RD-270 to RD-273)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from ptycho_dist.rundir.files import fsync_directory, read_json
 from ptycho_dist.rundir.layout import UNFINISHED, RunDirectory, is_owned
 
 LEFTOVER_AGE_S = 3600
-"""A hidden directory younger than this may be one that a submission is building."""
+"""Age in seconds from which a hidden directory is no longer one that a submission is building."""
 TRASH = ".clean"
+"""Beginning of the name of a directory that is being removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +32,13 @@ class Removal:
 
     path: Path
     what: str
-    """`finished run`, `left over from a submission that was killed` ..."""
+    """What it is: `finished run`, `left over from a submission that was killed` ..."""
     bytes: int = 0
+    """Size of what can be removed."""
     kept: str = ""
-    """Why it stays; empty: it can go."""
+    """Why it stays; empty: it can be removed."""
     parts: tuple[Path, ...] = ()
-    """What of it goes; what a person has put there stays."""
+    """The paths to remove; files that a person has added are not among them."""
 
     def to_json(self) -> dict[str, object]:
         """Plain data for `clean --json`."""
@@ -56,13 +58,13 @@ def removals(
     states: frozenset[str],
     older_than_s: float,
 ) -> list[Removal]:
-    """What `clean` would remove; nothing is touched.
+    """Find what `clean` would remove; nothing is removed.
 
     Args:
-        root: where run directories are; what killed submissions have left there is looked for.
-        runs: those to look at; a member of an array stays unless its array goes, as a whole.
-        states: a run in another state stays.
-        older_than_s: a run that has changed later stays.
+        root: the directory of runs, in which leftovers of killed submissions are found as well.
+        runs: the runs and arrays to examine; a member of an array is removed only with its array.
+        states: states of runs that may be removed.
+        older_than_s: number of seconds for which a run must not have changed.
     """
     why_not = {run.path: _not_ours(run) for run in runs}
     alone = [run for run in runs if isinstance(run, RunDirectory) and not why_not[run.path]]
@@ -81,12 +83,12 @@ def removals(
 
 
 def remove(removal: Removal) -> int:
-    """Remove it; returns how many of its parts are gone.
+    """Remove what was found, and return the number of parts that were removed.
 
-    A whole run is renamed first: a kill in between leaves nothing that looks like a run.
+    A whole run is renamed first, so that a kill in between leaves nothing that looks like a run.
 
     Raises:
-        UserError: something of it cannot be removed.
+        UserError: a part cannot be removed.
     """
     if removal.kept:
         return 0
@@ -118,7 +120,7 @@ def _of_run(
     if status.state not in states:
         return Removal(path=run.path, what=what, kept="not asked for: see --state")
     if time.time() - _last_change(run.path) < older_than_s:
-        return Removal(path=run.path, what=what, kept="changed lately: see --older-than")
+        return Removal(path=run.path, what=what, kept="changed too recently: see --older-than")
     foreign = [entry for entry in sorted(run.path.iterdir()) if not is_owned(entry.name)]
     if not foreign:
         return Removal(path=run.path, what=what, bytes=_size(run.path), parts=(run.path,))
@@ -126,7 +128,7 @@ def _of_run(
     names = ", ".join(entry.name for entry in foreign[:3])
     return Removal(
         path=run.path,
-        what=f"{what}, but for what somebody has put there ({names})",
+        what=f"{what}, except what a person has put there ({names})",
         bytes=sum(_size(part) for part in parts),
         parts=parts,
     )
@@ -135,7 +137,7 @@ def _of_run(
 def _of_array(
     array: ArrayDirectory, scheduler: Scheduler, states: frozenset[str], older_than_s: float
 ) -> Removal:
-    """An array goes as a whole: with all its members, or not at all."""
+    """Find whether an array can be removed: with all its members, or not at all."""
     try:
         found = array_status(array, scheduler)
     except UserError as error:
@@ -149,16 +151,16 @@ def _of_array(
     elif told - states:
         kept = "not asked for: see --state"
     elif time.time() - max(map(_last_change, (array.path, *members))) < older_than_s:
-        kept = "changed lately: see --older-than"
+        kept = "changed too recently: see --older-than"
     elif foreign := _foreign_in_array(array, members):
-        kept = f"somebody has put {foreign[0]} there, and an array goes as a whole"
+        kept = f"a person has put {foreign[0]} there, and an array is removed as a whole"
     if kept:
         return Removal(path=array.path, what=what, kept=kept)
     return Removal(path=array.path, what=what, bytes=_size(array.path), parts=(array.path,))
 
 
 def _foreign_in_array(array: ArrayDirectory, members: Sequence[Path]) -> list[Path]:
-    """Entries, seen from the array, that neither the launcher nor the ranks have made."""
+    """Entries that neither the launcher nor the ranks made, as paths seen from the array."""
     own = {path.name for path in members}
     found = [entry for entry in array.path.iterdir() if not is_owned_by_array(entry.name)]
     found += [entry for entry in (array.path / "members").iterdir() if entry.name not in own]
@@ -167,26 +169,26 @@ def _foreign_in_array(array: ArrayDirectory, members: Sequence[Path]) -> list[Pa
 
 
 def _not_ours(run: RunDirectory | ArrayDirectory) -> str:
-    """Why a directory is none that the launcher made for this user; empty: it is."""
+    """Why a directory is not one that the launcher made for this user; empty: it is one."""
     path, is_array = run.path, isinstance(run, ArrayDirectory)
     if isinstance(run, RunDirectory) and run.array_id is not None:
-        return f"a member of an array, which goes as a whole: {run.array_id}"
+        return f"a member of the array {run.array_id}, which is removed as a whole"
     if path.is_symlink():
-        return "a link; remove it, or name what it points at"
+        return "a link; remove the link, or name its target"
     try:
         if path.stat().st_uid != os.getuid():
-            return "it belongs to somebody else"
+            return "it belongs to another user"
         record = read_json(path / ("array.json" if is_array else "run.json"))
     except (OSError, UserError) as error:
         return str(error)
     made_as = record.get("array_id" if is_array else "run_id") if isinstance(record, dict) else None
     if isinstance(made_as, str):
         return ""
-    return "its array.json is none of an array" if is_array else "its run.json is none of a run"
+    return "its array.json is not that of an array" if is_array else "its run.json is not of a run"
 
 
 def _left_over(root: Path) -> Iterator[Removal]:
-    """Directories of submissions and removals that were killed."""
+    """Directories that killed submissions and removals have left."""
     if not root.is_dir():
         return
     for path in sorted(root.iterdir()):

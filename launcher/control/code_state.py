@@ -1,4 +1,4 @@
-"""Which code a submission was made with: code.json and code.diff of a run directory."""
+"""Records the code of each submission: code.json and code.diff in the run directory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DISTRIBUTION = "ptycho-dist"
 
 
 def package_folders() -> dict[str, Path]:
-    """Where the packages of this process were imported from."""
+    """The folders from which the packages of this process were imported."""
     return {
         module.__name__: Path(str(module.__file__)).resolve().parent
         for module in (launcher, ptycho_dist)
@@ -32,10 +32,10 @@ def package_folders() -> dict[str, Path]:
 
 
 class OwnCode:
-    """The code of this process, looked at once for all runs of a command."""
+    """The code of this process, examined once for all runs of a command."""
 
     def __init__(self) -> None:
-        """Raises what `code_files` raises."""
+        """Read the files of the packages; raises what `code_files` raises."""
         self.files = code_files(package_folders())
         self.digest = code_digest(self.files)
         self._damage: dict[tuple[Path, str], str | None] = {}
@@ -45,12 +45,12 @@ class OwnCode:
         return _present_state(self.digest)
 
     def record(self, run: RunDirectory | ArrayDirectory) -> None:
-        """Add the present state of the code to code.json, and code.diff where it is not committed.
+        """Add the present state of the code to code.json, and a code.diff of uncommitted changes.
 
-        A member that shares the record of its array gets one of its own.
+        A member that shares the record of its array gets a record of its own.
 
         Args:
-            run: its directory, or an array's.
+            run: directory of a run or of an array.
 
         Raises:
             OSError: the directory cannot be written.
@@ -62,7 +62,7 @@ class OwnCode:
         write_bytes_atomic(run.code_json, json_bytes(record))
 
     def damage(self, run: RunDirectory, digest: str) -> str | None:
-        """`damage_of_code`; what many members share is looked at once."""
+        """Like `damage_of_code`, but frozen code that many members share is examined only once."""
         place = run.code.resolve(), digest
         if place not in self._damage:
             self._damage[place] = damage_of_code(run, digest)
@@ -70,7 +70,7 @@ class OwnCode:
 
 
 def _earlier_states(run: RunDirectory | ArrayDirectory) -> list[Any]:
-    """None where the record is missing or spoilt: a resume does not depend on it."""
+    """The recorded states; empty if the record is missing or damaged: no resume depends on it."""
     with suppress(UserError):
         record = read_json(run.code_json)
         states = record.get("states") if isinstance(record, dict) else None
@@ -80,7 +80,7 @@ def _earlier_states(run: RunDirectory | ArrayDirectory) -> list[Any]:
 
 
 def _keep_diff(run: RunDirectory | ArrayDirectory, diff: bytes, number: int) -> str:
-    """The name of the file that holds it: an older one, where that says the same."""
+    """Keep a diff and return the name of its file, which may be that of an equal earlier diff."""
     for path in sorted(run.path.glob("code*.diff")):
         with suppress(OSError):
             if path.read_bytes() == diff:
@@ -91,7 +91,7 @@ def _keep_diff(run: RunDirectory | ArrayDirectory, diff: bytes, number: int) -> 
 
 
 def _present_state(digest: str) -> tuple[dict[str, Any], bytes | None]:
-    """The state, and the diff of the checkout that the packages are run from."""
+    """The state of the code, and the diff of the checkout from which the packages are run."""
     folders = package_folders()
     roots = {name: root_of(folder) for name, folder in folders.items()}
     checkouts: dict[str, Any] = {}
@@ -100,7 +100,7 @@ def _present_state(digest: str) -> tuple[dict[str, Any], bytes | None]:
         repository = Repository(root)
         inits = [folders[n] / "__init__.py" for n, found in roots.items() if found == root]
         if not repository.tracked(inits):
-            continue  # installed somewhere below a checkout of something else
+            continue  # installed below the checkout of another project
         state = repository.state()
         if state.changed:
             diff, why = repository.diff()
@@ -119,7 +119,7 @@ def _present_state(digest: str) -> tuple[dict[str, Any], bytes | None]:
 def _working_directory(known: Mapping[str, Any]) -> dict[str, Any]:
     try:
         here = Path.cwd()
-    except OSError:  # it was removed
+    except OSError:  # the working directory was removed
         return {"path": None, "checkout": None}
     root = root_of(here)
     found: dict[str, Any] = {"path": str(here), "checkout": None if root is None else str(root)}
@@ -129,7 +129,7 @@ def _working_directory(known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _installed(folders: Mapping[str, Path]) -> dict[str, Any] | None:
-    """Of the installed distribution, where the packages are its own."""
+    """Describe the installed distribution; None: there is none."""
     try:
         found = metadata.distribution(DISTRIBUTION)
         record = found.read_text("RECORD")

@@ -1,4 +1,4 @@
-"""What git says of a working tree, asked within a limit, without running what it configures."""
+"""Asks git about a working tree, within a time limit, without running programs it configures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from ptycho_dist.attempts.bounded_command import run_command
 
 LIMIT_S = 3.0
-"""For all questions about one repository; slow file systems must not hold a submission up."""
+"""Seconds for all questions about a repository: a slow disk must not delay a submission."""
 MAX_DIFF_BYTES = 1_000_000
 _MOST_BYTES = 4_000_000
 _MAX_NAMES = 200
@@ -28,7 +28,7 @@ _QUERY = re.compile(r"[?#].*$", re.DOTALL)
 
 
 class _NoAnswer(Exception):
-    """Why git does not say, in words."""
+    """Why git gives no answer, in words."""
 
     def __init__(self, why: str, code: int | None = None) -> None:
         super().__init__(why)
@@ -37,20 +37,20 @@ class _NoAnswer(Exception):
 
 @dataclass
 class GitState:
-    """A repository as far as git could say in time."""
+    """The state of a repository, as far as git could tell in time. What is unknown is None."""
 
     commit: str | None = None
     branch: str | None = None
-    """None: detached, or not said."""
+    """Name of the branch; None: HEAD is detached, or unknown."""
     dirty: bool | None = None
     changed: list[str] | None = None
     """Names of tracked files that differ from the commit."""
     untracked: list[str] | None = None
-    """Names alone: what is in them was never meant to be shared."""
+    """Names of untracked files. Their contents are not kept: nobody meant to share them."""
     remotes: dict[str, str] | None = None
-    """Without credentials."""
+    """Name of each remote → its address, without credentials."""
     note: str | None = None
-    """What could not be learnt, and why."""
+    """What could not be found out, and why."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for code.json."""
@@ -58,12 +58,12 @@ class GitState:
 
 
 def root_of(folder: Path) -> Path | None:
-    """The top of the working tree around a directory; None: there is none."""
+    """The top of the working tree that holds a directory; None: there is none."""
     return next((path for path in (folder, *folder.parents) if (path / ".git").exists()), None)
 
 
 class Repository:
-    """A repository by its top."""
+    """Asks git about the repository with this top directory."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -71,7 +71,7 @@ class Repository:
         self._silenced: list[str] = []
 
     def state(self) -> GitState:
-        """What it is; nothing is raised: what git does not say is None, and `note` says why."""
+        """The state of the repository. Nothing is raised: `note` says what is unknown, and why."""
         state = GitState()
         try:
             state.remotes = self._learn_configured()
@@ -81,7 +81,7 @@ class Repository:
         return state
 
     def tracked(self, paths: Sequence[Path]) -> set[Path]:
-        """Those of these files that are part of the repository; empty where git does not say."""
+        """Which of these files are tracked; empty if git does not say."""
         names = [str(path.relative_to(self.root)) for path in paths]
         try:
             answer = self._ask("ls-files", "-z", "--", *names)
@@ -90,7 +90,7 @@ class Repository:
         return {self.root / name for name in answer.decode(errors="replace").split("\0") if name}
 
     def diff(self) -> tuple[bytes | None, str | None]:
-        """What differs from the commit, as `git apply` takes it; or None, and why."""
+        """The difference to the commit, for `git apply`; or None, and why there is none."""
         command = ("diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--no-color")
         try:
             text = self._ask(*command, "--ignore-submodules=dirty", most_bytes=MAX_DIFF_BYTES)
@@ -99,11 +99,11 @@ class Repository:
         return text, None
 
     def _learn_configured(self) -> dict[str, str]:
-        """The remotes; and from here on no program is run that a filter names."""
+        """Read the remotes, and switch off the filters: git would run the programs they name."""
         try:
             answer = self._ask("config", "-z", "--get-regexp", _CONFIGURED)
         except _NoAnswer as error:
-            if error.code == 1:  # nothing of it is configured
+            if error.code == 1:  # nothing of the kind is configured
                 return {}
             raise
         remotes = {}
@@ -111,8 +111,8 @@ class Repository:
             key, _, value = pair.partition("\n")
             if key.startswith("remote."):
                 remotes[key.removeprefix("remote.").removesuffix(".url")] = without_secrets(value)
-            elif "=" in key:  # `-c` would split it there
-                raise _NoAnswer("a filter of its configuration cannot be kept from running")
+            elif "=" in key:  # `-c` would split the key at this character
+                raise _NoAnswer("a filter in its configuration cannot be switched off")
             elif key:
                 section = key.rpartition(".")[0]
                 self._silenced += ["-c", f"{key}=", "-c", f"{section}.required=false"]
@@ -138,7 +138,7 @@ class Repository:
         state.changed, state.untracked = changed[:_MAX_NAMES], untracked[:_MAX_NAMES]
         if max(len(changed), len(untracked)) > _MAX_NAMES:
             state.note = (
-                f"{len(changed)} changed and {len(untracked)} untracked files, not all named"
+                f"{len(changed)} changed and {len(untracked)} untracked files; not all are named"
             )
 
     def _ask(self, *arguments: str, most_bytes: int = _MOST_BYTES) -> bytes:
@@ -156,5 +156,5 @@ class Repository:
 
 
 def without_secrets(url: str) -> str:
-    """A remote's address without user, password and query; what is no address stays."""
+    """The address of a remote without user, password and query; other texts stay as they are."""
     return _QUERY.sub("", _CREDENTIALS.sub("", url)) if "://" in url else url

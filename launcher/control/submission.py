@@ -19,7 +19,7 @@ from launcher.status.cut_short import LOCK_NAME, Unsettled, try_lock, what_becam
 from launcher.status.submission_record import Directory, job_count, read_submission, with_job
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
-from ptycho_dist.rundir.files import write_json_atomic
+from ptycho_dist.rundir.files import read_bytes, write_json_atomic
 
 WAIT_FOR_LOCK_S = 5
 """How long a submitter waits; a command that looks for a job holds the lock for one squeue."""
@@ -89,13 +89,13 @@ def drop_intent(directory: Directory) -> None:
 def settle(found: Iterable[Directory], scheduler: Scheduler) -> None:
     """Record what became of submissions that were cut short (LP-221).
 
-    A directory that is damaged, being submitted, or not ours to write stays as it is: whoever reads
-    it afterwards sees the same state, and says what is wrong.
+    A directory that is damaged, being submitted, or not writable for us stays as it is. Reading it
+    afterwards gives the same state, or an error that says what is damaged.
 
     Args:
         found: runs, with which the arrays that hold them are settled, and arrays with their
             members.
-        scheduler: whom to ask for jobs.
+        scheduler: asks SLURM for the jobs.
     """
     for directory in _with_relatives(found):
         if _mentions_an_intent(directory):
@@ -109,7 +109,7 @@ def _with_relatives(found: Iterable[Directory]) -> Iterable[Directory]:
     for directory in found:
         known[directory.path] = directory
         if isinstance(directory, ArrayDirectory):
-            with suppress(UserError):  # a damaged array.json is reported by who reads it next
+            with suppress(UserError):  # whoever reads the array next reports the damage
                 known |= {member.run.path: member.run for member in directory.read()[1]}
         elif (member := ArrayDirectory.of_member(directory)) is not None:
             known[member[0].path] = member[0]
@@ -119,9 +119,8 @@ def _with_relatives(found: Iterable[Directory]) -> Iterable[Directory]:
 def _mentions_an_intent(directory: Directory) -> bool:
     """Whether submission.json may hold an intent; cheap, because `list` asks of a thousand runs."""
     try:
-        with open(f"{directory.path}/submission.json", "rb") as file:  # noqa: PTH123
-            return b'"intent"' in file.read()
-    except OSError:
+        return b'"intent"' in read_bytes(f"{directory.path}/submission.json")
+    except (OSError, UserError):
         return False
 
 

@@ -1,1 +1,1 @@
-"""What this login node has."""
+"""Reports on this login node, for a ticket."""

@@ -1,4 +1,4 @@
-"""A report of this login node, to paste into a ticket: no secrets, bounded in time."""
+"""Reports on this login node, to paste into a ticket: without secrets, bounded in time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ptycho_dist.attempts.bounded_command import Answer, run_command
 
 FORMAT = 1
 TIMEOUT_S = 15.0
-"""For the storage; SLURM's commands have their own, and all are asked at once."""
+"""For the probe of the storage and for quota. All commands run at once."""
 PROJECT = "ptycho-dist"
 RELEVANT = re.compile(
     r"(SLURM|SBATCH|SRUN|SUBMITIT|PTYCHO_DIST|NCCL|GLOO|TORCH|PYTORCH|CUDA|NVIDIA|ROCR|HIP|OMP|MKL"
@@ -31,7 +31,7 @@ RELEVANT = re.compile(
     r"|LOCAL_RANK|TERM|COLUMNS|NO_COLOR|(HTTPS?|NO|ALL)_PROXY",
     re.IGNORECASE,
 )
-"""Variables that are named; the others are nobody's business."""
+"""Variables that the report names; all others stay private."""
 SHOWN = frozenset(
     {
         "SLURM_CONF", "SLURM_JOB_ID", "SLURM_CPU_BIND", "SBATCH_PARTITION", "SBATCH_QOS",
@@ -44,7 +44,7 @@ SHOWN = frozenset(
         "MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "TERM", "COLUMNS", "NO_COLOR",
     }
 )  # fmt: skip
-"""Those whose value is shown too; of the others it is said that they are set."""
+"""Variables whose value is shown; of the other relevant ones the report only says `set`."""
 LIMITS = {
     "open files": resource.RLIMIT_NOFILE,
     "processes": resource.RLIMIT_NPROC,
@@ -57,14 +57,15 @@ LIMITS = {
 
 
 def examine(runs_root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """The report as plain data, secrets removed (specs/run_config.md, RC-122 to RC-124).
+    """Make the report as plain data, without secrets (specs/run_config.md, RC-122 to RC-124).
 
     Args:
         runs_root: where run directories are, or would be.
-        environ: whose variables are named.
+        environ: the environment whose variables are reported.
 
     Returns:
-        Section → name → text, or lists and mappings of texts. What cannot be found out says why.
+        Section → name → a text, or lists and mappings of texts. If something cannot be found out,
+        the text says why.
     """
     machine = _machine()
     with ThreadPoolExecutor(16) as pool:
@@ -85,7 +86,7 @@ def examine(runs_root: Path, environ: Mapping[str, str] = os.environ) -> dict[st
 
 
 def report_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """The report as text: a heading for each section, a line for each thing found out."""
+    """The report as text: a heading for each section, and a line for each entry."""
     for section, found in report.items():
         if isinstance(found, dict):
             yield ""
@@ -107,11 +108,12 @@ def _indented(found: Any, depth: int) -> Iterator[str]:
 
 
 def _software() -> dict[str, Any]:
-    """Versions by their metadata: nothing is imported, least of all torch."""
+    """Versions of the packages, from their metadata: nothing is imported, torch least of all."""
     versions = {PROJECT: _version(PROJECT)}
-    for needed in metadata.requires(PROJECT) or () if _version(PROJECT) else ():
-        name = (re.match(r"[\w.-]+", needed) or [""])[0]
-        if "extra ==" not in needed or name in ("mlflow-skinny", "tensorboard"):
+    requirements = metadata.requires(PROJECT) if versions[PROJECT] else None
+    for requirement in requirements or []:
+        name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+        if "extra ==" not in requirement or name in ("mlflow-skinny", "tensorboard"):
             versions[name] = _version(name)
     return {
         "python": f"{platform.python_version()} ({sys.executable})",
@@ -128,7 +130,7 @@ def _version(package: str) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    umask = os.umask(0o077)
+    umask = os.umask(0o077)  # the umask can only be read by setting it
     os.umask(umask)
     return {
         "host": platform.node(),
@@ -152,7 +154,7 @@ def _storage(answer: Answer) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(answer.text)
     except ValueError:
-        return {"runs directory": "the probe gave no report"}
+        return {"runs directory": "the probe printed no report"}
     return found
 
 

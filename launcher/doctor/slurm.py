@@ -1,4 +1,4 @@
-"""What SLURM here is like, in the words of its own commands."""
+"""Describes the SLURM of this machine in the words of its own commands."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SETTINGS = (
     "MpiDefault", "DefMemPerNode", "DefMemPerCPU", "MaxMemPerNode", "MinJobAge",
     "UnkillableStepTimeout", "ReturnToService",
 )  # fmt: skip
-"""Of `scontrol show config`: those on which a run depends. No other is looked at."""
+"""The settings of `scontrol show config` on which a run depends. No other is reported."""
 MOST_LINES = 100
 MOST_BYTES = 2**20
-"""Of one command: what it prints is searched for secrets, which takes time."""
+"""Limit for one command: its output is searched for secrets, which takes time."""
 
 
 def begin_slurm_report(pool: Executor) -> Callable[[], dict[str, Any]]:
-    """Ask SLURM's commands at once; returns a function that waits for the report."""
+    """Start all of SLURM's commands, and return a function that waits for the report."""
     where = {command: shutil.which(command) for command in COMMANDS}
     if not any(where.values()):
         return lambda: {"commands": "none on PATH"}
@@ -43,12 +43,11 @@ def begin_slurm_report(pool: Executor) -> Callable[[], dict[str, Any]]:
     accounting = begin("sacct", "--noheader", "-X", "--format=JobID", "--starttime=now")
 
     def report() -> dict[str, Any]:
-        settings, trouble = settings_of(config.result())
         return {
             "commands": {name: path or "not on PATH" for name, path in where.items()},
             "version": _said(version.result()),
             "controller": _said(controller.result()),
-            "settings": settings or trouble,
+            "settings": _settings(config.result()),
             "partitions": _lines(partitions.result()),
             "features": _lines(features.result()),
             "sacct": accounting.result().trouble or "answers",
@@ -57,11 +56,13 @@ def begin_slurm_report(pool: Executor) -> Callable[[], dict[str, Any]]:
     return report
 
 
-def settings_of(answer: Answer) -> tuple[dict[str, str], str]:
-    """The settings that matter, by their names; and why there are none."""
+def _settings(answer: Answer) -> dict[str, str] | str:
+    """The settings that matter, name → value; or why there are none."""
+    if answer.trouble:
+        return answer.trouble
     found = read_config(answer.text)
     known = {name: found[name] for name in SETTINGS if name in found}
-    return known, answer.trouble or ("" if known else "no setting that is known")
+    return known or "no known setting in its answer"
 
 
 def _said(answer: Answer) -> str:
@@ -69,6 +70,10 @@ def _said(answer: Answer) -> str:
 
 
 def _lines(answer: Answer) -> list[str] | str:
+    """The different lines of an answer; or one text, if there is no answer or it is empty."""
+    if answer.trouble:
+        return answer.trouble
     lines = sorted({line.strip() for line in answer.text.splitlines() if line.strip()})
-    more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-    return answer.trouble or [*lines[:MOST_LINES], *more] or "none"
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES:] = [f"and {len(lines) - MOST_LINES} more"]
+    return lines or "none"

@@ -1,6 +1,6 @@
-"""Whether a directory can hold runs: `python -m launcher.doctor.storage_probe DIR`, prints JSON.
+"""Finds out whether a directory can hold runs: `python -m launcher.doctor.storage_probe DIR`.
 
-A program of its own, as a dead file server stops whoever asks it.
+Prints JSON. It is a program of its own because a dead file server blocks whoever asks it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from launcher.doctor.mounts import mount_of
+
 
 def probe(directory: Path) -> dict[str, Any]:
-    """Kind of file system, free space, and what works there; nothing is left behind.
+    """Report the kind of file system, the free space, and what works there; leave nothing behind.
 
     Args:
-        directory: need not be there; then its nearest parent is looked at.
+        directory: need not exist; then its nearest parent is examined.
     """
     asked = directory.absolute()
     while not directory.absolute().is_dir():
@@ -30,7 +32,7 @@ def probe(directory: Path) -> dict[str, Any]:
     found: dict[str, Any] = {
         "directory": str(asked),
         "looked at": str(directory),
-        "file system": file_system(directory.resolve(), Path("/proc/self/mounts").read_text()),
+        "file system": _file_system(directory.resolve()),
         "free": f"{space.f_bavail * space.f_frsize / 1e9:.1f} GB",
         "free inodes": space.f_favail if space.f_files else "not counted",
     }
@@ -44,15 +46,11 @@ def probe(directory: Path) -> dict[str, Any]:
     return found
 
 
-def file_system(path: Path, mounts: str) -> str:
-    """Kind and source of the mount that holds a path, by the text of /proc/self/mounts."""
-    best = ("/", "unknown")
-    for line in mounts.splitlines():
-        source, point, kind, *_ = [*line.split(" "), "", "", ""]
-        point = point.replace("\\040", " ")
-        if path.is_relative_to(point) and len(point) >= len(best[0]):
-            best = (point, f"{kind} at {point} (from {source})")
-    return best[1]
+def _file_system(path: Path) -> str:
+    mount = mount_of(path)
+    if mount is None:
+        return "unknown"
+    return f"{mount.kind} at {mount.point} (from {mount.source})"
 
 
 def _write(place: Path) -> None:
@@ -72,7 +70,7 @@ def _rename(place: Path) -> None:
     (place / "b").write_text("old")
     (place / "a").replace(place / "b")
     if (place / "a").exists() or (place / "b").stat().st_size != 65536:
-        raise OSError(0, "the file is not the renamed one")
+        raise OSError(0, "the old file is still there")
 
 
 def _lock(place: Path) -> None:
@@ -85,7 +83,7 @@ def _append(place: Path) -> None:
         file.write(b"1\n")
         file.write(b"2\n")
     if (place / "c").read_bytes() != b"1\n2\n":
-        raise OSError(0, "what was appended is not there")
+        raise OSError(0, "the appended bytes are missing")
 
 
 _WORKS: dict[str, Callable[[Path], None]] = {
@@ -95,7 +93,7 @@ _WORKS: dict[str, Callable[[Path], None]] = {
     "lock": _lock,
     "append": _append,
 }
-"""In order: each goes on with the files of those before."""
+"""In order: each step uses the files of the steps before."""
 
 
 def _tried(work: Callable[[Path], None], place: Path) -> str:

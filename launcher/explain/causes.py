@@ -293,7 +293,7 @@ JUDGED = (
     Cause("walltime", "the walltime ran out"),
     Cause("preempted", "the scheduler gave the nodes to another job"),
     Cause("node_failure", "a node was lost"),
-    Cause("crash_loop", "the same unknown error happened again and again"),
+    Cause("crash_loop", "the same unknown error happened again at the same step"),
     Cause("unknown", "the cause is not known"),
 )
 """Classes that are known from records and the scheduler, not from the words of a rank."""

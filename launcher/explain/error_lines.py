@@ -64,7 +64,7 @@ def _first(evidence: Evidence, explanation: Explanation, rank: int | None) -> It
 def _others(evidence: Evidence, explanation: Explanation, rank: int | None) -> Iterator[str]:
     """One line for each other rank: its recorded reason, or the first telling line of its log."""
     first = explanation.first_rank is not None
-    recorded = {word.rank: word.text for word in reversed(evidence.words) if word.text}
+    recorded = {reason.rank: reason.text for reason in reversed(evidence.reasons) if reason.text}
     found = []
     for other in evidence.ranks_with_logs[:MOST_LOGS]:
         if other == explanation.first_rank or rank not in (None, other):

@@ -25,13 +25,15 @@ _RANK_LOG = re.compile(r"attempt-(\d{1,9})-rank-(\d{1,9})\.log")
 
 
 @dataclass(frozen=True)
-class Word:
-    """The reason for its failure that a rank has recorded."""
+class RecordedReason:
+    """The reason for its failure that a rank has recorded in its ledger or heartbeat."""
 
     rank: int
     time: float
+    """By the clock of the rank, in seconds since the epoch."""
     text: str
-    said_in: Line
+    line: Line
+    """The text as evidence, with the file in which it stands."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ class RankTrace:
     ended: bool = False
     """Whether it has recorded that it stopped, left, failed or finished."""
     last_sign: float = 0.0
+    """When it last recorded anything; seconds since the epoch."""
     step: int | None = None
+    """The last step that it recorded."""
 
 
 @dataclass
@@ -55,16 +59,25 @@ class Evidence:
     records: list[AttemptRecord]
     """The records of all attempts, oldest first."""
     job_id: str | None
-    words: list[Word] = field(default_factory=list)
+    """The job of the attempt, or the last job if it began none; None: there was no job."""
+    reasons: list[RecordedReason] = field(default_factory=list)
     """Recorded reasons, earliest first by the clocks of the ranks."""
     ranks: dict[int, RankTrace] = field(default_factory=dict)
+    """Every rank that has recorded anything in the attempt."""
     account: list[Accounted] = field(default_factory=list)
+    """The job and its steps in SLURM's accounting; empty if there is none."""
 
     @property
     def ending(self) -> Ending | None:
         """How the attempt ended, as the batch script found out; None: it recorded no end."""
         end = None if self.record is None else self.record.end
         return None if end is None else end.ending
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the attempt was to be followed by a restart."""
+        end = None if self.record is None else self.record.end
+        return end is not None and end.restarts
 
     @property
     def what_followed(self) -> str | None:
@@ -135,6 +148,8 @@ def gather(run: RunDirectory, number: int | None, job_id: str | None) -> Evidenc
         known = ", ".join(str(record.number) for record in records) or "none"
         raise UserError(f"--attempt {number}: {run.run_id} has no such attempt; known: {known}")
     record = chosen[-1] if chosen else None
+    # The last job may have ended before it began an attempt. Then that job is to be explained, and
+    # not the latest attempt, which belongs to an earlier job.
     if number is None and record is not None and job_id not in (None, record.job_id):
         record = record if any(each.job_id == job_id for each in records) else None
     job_id = record.job_id if record is not None else job_id
@@ -150,10 +165,8 @@ _ENDED = frozenset({"failed", "stalled", "stopped", "left", "finished"})
 
 
 def _read_ranks(evidence: Evidence, number: int) -> None:
-    counts: dict[str, int] = {}
     for event in read_ledger(evidence.run, number):
         writer, kind = str(event["writer"]), event["event"]
-        counts[writer] = counts.get(writer, 0) + 1
         match = _RANK_WRITER.fullmatch(writer)
         if match is None or not isinstance(kind, str):
             continue
@@ -167,14 +180,14 @@ def _read_ranks(evidence: Evidence, number: int) -> None:
             step=_whole(event.get("step"), before.step),
         )
         if kind in {"failed", "stalled"}:
-            said_in = Line(f"ledger/{number:03d}-{writer}.jsonl", None, _text(event.get("reason")))
-            evidence.words.append(Word(rank, float(event["time"]), said_in.text, said_in))
+            line = Line(f"ledger/{number:03d}-{writer}.jsonl", None, _text(event.get("reason")))
+            evidence.reasons.append(RecordedReason(rank, float(event["time"]), line.text, line))
     _read_heartbeats(evidence, number)
-    evidence.words.sort(key=lambda word: word.time)
+    evidence.reasons.sort(key=lambda reason: reason.time)
 
 
 def _read_heartbeats(evidence: Evidence, number: int) -> None:
-    spoke = {word.rank for word in evidence.words}
+    spoke = {reason.rank for reason in evidence.reasons}
     for path in sorted(evidence.run.heartbeats.glob("rank-*.json")):
         try:
             said = read_json(path)
@@ -194,7 +207,7 @@ def _read_heartbeats(evidence: Evidence, number: int) -> None:
         )
         if state == "failed" and rank not in spoke:
             line = Line(f"heartbeat/{path.name}", None, _text(reason))
-            evidence.words.append(Word(rank, at, line.text, line))
+            evidence.reasons.append(RecordedReason(rank, at, line.text, line))
 
 
 def _text(value: object) -> str:

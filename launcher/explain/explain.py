@@ -13,6 +13,7 @@ from launcher.explain.judge import Confidence, Verdict, judge
 from launcher.explain.reading import Line, clean
 from launcher.slurm.jobs import Scheduler
 from launcher.status.run_status import RunStatus, status_of
+from launcher.text.counted import listed
 from ptycho_dist.attempts.record import read_attempts
 from ptycho_dist.rundir.layout import RunDirectory
 
@@ -51,8 +52,10 @@ class Explanation:
     evidence: tuple[Line, ...]
     advice: tuple[str, ...]
     exit_code: int | None
+    restarts: bool
+    """Whether the policy of restarts decided to start the run again."""
     what_followed: str | None
-    """Whether a restart followed, and why, in words."""
+    """Why it decided so, in words; None: it has recorded no decision."""
 
     @property
     def failed(self) -> bool:
@@ -162,6 +165,7 @@ def _nothing_to_explain(status: RunStatus, evidence: Evidence) -> Explanation:
         evidence=(),
         advice=advice,
         exit_code=None,
+        restarts=False,
         what_followed=None,
     )
 
@@ -196,6 +200,7 @@ def _explained(status: RunStatus, evidence: Evidence, verdict: Verdict) -> Expla
         evidence=verdict.lines,
         advice=advice_for(verdict.cause.name, **known),
         exit_code=None if end is None else end.exit_code,
+        restarts=evidence.restarts,
         what_followed=evidence.what_followed,
     )
 
@@ -221,6 +226,6 @@ def _summary(verdict: Verdict, node: str | None) -> str:
 
 
 def named_ranks(ranks: tuple[int, ...]) -> str:
-    """`rank 3`, `ranks 0, 1, 2`."""
-    more = f" and {len(ranks) - 6} more" if len(ranks) > 6 else ""
-    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks[:6]))}{more}"
+    """`rank 3`, `ranks 0, 1 and 2`."""
+    noun = "rank" if len(ranks) == 1 else "ranks"
+    return f"{noun} {listed([str(rank) for rank in ranks])}"

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from launcher.explain.causes import CAUSES
-from launcher.explain.evidence import MOST_LOGS, SHORT_TAIL_BYTES, Evidence, Word
+from launcher.explain.evidence import MOST_LOGS, SHORT_TAIL_BYTES, Evidence, RecordedReason
 from launcher.explain.reading import Line
 
 _LOST_A_PEER = re.compile(
@@ -39,7 +39,7 @@ class FirstRank:
     """How it was found, in words."""
     followers: tuple[int, ...]
     """Ranks that failed only because this one was gone."""
-    word: Word | None = None
+    reason: RecordedReason | None = None
     """The reason that it recorded, or that another rank recorded about it."""
     together: tuple[int, ...] = ()
     """All ranks that recorded the same reason: they agreed to end together."""
@@ -57,19 +57,27 @@ def first_rank(evidence: Evidence) -> FirstRank | None:
     2. A rank that others name.
     3. A rank that joined and died without a word: one that a signal ended, as srun says, or else
        the one that was silent longest.
-    4. The rank whose log has the earliest line that tells of a failure.
+    4. The rank that was the first to notice that another one was gone.
+    5. The rank whose log has the earliest line that tells of a failure.
     """
-    followers = tuple(sorted({word.rank for word in evidence.words if _follows(word)}))
+    followers = tuple(sorted({reason.rank for reason in evidence.reasons if _follows(reason)}))
     by_signal = _signalled(evidence)
-    for word in evidence.words:
-        if not _follows(word):
-            return _first_to_speak(evidence, word, followers)
-    for word in evidence.words:
-        named = _named(word)
+    for reason in evidence.reasons:
+        if not _follows(reason):
+            return _first_to_speak(evidence, reason, followers)
+    for reason in evidence.reasons:
+        named = _named(reason)
         if named is not None:
             return _found(
-                evidence, named, f"rank {word.rank} named it", followers, word, by_signal.get(named)
+                evidence,
+                named,
+                f"rank {reason.rank} named it",
+                followers,
+                reason,
+                by_signal.get(named),
             )
+    # A rank without a recorded end may still live. It is taken for dead only if others lost a peer,
+    # or if a signal ended some rank.
     mute = [rank for rank, trace in evidence.ranks.items() if not trace.ended]
     for rank, line in by_signal.items():
         if rank in mute or not evidence.ranks:
@@ -78,24 +86,21 @@ def first_rank(evidence: Evidence) -> FirstRank | None:
     if mute and (followers or by_signal):
         rank = min(mute, key=lambda each: (evidence.ranks[each].last_sign, each))
         return _found(evidence, rank, "it died without a word", followers)
-    if evidence.words:
-        word = evidence.words[0]
-        others = tuple(rank for rank in followers if rank != word.rank)
-        return _found(
-            evidence,
-            word.rank,
-            "it was the first to notice that another rank was gone",
-            others,
-            word,
-        )
+    if evidence.reasons:
+        reason = evidence.reasons[0]
+        others = tuple(rank for rank in followers if rank != reason.rank)
+        how = "it was the first to notice that another rank was gone"
+        return _found(evidence, reason.rank, how, others, reason)
     return _by_logs(evidence)
 
 
-def _first_to_speak(evidence: Evidence, word: Word, followers: tuple[int, ...]) -> FirstRank:
-    same = {each.rank: each for each in evidence.words if each.text == word.text}
+def _first_to_speak(
+    evidence: Evidence, reason: RecordedReason, followers: tuple[int, ...]
+) -> FirstRank:
+    same = {each.rank: each for each in evidence.reasons if each.text == reason.text}
     if len(same) == 1:
         how = "it was the first to record a reason"
-        return _found(evidence, word.rank, how, followers, word)
+        return _found(evidence, reason.rank, how, followers, reason)
     lowest = min(same)
     found = _found(evidence, lowest, "the ranks ended together", followers, same[lowest])
     return replace(found, together=tuple(sorted(same)))
@@ -111,16 +116,16 @@ def tells_of_signal(text: str) -> bool:
     return _ENDED_BY_SIGNAL.search(text) is not None
 
 
-def _follows(word: Word) -> bool:
-    return _named(word) is not None or lost_a_peer(word.text)
+def _follows(reason: RecordedReason) -> bool:
+    return _named(reason) is not None or lost_a_peer(reason.text)
 
 
-def _named(word: Word) -> int | None:
-    match = _NAMES.match(word.text)
+def _named(reason: RecordedReason) -> int | None:
+    match = _NAMES.match(reason.text)
     if match is None:
         return None
     rank = int(match[1]) if match[1] is not None else 0
-    return None if rank == word.rank else rank
+    return None if rank == reason.rank else rank
 
 
 def _found(
@@ -128,17 +133,17 @@ def _found(
     rank: int,
     how: str,
     followers: tuple[int, ...],
-    word: Word | None = None,
+    reason: RecordedReason | None = None,
     signal: Line | None = None,
 ) -> FirstRank:
     trace = evidence.ranks.get(rank)
     node = trace.node if trace is not None else None
-    told = _ENDED_BY_SIGNAL.search(signal.text) if signal is not None else None
-    if told is not None:
-        node = told["node"] or node
+    ended = _ENDED_BY_SIGNAL.search(signal.text) if signal is not None else None
+    if ended is not None:
+        node = ended["node"] or node
     others = tuple(each for each in followers if each != rank)
     planned = _planned_node(evidence, rank)
-    return FirstRank(rank, node or planned, how, others, word, signal=signal)
+    return FirstRank(rank, node or planned, how, others, reason, signal=signal)
 
 
 def _planned_node(evidence: Evidence, rank: int) -> str | None:

@@ -70,6 +70,7 @@ def judge(evidence: Evidence) -> Verdict:
 
 
 def _on_request(evidence: Evidence, first: FirstRank | None) -> Verdict | None:
+    """The verdict for an attempt that `cancel` ended, as the launcher recorded in the ledger."""
     record = evidence.record
     for event in read_ledger(evidence.run, writer=LAUNCHER):
         if event["event"] != "cancel_requested" or event.get("job_id") != evidence.job_id:
@@ -79,7 +80,7 @@ def _on_request(evidence: Evidence, first: FirstRank | None) -> Verdict | None:
             continue
         if record is not None and record.end is not None and asked > record.end.ended_at:
             continue
-        if first is not None and first.word is not None and first.word.time < asked:
+        if first is not None and first.reason is not None and first.reason.time < asked:
             continue  # it had failed before the request
         by = event.get("by")
         by = clean(by) if isinstance(by, str) else None
@@ -89,6 +90,7 @@ def _on_request(evidence: Evidence, first: FirstRank | None) -> Verdict | None:
 
 
 def _by_slurm(evidence: Evidence) -> Verdict | None:
+    """The verdict by SLURM's accounting, or else by its lines in the batch log."""
     if not _is_last_of_its_job(evidence):
         return _said_in_batch_log(evidence)
     for job in evidence.account:
@@ -99,7 +101,7 @@ def _by_slurm(evidence: Evidence) -> Verdict | None:
             name = _STATES[job.state]
             lines = (line, *_of_slurm(evidence, name)[: MOST_LINES - 1])
             return Verdict(BY_NAME[name], "recorded", lines)
-        if job.state == "CANCELLED" and not evidence.words:
+        if job.state == "CANCELLED" and not evidence.reasons:
             return Verdict(BY_NAME["cancelled"], "recorded", (line,), by=job.ended_by)
     return _said_in_batch_log(evidence)
 
@@ -125,6 +127,7 @@ def _is_last_of_its_job(evidence: Evidence) -> bool:
 
 
 def _as_recorded(evidence: Evidence) -> Verdict | None:
+    """The verdict by the end that the batch script recorded, if that says more than a failure."""
     if evidence.ending is None or not evidence.ending.reason:
         return None
     cause, reason = evidence.ending.cause, evidence.ending.reason
@@ -143,8 +146,9 @@ def _as_recorded(evidence: Evidence) -> Verdict | None:
 def _by_signs(evidence: Evidence, first: FirstRank | None) -> Verdict | None:
     """The first class of the table that matches, the specific classes before the general ones."""
     own = _lines_of(evidence, first)
-    said = [first.word.said_in] if first is not None and first.word is not None else []
+    said = [first.reason.line] if first is not None and first.reason is not None else []
     causes = _possible(evidence, first)
+    # A general class would hide the reason: "NCCL failed" is true, but "disk full" says why.
     for general in (False, True):
         chosen = [cause for cause in causes if cause.general == general]
         for cause in chosen:
@@ -154,19 +158,21 @@ def _by_signs(evidence: Evidence, first: FirstRank | None) -> Verdict | None:
         for cause in chosen:
             fitting = [line for line in own if cause.fits(line.text)]
             if fitting:
-                told: Confidence = "recorded" if fitting[0].file == "sacct" else "read"
-                return _seen(cause, told, [*said, *fitting], first)
+                certainty: Confidence = "recorded" if fitting[0].file == "sacct" else "read"
+                return _seen(cause, certainty, [*said, *fitting], first)
     return None
 
 
 def _seen(
     cause: Cause, confidence: Confidence, lines: list[Line], first: FirstRank | None
 ) -> Verdict:
+    """The verdict for a class that matches; a guess if it matches by hints alone."""
     sure = any(cause.is_sure(line.text) for line in lines)
     return Verdict(cause, confidence if sure else "guessed", tuple(lines[:MOST_LINES]), first)
 
 
 def _possible(evidence: Evidence, first: FirstRank | None) -> list[Cause]:
+    """The classes that can apply: those of the batch script only if no rank has run."""
     lived = first.rank in evidence.ranks if first is not None else bool(evidence.ranks)
     return [cause for cause in CAUSES if not lived or cause.name not in BEFORE_RANKS]
 
@@ -178,12 +184,14 @@ def _lines_of(evidence: Evidence, first: FirstRank | None) -> list[Line]:
         lines += [
             line
             for line in evidence.rank_log(first.rank).telling
-            if not lost_a_peer(line.text) or first.word is not None
+            if not lost_a_peer(line.text) or first.reason is not None
         ]
-    own_word = first is not None and first.word is not None and first.word.rank == first.rank
+    own_reason = first is not None and first.reason is not None and first.reason.rank == first.rank
     for line in evidence.batch:
+        # srun also reports the ranks that it killed afterwards. Its line on a signal counts only if
+        # it is about the first rank, and that rank recorded no reason itself.
         of_a_signal = tells_of_signal(line.text)
-        if not of_a_signal or (not own_word and first is not None and first.signal == line):
+        if not of_a_signal or (not own_reason and first is not None and first.signal == line):
             lines.append(line)
     if _is_last_of_its_job(evidence):
         lines += [Line("sacct", None, clean(job.line)) for job in evidence.account]
@@ -191,6 +199,7 @@ def _lines_of(evidence: Evidence, first: FirstRank | None) -> list[Line]:
 
 
 def _guess(evidence: Evidence, first: FirstRank | None) -> Verdict:
+    """The verdict if no class matches any line: the last lines are shown as evidence."""
     ending = evidence.ending
     if ending is not None and ending.cause == "preempt":
         line = Line(f"attempts/{evidence.number:03d}.json", None, clean(f"ending: {ending.reason}"))
@@ -199,20 +208,29 @@ def _guess(evidence: Evidence, first: FirstRank | None) -> Verdict:
         return Verdict(BY_NAME["setup_failed"], "guessed", tuple(evidence.batch[-LAST_LINES:]))
     lines = []
     if first is not None:
-        if first.word is not None:
-            lines.append(first.word.said_in)
+        if first.reason is not None:
+            lines.append(first.reason.line)
         if first.signal is not None:
             lines.append(first.signal)
         lines += [line for line in evidence.rank_log(first.rank).lines if line.text][-LAST_LINES:]
     else:
-        logs = (evidence.rank_log(rank).lines for rank in evidence.ranks_with_logs[:MOST_LINES])
-        spoken = [[line for line in lines_of if line.text] for lines_of in logs]
-        lines += (evidence.batch or next(filter(None, spoken), []))[-LAST_LINES:]
+        lines += _any_log(evidence)[-LAST_LINES:]
     why = evidence.what_followed
     if why is not None and why.startswith("a crash loop"):
         line = Line(f"attempts/{evidence.number:03d}.json", None, why)
         return Verdict(BY_NAME["crash_loop"], "recorded", (line, *lines), first)
     return Verdict(BY_NAME["unknown"], "guessed", tuple(lines), first)
+
+
+def _any_log(evidence: Evidence) -> list[Line]:
+    """The lines of the batch log, or else of the first rank's log that is not empty."""
+    if evidence.batch:
+        return evidence.batch
+    for rank in evidence.ranks_with_logs[:MOST_LINES]:
+        lines = [line for line in evidence.rank_log(rank).lines if line.text]
+        if lines:
+            return lines
+    return []
 
 
 def _has_setup(evidence: Evidence) -> bool:

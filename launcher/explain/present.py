@@ -25,7 +25,8 @@ def show_explanation(explanation: Explanation, console: Console) -> None:
     if explanation.exit_code:
         say(f"  exit code {explanation.exit_code}")
     if explanation.what_followed:
-        say(f"  restart policy: {explanation.what_followed}")
+        restarted = "restarted" if explanation.restarts else "not restarted"
+        say(f"  {restarted}: {explanation.what_followed}")
     if explanation.evidence:
         say("evidence")
         for line in explanation.evidence:

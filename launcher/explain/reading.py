@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from launcher.text.plain_text import plain_line
+
 HEAD_BYTES = 64 * 1024
 TAIL_BYTES = 256 * 1024
 COUNTED_BYTES = 64 * 1024 * 1024
 """Up to this size, the lines between the two ends are counted to number those of the tail."""
 LONGEST_LINE = 300
 
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 _LABEL = re.compile(r"^(?:\s*\d+: |\[rank\d+\]:\s?)")  # of `srun --label`, and of torch
 _HARMLESS = re.compile(
     r"^\S+ \S+ rank \d+ (?:DEBUG|INFO|WARNING) |Warning: |^\[W|NCCL INFO |^\s{2,}"
@@ -65,8 +66,7 @@ class Log:
 
 def clean(text: str) -> str:
     """A text on one line, without terminal escapes and unprintable characters, and not too long."""
-    # A progress bar draws over itself with carriage returns: only its last state counts.
-    text = _ESCAPES.sub("", text.rstrip("\r").rpartition("\r")[2])
+    text = plain_line(text)
     text = "".join(char if char.isprintable() else " " for char in text).rstrip()
     return text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE - 3]}..."
 
@@ -96,6 +96,7 @@ def read_log(root: Path, path: Path, tail_bytes: int = TAIL_BYTES) -> Log:
             tail = file.read(tail_bytes)
     except OSError:
         return Log()
+    # The last line of the head and the first one of the tail are cut in two: leave them out.
     return Log((*_lines(name, head, 1)[:-1], *_lines(name, tail, first)[1:]))
 
 

@@ -1,1 +1,1 @@
-"""Pages of HTML that open without a network: the frame, the tables and the figures of reports."""
+"""HTML pages of reports that open without a network: layout, tables and figures."""

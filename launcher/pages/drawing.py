@@ -1,6 +1,6 @@
-"""Figures in the house style, as SVG that follows the theme of a page, and as files for papers.
+"""Figures in one style, as SVG that follows the theme of a page and as files for papers.
 
-Every SVG is the same for the same figure: no dates, no random ids.
+Equal figures give equal SVGs: these hold no dates and no random ids.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from matplotlib.ticker import (
 from launcher.text.plain_text import plain
 
 INK = "#000000"
-"""Of all that is not said to have another colour."""
+"""Default colour of lines and text."""
 PAPER = "#ffffff"
 MUTED = "#59626e"
 GRID = "#d5dae1"
@@ -44,8 +44,9 @@ _SERIES = (
     "#491d0d",
     "#828598",
 )
-"""Hues after Okabe and Ito (2008), "Color Universal Design"; their lightness is such that any two
-differ for people who see red and green alike, too. page.css has those of dark pages."""
+"""Hues after Okabe and Ito (2008), "Color Universal Design". Their lightness is chosen so that any
+two differ for people with red-green colour blindness, too. page.css holds the colours for dark
+pages."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 _VARIABLES = {
@@ -67,11 +68,11 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def new_figure(width_in: float = 7.2, height_in: float = 3.6) -> Figure:
-    """An empty figure; what is drawn in the default colours follows the theme of the page.
+    """An empty figure; elements in the default colours follow the theme of the page.
 
     Args:
-        width_in: inches; 7.2 is the width of the text of a page.
-        height_in: inches.
+        width_in: width in inches; 7.2 is the text width of a page.
+        height_in: height in inches.
     """
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     FigureCanvasAgg(figure)
@@ -79,35 +80,35 @@ def new_figure(width_in: float = 7.2, height_in: float = 3.6) -> Figure:
 
 
 def series_colour(number: int) -> str:
-    """The colour of a series, counted from 0; eight differ, then they come again."""
+    """The colour of a series, counted from 0; the eight colours repeat."""
     return _SERIES[number % len(_SERIES)]
 
 
 def series_style(number: int) -> dict[str, Any]:
-    """Colour, marker and line of a series: three ways to tell it from the others."""
+    """Colour, marker and line style of a series, each of which distinguishes it from the others."""
     place = number % len(_SERIES)
     return {"color": _SERIES[place], "marker": _MARKERS[place], "linestyle": _DASHES[place]}
 
 
 def svg_of(figure: Figure) -> str:
-    """The element <svg>, for a page: its colours are the variables of page.css, its ids its own."""
+    """The <svg> element for a page: it uses the colour variables of page.css and unique ids."""
     root = _svg_root(figure)
     _use_variables(root)
     _make_ids_own(root)
     root.set("style", "fill: var(--ink); stroke-linejoin: round; stroke-linecap: butt")
-    root.set("aria-hidden", "true")  # the words that stand for it are beside it
+    root.set("aria-hidden", "true")  # the text alternative is beside it
     return ElementTree.tostring(root, encoding="unicode").strip()
 
 
 def standalone_svg(figure: Figure) -> bytes:
-    """A file: black on white, text as text."""
+    """An SVG file: black on white, with text as text."""
     root = _svg_root(figure)
     root.set("style", "stroke-linejoin: round; stroke-linecap: butt")
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
 
 
 def png_of(figure: Figure) -> bytes:
-    """A file: black on white, 200 dots per inch."""
+    """A PNG file: black on white, 200 dots per inch."""
     png = io.BytesIO()
     with _drawn_in_house_style(figure):
         figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
@@ -134,16 +135,16 @@ def _drawn_in_house_style(figure: Figure) -> Iterator[None]:
             _dress(axes)
         for text in figure.findobj(Text):
             text.set_parse_math(False)
-            text.set_usetex(False)  # whatever a person's matplotlibrc says
+            text.set_usetex(False)  # regardless of the user's matplotlibrc
             text.set_text(_printable(text.get_text()))
         if figure.get_layout_engine() is not None:
             figure.draw_without_rendering()
-            figure.set_layout_engine(None)  # else each drawing moves the axes a little further
+            figure.set_layout_engine(None)  # else every rendering would move the axes a little
         yield
 
 
 class _PrintableTicks(Formatter):
-    """What another formatter says, without what no font or file can hold."""
+    """Tick labels of another formatter, without characters that no font or file can hold."""
 
     def __init__(self, inner: FixedFormatter | FuncFormatter) -> None:
         self._inner = inner
@@ -179,14 +180,14 @@ def _svg_root(figure: Figure) -> ElementTree.Element:
     written = io.StringIO()
     with _drawn_in_house_style(figure):
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-    # Our own text: nothing in it is an entity of somebody else's.
+    # matplotlib wrote this text, so it holds no foreign entities.
     text = _NOT_XML.sub("", written.getvalue())
     text = re.sub(r"<!DOCTYPE[^>]*>", "", text)
     root = ElementTree.fromstring(text)  # noqa: S314
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
-                parent.remove(child)  # a style sheet of one figure would hold for the whole page
+                parent.remove(child)  # a style sheet would apply to the whole page
     _keep_needed_ids(root)
     return root
 
@@ -225,7 +226,7 @@ def _variable(found: re.Match[str]) -> str:
 
 
 def _make_ids_own(root: ElementTree.Element) -> None:
-    """Begin all ids with a digest of the figure, so that those of two figures never meet."""
+    """Prefix all ids with a digest of the figure, so that ids of two figures never collide."""
     prefix = "f" + hashlib.sha256(ElementTree.tostring(root)).hexdigest()[:10]
     for element in root.iter():
         for name, value in list(element.attrib.items()):

@@ -1,4 +1,4 @@
-"""A page as one file of HTML that needs nothing else: no network, no script, no font."""
+"""Renders a page as one HTML file that needs no network, no script and no font."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from launcher.pages.page import Block, DataTable, Page
 from launcher.text.plain_text import plain
 
 LONG = 5
-"""From so many sections on, a page has a table of contents."""
+"""Number of sections from which a page has a table of contents."""
 NOTHING = ("", "-", "–")
-"""Cells that say that there is no figure."""
+"""Cells that stand for a missing figure."""
 _ONE_NUMBER = r"[+−-]?\d[\d.,:]*(e[+−-]?\d+)?( ?(%|[A-Za-zµ/]{1,12}))?"
 _NUMBER = re.compile(rf"[≥≤<>~]?{_ONE_NUMBER}( {_ONE_NUMBER})*( \(.*\))?")
 _PREFIX = re.compile(r'id="(f[0-9a-f]{10})-')
-"""With which all ids of a drawing begin."""
+"""The prefix of all ids of a drawing."""
 _FOLDER = Path(__file__).resolve().parent
 
 
 def render_page(page: Page) -> str:
-    """The whole file. All texts are escaped, and what would steer a terminal is taken out."""
+    """The whole file, with all texts escaped and terminal control sequences removed."""
     return _template().render(
         page=page,
         long=len(page.sections) >= LONG,
@@ -59,7 +59,7 @@ def _printable(value: Any) -> Any:
 
 
 class _Drawings:
-    """The drawings of one page: where one comes twice, its ids do not."""
+    """The drawings of one page; a drawing that occurs twice gets different ids."""
 
     def __init__(self) -> None:
         self._seen: Counter[str] = Counter()
@@ -78,7 +78,7 @@ def _kind(block: Block) -> str:
 
 
 def _numeric_columns(table: DataTable) -> list[bool]:
-    """Of each column, whether all that it says are numbers, which are aligned right."""
+    """For each column, whether all its cells are numbers, which are aligned right."""
     return [
         _is_numeric([row[place] for row in table.rows if place < len(row)])
         for place in range(len(table.columns))

@@ -1,4 +1,4 @@
-"""What a report is made of, before it becomes HTML."""
+"""The parts of a report, before it becomes HTML."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ class Text:
 
 @dataclass(frozen=True)
 class Caution:
-    """Something that a reader must not miss."""
+    """A caution that a reader must not miss."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Code:
-    """A command, or text to be copied as it is."""
+    """A command, or other text to be copied verbatim."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class DataTable:
-    """Rows of texts; numbers are aligned right."""
+    """A table of texts; columns of numbers are aligned right."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
     marked: Sequence[int] = ()
-    """Rows that a reader must take with care."""
+    """Indices of rows that need caution."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing, inline, that follows the reader's light or dark theme."""
+    """An inline drawing that follows the reader's light or dark theme."""
 
     svg: str
-    """As `svg_of` gives it."""
+    """The drawing as `svg_of` returns it."""
     caption: str
     alternative: str
-    """What it shows, in words, for those who do not see it."""
+    """What it shows in words, for readers who cannot see it."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG, inline."""
+    """An inline PNG."""
 
     png: bytes
     caption: str
     alternative: str
     beside: bool = False
-    """One of many: two stand side by side where there is room."""
+    """Whether two pictures may stand side by side where there is room."""
 
 
 Block = Text | Caution | Code | DataTable | Figure | Picture
@@ -65,7 +65,7 @@ Block = Text | Caution | Code | DataTable | Figure | Picture
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what belongs to it."""
+    """A heading with its blocks."""
 
     heading: str
     blocks: Sequence[Block]
@@ -73,7 +73,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A report."""
+    """A whole report."""
 
     title: str
     subtitle: str

@@ -14,7 +14,7 @@ NONE = "–"
 
 
 def date(moment: float | None) -> str:
-    """Local time with the date and the zone; NONE where there is none."""
+    """Local date and time with the zone; NONE where there is none."""
     if moment is None:
         return NONE
     try:
@@ -24,17 +24,17 @@ def date(moment: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """`4.8`; NONE where unknown."""
+    """Seconds as `4.8`; NONE where unknown."""
     return NONE if value is None else f"{value:.1f}"
 
 
 def milliseconds(value: float) -> str:
-    """Of seconds; `912`, `5.47`."""
+    """Seconds in milliseconds, as `912` or `5.47`."""
     return f"{1000 * value:.0f}" if value >= 0.1 else f"{1000 * value:.3g}"
 
 
 def took(value: float) -> str:
-    """`4.8 s`, `5 min 19 s`, `2 h 5 min`."""
+    """A duration, as `4.8 s`, `5 min 19 s` or `2 h 5 min`."""
     if value < 60:
         return f"{value:.1f} s"
     if value < 3600:
@@ -43,8 +43,8 @@ def took(value: float) -> str:
 
 
 def table_of(rows: Sequence[tuple[str, str]], caption: str = "") -> DataTable:
-    """What, and its value, a line each."""
-    return DataTable(("what", "value"), rows, caption)
+    """A table with a name and a value on each row."""
+    return DataTable(("item", "value"), rows, caption)
 
 
 def rounded(value: float | None, digits: int = 3) -> str:

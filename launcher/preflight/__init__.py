@@ -1,0 +1,1 @@
+"""Checks a run against the live cluster before it is submitted."""

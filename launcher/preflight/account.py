@@ -1,4 +1,4 @@
-"""May the run be charged to its account, with its QOS, and within the limits of both? Pure."""
+"""Checks whether the run may use its account and QOS, within the limits of both. Pure."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED")
 def accounting_findings(
     plan: LaunchPlan, partitions: list[Partition], facts: ClusterFacts, places: FieldPlaces
 ) -> Iterator[Finding]:
-    """All of account, QOS and limits, as far as this cluster keeps and tells them."""
+    """Findings on account, QOS and limits, as far as this cluster has them and shows them."""
     if not facts.keeps_accounts:
-        message = "this cluster keeps no accounts, QOS or limits of them"
+        message = "this cluster keeps no accounts, QOS or limits"
         yield Finding("ok", "accounting", "", message)
         for field, value in ((_ACCOUNT, plan.resources.account), (_QOS, plan.resources.qos)):
             if value is not None:
-                yield Finding("note", "accounting", field, f"{value} means nothing here: {message}")
+                yield Finding("note", "accounting", field, f"{value} has no effect here: {message}")
         return
     if "accounts" in facts.unknown:
         why = facts.unknown["accounts"]
@@ -48,11 +48,11 @@ def accounting_findings(
         words = [f"account {account}"] if account else []
         words += [f"QOS {qos}"] if qos else []
         what = " and ".join(words) or "no account is needed"
-        yield Finding("ok", "accounting", _ACCOUNT, f"{what}: within all limits that are known")
+        yield Finding("ok", "accounting", _ACCOUNT, f"{what}: within all known limits")
 
 
 def _level(facts: ClusterFacts, what: str) -> Level:
-    """A rule that the site does not enforce breaks nothing."""
+    """How grave a broken rule is: one that the site does not enforce only deserves a note."""
     return "error" if facts.enforces(what) else "note"
 
 
@@ -72,9 +72,9 @@ def _account(
     level, weak = _level(facts, "associations"), _unenforced(facts, "associations")
     accounts = sorted({each.account for each in mine})
     if not accounts:
-        message = f"{facts.user} has no account on this cluster; ask the site for one"
+        message = f"{facts.user} has no account on this cluster; ask your site for one"
     elif not account:
-        message = f"none is named, and you have no default; add one of {listed(accounts)}"
+        message = f"no account is named, and you have no default one; add one of {listed(accounts)}"
     elif any(each.account == account for each in mine):
         where = sorted({each.partition for each in mine if each.account == account})
         message = (
@@ -108,7 +108,7 @@ def _qos(
 def _partition_lists(
     plan: LaunchPlan, partitions: list[Partition], account: str, qos: str
 ) -> Iterator[Finding]:
-    """SLURM holds to these lists even where it enforces no associations."""
+    """SLURM enforces the lists of a partition even if it enforces no associations."""
     account, qos = account or plan.resources.account or "", qos or plan.resources.qos or ""
     for partition in partitions:
         for what, field, value in (("Accounts", _ACCOUNT, account), ("Qos", _QOS, qos)):
@@ -128,7 +128,7 @@ def _partition_lists(
                     "error",
                     "accounting",
                     field,
-                    f"partition {partition.name} is closed to {value}; use another",
+                    f"partition {partition.name} is closed to {value}; choose another one",
                 )
 
 
@@ -141,13 +141,13 @@ def _within_limits(
     facts: ClusterFacts,
     places: FieldPlaces,
 ) -> Iterator[Finding]:
-    """SLURM goes by the first of these that sets a limit (its resource_limits guide)."""
-    in_order: list[Limits] = []
+    """Findings on limits. The first source that sets one counts (SLURM's resource_limits guide)."""
     named = [each.qos for each in partitions if each.qos is not None]
     of_partition = [facts.qos[name].limits for name in named if name in facts.qos]
     of_job = [facts.qos[qos].limits] if qos in facts.qos else []
     overrides = qos in facts.qos and "OverPartQOS" in facts.qos[qos].flags
-    in_order += [*of_job, *of_partition] if overrides else [*of_partition, *of_job]
+    # The QOS of the partition counts before that of the job, unless the latter has OverPartQOS.
+    in_order: list[Limits] = [*of_job, *of_partition] if overrides else [*of_partition, *of_job]
     in_order += [each.limits for each in used]
     in_order += [e.limits for e in facts.associations if not e.user and e.account == account]
     effective: dict[str, tuple[int, str]] = {}
@@ -163,7 +163,7 @@ def _within_limits(
 
 
 def _grave(level: Level) -> int:
-    """A smaller number is less grave."""
+    """A number that is larger for a graver level."""
     return ("ok", "note", "warning", "error").index(level)
 
 
@@ -187,7 +187,7 @@ def _over(
             "accounting",
             "resources.time",
             f"{duration_text(plan.walltime_s)}, but {source} allows {allowed} (MaxWall): the job "
-            f"would be refused or wait for ever; set {allowed} or less",
+            f"would be refused, or would wait for ever; set {allowed} or less",
         )
     if kind in ("MaxJobs", "MaxSubmit"):
         return _too_many_jobs(kind, limit, source, account, qos, facts)
@@ -228,7 +228,7 @@ _IN_WORDS = {
     "GrpTRES": "for all its jobs together",
     "MaxTRES": "per job",
     "MaxTRESPerNode": "per node",
-    "MaxTRESPU": "for all jobs of a user",
+    "MaxTRESPU": "for all jobs of one user",
 }
 
 
@@ -255,14 +255,14 @@ def _too_much(
             "error",
             "accounting",
             field,
-            f"{_amount(resource, asked)}, but {source} is for jobs of {_amount(resource, limit)} "
-            "and more (MinTRES); choose another QOS, or ask for more",
+            f"{_amount(resource, asked)}, but {source} is for jobs of at least "
+            f"{_amount(resource, limit)} (MinTRES); choose another QOS, or ask for more",
         )
     if asked <= limit:
         return None
     fewer = limit // amount
     if kind != "MaxTRESPerNode" and fewer and resource != "node":
-        remedy = f"with as much per node, {counted(fewer, 'node')} at most"
+        remedy = f"with this much per node, set at most {counted(fewer, 'node')}"
     else:
         remedy = f"set {_amount(resource, limit)} or less"
     return Finding(
@@ -270,7 +270,7 @@ def _too_much(
         "accounting",
         field,
         f"{_amount(resource, asked)}, but {source} allows {_amount(resource, limit)} "
-        f"{_IN_WORDS[kind]} ({kind}): the job would be refused or wait for ever; {remedy}",
+        f"{_IN_WORDS[kind]} ({kind}): the job would be refused, or would wait for ever; {remedy}",
     )
 
 

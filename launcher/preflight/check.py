@@ -1,4 +1,4 @@
-"""LaunchPlan × live cluster → findings: would this run be taken, start, and find its files?"""
+"""Checks a plan against the live cluster: would the run be accepted, start, and find its files?"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class CheckReport:
-    """All that a check found, the gravest first."""
+    """Everything that a check found, the gravest first."""
 
     findings: tuple[Finding, ...]
     facts: ClusterFacts
@@ -34,7 +34,7 @@ class CheckReport:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing stands against a submission."""
+        """Whether the run may be submitted: no finding is an error."""
         return not refused(self.findings)
 
     def to_json(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class CheckReport:
 
 
 def check_run(loaded: LoadedConfig, plan: LaunchPlan, runs_root: Path) -> CheckReport:
-    """Hold a plan against the cluster; nothing is submitted, and nothing stays behind.
+    """Check a plan against the cluster; nothing is submitted, and no file is left behind.
 
     Raises:
         ClusterUnreachable: no SLURM answers.
@@ -76,15 +76,15 @@ def findings_of(
     places: FieldPlaces,
     elsewhere: bool,
 ) -> tuple[Finding, ...]:
-    """What the facts say of a run. Pure.
+    """Judge a run by the facts, gravest findings first. Pure.
 
     Args:
-        plan: the run.
-        config: its config.
-        facts: of the cluster.
-        storage: of the files.
-        places: where its fields are written.
-        elsewhere: the nodes are other machines than this one.
+        plan: plan of the run.
+        config: config of the run.
+        facts: facts about the cluster.
+        storage: facts about the files of the run.
+        places: where the fields of the config are written.
+        elsewhere: whether the nodes are other machines than this one.
     """
     partitions = chosen_partitions(plan, facts)
     found = [*partition_findings(plan, facts, places)]

@@ -1,4 +1,4 @@
-"""`resources.constraint`: which features it names, and whether a node satisfies it. Pure."""
+"""Evaluates `resources.constraint`: its features, and whether a node satisfies it. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ _TOKEN = re.compile(r"[A-Za-z0-9_.@=+:-]+|[&|()]")
 
 
 def feature_names(constraint: str) -> list[str]:
-    """The features that a constraint names, each once: `[a*2&b]|c` names a, b and c."""
+    """The features in a constraint, each once: `[a*2&b]|c` has a, b and c."""
     tokens = _TOKEN.findall(re.sub(r"\*\d*", "", constraint))
     return list(dict.fromkeys(each for each in tokens if each not in "&|()"))
 
 
 def satisfies(features: frozenset[str], constraint: str) -> bool:
-    """Whether a node with these features satisfies a constraint, as far as one node tells.
+    """Whether a node with these features satisfies a constraint, as far as one node can.
 
-    Where the constraint counts nodes (`a*2&b*1`), or cannot be read, any of its features is enough:
-    what SLURM makes of it, `sbatch --test-only` says.
+    If the constraint counts nodes (`a*2&b*1`) or cannot be parsed, one of its features is enough:
+    `sbatch --test-only` then has the last word.
     """
     if "*" not in constraint:
         tokens = _TOKEN.findall(constraint.translate(str.maketrans("[],", "()&")))
@@ -48,13 +48,13 @@ def _all(tokens: list[str], features: frozenset[str]) -> bool:
 
 
 def _one(tokens: list[str], features: frozenset[str]) -> bool:
-    """Raises IndexError where nothing is left, ValueError where an operator stands."""
+    """Evaluate a feature or brackets; raises IndexError at the end, ValueError at an operator."""
     first = tokens.pop(0)
     if first == "(":
         value = _any(tokens, features)
         if tokens.pop(0) != ")":
-            raise ValueError("brackets that do not close")
+            raise ValueError("a bracket is not closed")
         return value
     if first in "&|)":
-        raise ValueError("an operator without a feature before it")
+        raise ValueError("an operator has no feature before it")
     return first in features

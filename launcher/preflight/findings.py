@@ -1,4 +1,4 @@
-"""What a check says: how grave, of which field, and where that field is written."""
+"""Findings of a check: how grave, about which field, and where that field is written."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ GRAVEST_FIRST: tuple[Level, ...] = ("error", "warning", "note", "ok")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of looking at one thing."""
 
     level: Level
-    """error: the run would be refused, never start, or fail at once."""
+    """error: the run would be refused, would never start, or would fail at once."""
     check: Check
     field: str
-    """Of run.yaml, `resources.nodes`; empty where none is to blame."""
+    """Field of run.yaml, as `resources.nodes`; empty if no field is at fault."""
     message: str
-    """In printable characters: what SLURM says may hold any, and must not play with a terminal."""
+    """Printable text; other characters in SLURM's answers could steer a terminal."""
 
     def __post_init__(self) -> None:
         text = "".join(each if each.isprintable() else "?" for each in self.message)
@@ -54,15 +54,15 @@ class FieldPlaces:
         return self._origins.get(field, "default")
 
     def line(self, field: str) -> int | None:
-        """The line of run.yaml; None: the value does not come from there."""
+        """The line in run.yaml; None: the value does not come from that file."""
         return self._lines.get(field) if self.origin(field) == "run.yaml" else None
 
     def written(self, field: str) -> bool:
-        """Whether a person wrote it, in run.yaml or on the command line."""
+        """Whether a person wrote the field, in run.yaml or on the command line."""
         return self.origin(field) not in ("default", "front end")
 
     def describe(self, field: str) -> str:
-        """In words: `run.yaml:12`, `from --set`, or that it is not set."""
+        """Where the field is set, in words: `run.yaml:12`, `from --set`, or that it is not set."""
         line = self.line(field)
         if line is not None:
             return f"{self._file}:{line}"
@@ -71,11 +71,11 @@ class FieldPlaces:
         return f"not set; add it to {self._file}"
 
     def of_nodes(self) -> str:
-        """The field that says how many nodes."""
+        """The field that sets the number of nodes."""
         return self._first("resources.nodes", "execution.num_nodes")
 
     def of_tasks(self) -> str:
-        """The field that says how many ranks a node has."""
+        """The field that sets the number of ranks per node."""
         return self._first(
             "resources.tasks_per_node", "resources.gpus_per_node", "execution.devices"
         )
@@ -85,10 +85,10 @@ class FieldPlaces:
 
 
 def sorted_findings(findings: Iterable[Finding]) -> list[Finding]:
-    """The gravest first, else in the order in which they were found."""
+    """The findings with the gravest first, otherwise in the order in which they were found."""
     return sorted(findings, key=lambda finding: GRAVEST_FIRST.index(finding.level))
 
 
 def refused(findings: Iterable[Finding]) -> bool:
-    """Whether one of them is an error."""
+    """Whether one of the findings is an error."""
     return any(finding.level == "error" for finding in findings)

@@ -1,4 +1,4 @@
-"""Has a partition the nodes that a run asks for, each with its CPUs, memory, GPUs? Pure."""
+"""Checks whether a partition has the nodes, CPUs, memory and GPUs that a run asks for. Pure."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from launcher.text.counted import counted, listed
 
 @dataclass(frozen=True)
 class Need:
-    """What the run asks of each node, and of how many."""
+    """What the run asks of each node, and the number of nodes."""
 
     nodes: int
     cpus: int
     memory_mb: int | None
-    """None: what the site gives."""
+    """Memory per node in MB; None: the default of the site."""
     gpus: int
     gpu_type: str | None
     constraint: str | None
 
     @classmethod
     def of(cls, plan: LaunchPlan) -> Need:
-        """That of a plan."""
+        """The need of a plan."""
         resources = plan.resources
         memory = resources.mem_per_node
         return cls(
@@ -41,7 +41,7 @@ class Need:
         )
 
     def fits(self, group: NodeGroup) -> bool:
-        """Whether a node of this kind can hold it."""
+        """Whether a node of this kind has what the run asks for."""
         return (
             group.cpus >= self.cpus
             and group.memory_mb >= (self.memory_mb or 0)
@@ -58,10 +58,14 @@ def node_findings(
     places: FieldPlaces,
     elsewhere: str,
 ) -> Iterator[Finding]:
-    """What a run asks of the nodes of a partition.
+    """Check what a run asks of the nodes of a partition.
 
     Args:
-        elsewhere: names the partitions that would take the run as it is, for the end of a sentence.
+        partition: the partition.
+        plan: plan of the run.
+        facts: facts about the cluster.
+        places: where the fields of the config are written.
+        elsewhere: end of a sentence that names the partitions that would accept the run; or empty.
     """
     need, name, resources = Need.of(plan), partition.name, plan.resources
     nodes_field = places.of_nodes()
@@ -71,7 +75,7 @@ def node_findings(
             "error",
             "nodes",
             nodes_field,
-            f"{counted(need.nodes, 'node')}, but a job in {name} has {most} at most; set "
+            f"{counted(need.nodes, 'node')}, but a job in {name} may have at most {most}; set "
             f"{most} or less{elsewhere}",
         )
     if need.nodes < least and not waived(plan, facts, "PartitionMinNodes"):
@@ -79,18 +83,19 @@ def node_findings(
             "error",
             "nodes",
             nodes_field,
-            f"{counted(need.nodes, 'node')}, but a job in {name} has {least} at least; set "
+            f"{counted(need.nodes, 'node')}, but a job in {name} must have at least {least}; set "
             f"{least} or more{elsewhere}",
         )
     groups = [each for each in facts.nodes if each.partition == name]
     if not groups:
-        why = facts.unknown.get("nodes", f"sinfo names no node of {name}")
+        why = facts.unknown.get("nodes", f"sinfo shows no node of {name}")
         yield Finding("note", "nodes", nodes_field, f"not checked: {why}")
         return
     failed = [*_per_node(partition, groups, plan, facts, places, elsewhere)]
     yield from failed
     total = sum(each.count for each in groups)
     fitting = [each for each in groups if need.fits(each)]
+    # If a resource by itself is too much, its own finding says so, and the nodes are only counted.
     able = total if refused(failed) else sum(each.count for each in fitting)
     usable = sum(each.count for each in fitting if each.usable)
     if able < need.nodes:
@@ -110,8 +115,8 @@ def node_findings(
             "nodes",
             nodes_field,
             f"{counted(need.nodes, 'node')}, but of the {able} in {name} that fit, only {usable} "
-            f"can be used now ({_ill(fitting)}): the job would wait until they are back"
-            + (f"; with {usable} it need not" if usable else "")
+            f"can be used now ({_ill(fitting)}): the job would wait for the others"
+            + (f"; with {usable} it would not wait" if usable else "")
             + elsewhere,
         )
     else:
@@ -129,7 +134,7 @@ def node_findings(
                 "nodes",
                 "resources.gpus_per_node",
                 f"the nodes of {name} have up to {_gpus(groups)}, and no GPU is asked for: the "
-                "ranks would use the CPU",
+                "ranks would compute on the CPU",
             )
 
 
@@ -141,16 +146,16 @@ def _per_node(
     places: FieldPlaces,
     elsewhere: str,
 ) -> Iterator[Finding]:
-    """What no node of the partition can hold, each for itself."""
+    """Check each kind of resource by itself against the largest node of the partition."""
     need, name = Need.of(plan), partition.name
     tasks, per_task = plan.world.tasks_per_node, plan.resources.cpus_per_task
     cpus = max(each.cpus for each in groups)
     where = f"the largest node of {name} has {cpus}"
     if partition.max_cpus_per_node is not None and partition.max_cpus_per_node < cpus:
         cpus = partition.max_cpus_per_node
-        where = f"{name} gives {cpus} per node at most (MaxCPUsPerNode)"
+        where = f"{name} allows at most {cpus} per node (MaxCPUsPerNode)"
     if need.cpus > cpus:
-        remedy = f"set {cpus // tasks} or less" if cpus >= tasks else f"{cpus} ranks fit at most"
+        remedy = f"set {cpus // tasks} or less" if cpus >= tasks else f"at most {cpus} ranks fit"
         yield Finding(
             "error",
             "nodes",
@@ -161,7 +166,7 @@ def _per_node(
     yield from _memory(partition, groups, plan, elsewhere)
     gpus = max(each.gpus for each in groups)
     if need.gpus > gpus:
-        has = f"the nodes of {name} have {_gpus(groups)} at most" if gpus else f"{name} has none"
+        has = f"the nodes of {name} have at most {_gpus(groups)}" if gpus else f"{name} has none"
         remedy = f"set {gpus} or less" if gpus else "leave it out"
         yield Finding(
             "error",
@@ -171,7 +176,11 @@ def _per_node(
         )
     kinds = sorted({kind for each in groups for kind in each.gpu_types})
     if gpus and need.gpu_type is not None and need.gpu_type not in kinds:
-        has = f"has {', '.join(kinds)}" if kinds else "names no kind of its GPUs: leave it out"
+        has = (
+            f"has {', '.join(kinds)}"
+            if kinds
+            else "does not name the kind of its GPUs: leave it out"
+        )
         yield Finding(
             "error", "nodes", "resources.gpu_type", f"{need.gpu_type}, but {name} {has}{elsewhere}"
         )
@@ -189,7 +198,7 @@ def _memory(
     where = f"the largest node of {name} has {memory_text(memory)}"
     limit = partition.max_mem_per_node_mb
     if limit is not None and limit < memory:
-        memory, where = limit, f"{name} gives {memory_text(limit)} at most (MaxMemPerNode)"
+        memory, where = limit, f"{name} allows at most {memory_text(limit)} (MaxMemPerNode)"
     if need.memory_mb > memory:
         yield Finding(
             "error",
@@ -207,8 +216,8 @@ def _memory(
             "nodes",
             "resources.mem_per_node",
             f"{plan.resources.mem_per_node} for {counted(need.cpus, 'CPU')} per node is more than "
-            f"{memory_text(per_cpu)} for each (MaxMemPerCPU of {name}): SLURM would give, and "
-            f"charge, {charged} CPUs; set {memory_text(per_cpu * need.cpus)} or less",
+            f"{memory_text(per_cpu)} for each (MaxMemPerCPU of {name}): SLURM would allocate and "
+            f"charge {charged} CPUs; set {memory_text(per_cpu * need.cpus)} or less",
         )
 
 
@@ -228,7 +237,7 @@ def _features(
             hint = f"; did you mean {close[0]}?"
         else:
             hint = f"; there are {listed(sorted(there or anywhere))}" if there else ""
-        # one that is only wanted among others (`a|b`) need not be there
+        # In `a|b`, one of the two features is enough.
         satisfied = any(satisfies(each.features, constraint) for each in groups)
         yield Finding(
             "warning" if satisfied else "error",
@@ -239,7 +248,7 @@ def _features(
 
 
 def waived(plan: LaunchPlan, facts: ClusterFacts, flag: str) -> bool:
-    """Whether the QOS of the run lifts a limit of the partition."""
+    """Whether the QOS of the run exempts it from a limit of the partition."""
     qos = facts.qos.get(plan.resources.qos or "")
     return qos is not None and flag in qos.flags
 

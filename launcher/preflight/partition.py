@@ -1,4 +1,4 @@
-"""May the run go to its partition, and is its walltime allowed there? Pure."""
+"""Checks whether the run may use its partition, and for its walltime. Pure."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _FIELD = "resources.partition"
 def partition_findings(
     plan: LaunchPlan, facts: ClusterFacts, places: FieldPlaces
 ) -> Iterator[Finding]:
-    """All of the partition, its nodes and its walltime."""
+    """Findings on the partition, its nodes and its walltime."""
     if not facts.partitions:
-        why = facts.unknown.get("partitions", "SLURM names none")
+        why = facts.unknown.get("partitions", "SLURM shows no partition")
         yield Finding("note", "partition", _FIELD, f"not checked: {why}")
         return
     named = plan.resources.partition
@@ -37,7 +37,8 @@ def partition_findings(
                 "error",
                 "partition",
                 _FIELD,
-                f"none is named, and this cluster has no default; there are {listed(visible)}",
+                f"no partition is named, and this cluster has no default one; there are "
+                f"{listed(visible)}",
             )
             return
     else:
@@ -50,7 +51,7 @@ def partition_findings(
     spared = any(not refused(found) for found in of_each)
     every_one = facts.config.get("EnforcePartLimits", "").upper() == "ALL"
     for found in of_each:
-        # of several partitions one that fits is enough, unless the site wants all to fit
+        # Of several partitions one that fits is enough, unless the site requires all to fit.
         for each in found:
             lenient = each.level == "error" and spared and not every_one
             yield Finding(
@@ -59,7 +60,7 @@ def partition_findings(
 
 
 def chosen_partitions(plan: LaunchPlan, facts: ClusterFacts) -> list[Partition]:
-    """Those that the run names and that exist; without a name the default one."""
+    """The partitions that the run names and that exist; by default, the default partition."""
     named = plan.resources.partition
     if named is None:
         return [each for each in facts.partitions if each.default]
@@ -86,7 +87,7 @@ def _of_partition(
 def _access(partition: Partition, facts: ClusterFacts) -> Iterator[Finding]:
     name, state = partition.name, partition.state
     if state in _CLOSED:
-        yield Finding("error", "partition", _FIELD, f"{name} {_CLOSED[state]}; choose another")
+        yield Finding("error", "partition", _FIELD, f"{name} {_CLOSED[state]}; choose another one")
     elif state != "UP":
         yield Finding(
             "warning", "partition", _FIELD, f"{name} is {state}: the job would wait until it is up"
@@ -95,7 +96,7 @@ def _access(partition: Partition, facts: ClusterFacts) -> Iterator[Finding]:
         return
     allowed = partition.allowed("Groups")
     if partition.root_only:
-        yield Finding("error", "partition", _FIELD, f"{name} is for root only; choose another")
+        yield Finding("error", "partition", _FIELD, f"{name} is for root only; choose another one")
     elif allowed is not None and not allowed & facts.groups:
         yield Finding(
             "error",
@@ -121,9 +122,12 @@ def _walltime(
         )
     else:
         effect = "refused"
+        # With EnforcePartLimits=NO, sbatch accepts such a job and lets it wait for ever.
         if facts.config.get("EnforcePartLimits", "").upper() in ("NO", "0", ""):
-            effect = "taken, and never started"
-        requeued = "; the run goes on in further jobs (requeue.on)" if plan.requeue.on else ""
+            effect = "accepted but never started"
+        requeued = (
+            "; the run then continues in further jobs (requeue.on)" if plan.requeue.on else ""
+        )
         yield Finding(
             "error",
             "walltime",
@@ -135,25 +139,31 @@ def _walltime(
 
 
 def _elsewhere(partition: Partition, plan: LaunchPlan, facts: ClusterFacts) -> str:
-    """Other partitions that would take the run as it is."""
-    need = Need.of(plan)
+    """End of a sentence: the other partitions that would accept the run unchanged; or empty."""
     fitting = [
         other.name
         for other in facts.partitions
-        if other.name != partition.name
-        and not other.hidden
-        and other.state == "UP"
-        and (other.max_nodes is None or need.nodes <= other.max_nodes)
-        and need.nodes >= other.min_nodes
-        and (other.max_time_s is None or plan.walltime_s <= other.max_time_s)
-        and (other.max_cpus_per_node is None or need.cpus <= other.max_cpus_per_node)
-        and (need.memory_mb or 0) <= (other.max_mem_per_node_mb or need.memory_mb or 0)
-        and not any(refused([each]) for each in _access(other, facts))
-        and need.nodes
-        <= sum(
-            each.count
-            for each in facts.nodes
-            if each.partition == other.name and each.usable and need.fits(each)
-        )
+        if other.name != partition.name and _accepts(other, plan, facts)
     ]
     return f", or use {listed(fitting, 'or')}" if fitting else ""
+
+
+def _accepts(partition: Partition, plan: LaunchPlan, facts: ClusterFacts) -> bool:
+    """Whether a partition would accept the run unchanged, on nodes that can be used now."""
+    need = Need.of(plan)
+    if partition.hidden or partition.state != "UP" or refused(_access(partition, facts)):
+        return False
+    amounts_and_limits = (
+        (need.nodes, partition.max_nodes),
+        (plan.walltime_s, partition.max_time_s),
+        (need.cpus, partition.max_cpus_per_node),
+        (need.memory_mb or 0, partition.max_mem_per_node_mb or None),
+    )
+    if any(limit is not None and amount > limit for amount, limit in amounts_and_limits):
+        return False
+    usable = sum(
+        group.count
+        for group in facts.nodes
+        if group.partition == partition.name and group.usable and need.fits(group)
+    )
+    return partition.min_nodes <= need.nodes <= usable

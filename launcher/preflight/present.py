@@ -1,4 +1,4 @@
-"""The findings of a check as text for people."""
+"""Prints the findings of a check for people."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _MARGIN = " " * 9
 
 
 def show_report(report: CheckReport, arguments: str, console: Console) -> None:
-    """Each finding with its field and line, then what to do.
+    """Print each finding with its field and line, then the next command.
 
     Args:
         report: what was found.
-        arguments: of `check`, as they were typed; `submit` takes the same.
-        console: where to; lines are folded where it is a terminal.
+        arguments: the arguments of `check` as they were typed; `submit` takes the same ones.
+        console: where to print; on a terminal, lines are wrapped.
     """
     for finding in report.findings:
         head = Text(f"{finding.level:<9}", style=_STYLES[finding.level])
@@ -44,7 +44,7 @@ def show_report(report: CheckReport, arguments: str, console: Console) -> None:
             head = Text(_MARGIN)
     faults = sum(each.level == "error" for each in report.findings)
     if faults:
-        verdict, command = f"{counted(faults, 'error')}: mend, then check again", "check"
+        verdict, command = f"{counted(faults, 'error')}: fix, then check again", "check"
     else:
         verdict, command = "no error; next", "submit"
     console.print(

@@ -1,4 +1,4 @@
-"""Would the run be warned before its end, and put back into the queue? Pure."""
+"""Checks whether the run would be warned before its end, and requeued. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from launcher.slurm.units import duration_text, whole
 def requeue_findings(
     plan: LaunchPlan, partitions: list[Partition], facts: ClusterFacts
 ) -> Iterator[Finding]:
-    """What SLURM's settings mean for the lead and the restarts of a run."""
+    """Judge what SLURM's settings mean for the lead and the restarts of a run."""
     if "config" in facts.unknown:
         yield Finding("note", "requeue", "requeue.on", f"not checked: {facts.unknown['config']}")
         return
-    # every partition says the same of what is set for the whole cluster
+    # Settings of the whole cluster give the same note for every partition.
     notes = [
         note
         for each in partitions or [Partition(name="")]
@@ -34,20 +34,21 @@ def requeue_findings(
                 "requeue",
                 "requeue.signal_lead_s",
                 f"a preemption in {partition.name} comes with {grace} s of warning (GraceTime), "
-                f"and the lead is {plan.signal_lead_s} s: a checkpoint that takes longer is lost",
+                f"but the lead is {plan.signal_lead_s} s: a checkpoint that takes longer than the "
+                "warning is lost",
             )
     if not notes:
         restarts = (
-            f"started again after {', '.join(plan.requeue.on)}"
+            f"restarted after {', '.join(plan.requeue.on)}"
             if plan.requeue.on
-            else ("not started again by itself (requeue.on is empty)")
+            else "not restarted automatically (requeue.on is empty)"
         )
         yield Finding(
             "ok",
             "requeue",
             "requeue.on",
-            f"told to stop {plan.signal_lead_s} s before {duration_text(plan.walltime_s)} are "
-            f"over; {restarts}",
+            f"the ranks are told to stop {plan.signal_lead_s} s before the end of "
+            f"{duration_text(plan.walltime_s)}; {restarts}",
         )
 
 

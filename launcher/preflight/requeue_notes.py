@@ -1,4 +1,4 @@
-"""What the site's SLURM does with jobs that are preempted or put back, where it says so."""
+"""Notes on how the site's SLURM treats jobs that are preempted or requeued."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from launcher.slurm.scontrol import slurm_settings
 
 
 def site_notes(plan: LaunchPlan) -> list[str]:
-    """What a person should know of requeue and warnings here; nothing where there is no SLURM."""
+    """Notes for the plan of a run; none if no SLURM answers."""
     settings = slurm_settings(plan.resources.partition)
     return [] if settings is None else requeue_notes(plan, *settings)
 
@@ -18,13 +18,13 @@ def site_notes(plan: LaunchPlan) -> list[str]:
 def requeue_notes(
     plan: LaunchPlan, config: Mapping[str, str], partition: Mapping[str, str]
 ) -> list[str]:
-    """The same, of settings that were asked already. Pure."""
+    """Notes by settings that are already known: those of SLURM and of the partition. Pure."""
     notes = []
     if plan.requeue.on and config.get("JobRequeue") == "0":
         notes.append(
             "JobRequeue=0: jobs are not requeued here by default. The script asks for it "
-            "(--requeue); where the site refuses, the run stops with its checkpoint, and "
-            "`ptycho-launch resume` goes on"
+            "(--requeue); if the site refuses, the run stops with its checkpoint, and "
+            "`ptycho-launch resume` continues it"
         )
     mode = partition.get("PreemptMode", config.get("PreemptMode", "OFF"))
     grace = re.match(r"\d+", partition.get("GraceTime", "0"))
@@ -34,7 +34,7 @@ def requeue_notes(
         name = partition.get("PartitionName", "of this job")
         notes.append(
             f"GraceTime=0 in partition {name} (PreemptMode={mode}): a preemption comes without "
-            "warning, and what was trained since the last checkpoint is done again; set "
+            "warning, and all training since the last checkpoint is repeated; set "
             "execution.checkpoint_every_s"
         )
     return notes

@@ -1,4 +1,4 @@
-"""Can the run be written where its directory will be, and do its nodes see that place?"""
+"""Checks whether the run directory can be written, and whether the nodes see it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.doctor.mounts import mount_of
 from launcher.planning.plan import LaunchPlan
 from launcher.preflight.findings import Finding
 from launcher.text.counted import counted
@@ -21,31 +22,31 @@ _GB = 1 << 30
 _LOCAL = frozenset(
     {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "reiserfs", "tmpfs", "xfs", "zfs"}
 )
-"""File systems of one machine. Any other kind is taken for one that the nodes share."""
+"""Kinds of file systems of one machine. Any other kind is assumed to be shared by the nodes."""
 _OF_THE_SYSTEM = ("/usr", "/opt", "/bin", "/lib")
-"""A node has its own copy of these."""
+"""Directories of which each node has its own copy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    """What is known of the place of the run directory, and of other files of the run."""
+    """What is known about the place of the run directory, and about other files of the run."""
 
     root: Path
-    """Where run directories go."""
+    """Where run directories are made."""
     free_bytes: int
     free_files: int | None
-    """None: the file system does not say."""
+    """Free inodes; None: the file system does not count them."""
     fault: str
-    """Why nothing can be written there; empty: it can."""
+    """Why nothing can be written there; empty: it can be written."""
     checkpoint_bytes: int | None
-    """Of the newest earlier run of this name."""
+    """Size of a checkpoint of the latest earlier run with this name; None: there is none."""
     local: Mapping[Path, str]
-    """Those of the run's paths that lie in a file system of this machine alone → its kind."""
+    """Path of the run on a file system of this machine alone → kind of that file system."""
     python_exists: bool
 
 
 def look_at_storage(plan: LaunchPlan, config: RunConfig, root: Path) -> Storage:
-    """Look at the places of a run; what is written for it has no name and is gone afterwards."""
+    """Look at the places of a run; the file that is written to try them has no name."""
     root = Path(os.path.abspath(root))  # noqa: PTH100 - keeps symlinks
     there = next(path for path in (root, *root.parents) if path.exists())
     free_bytes, free_files, fault = 0, None, ""
@@ -53,7 +54,7 @@ def look_at_storage(plan: LaunchPlan, config: RunConfig, root: Path) -> Storage:
         space = os.statvfs(there)
         free_bytes = space.f_bavail * space.f_frsize
         free_files = space.f_favail if space.f_files else None
-        with tempfile.TemporaryFile(dir=there) as probe:  # quotas show in writing alone
+        with tempfile.TemporaryFile(dir=there) as probe:  # an exhausted quota shows only in writing
             probe.write(b"\0" * _PROBE_BYTES)
             probe.flush()
             os.fsync(probe.fileno())
@@ -76,13 +77,13 @@ def look_at_storage(plan: LaunchPlan, config: RunConfig, root: Path) -> Storage:
 def storage_findings(
     storage: Storage, plan: LaunchPlan, config: RunConfig, elsewhere: bool
 ) -> Iterator[Finding]:
-    """What follows for the run. Pure.
+    """Judge what was found. Pure.
 
     Args:
         storage: what was found.
-        plan: the run.
-        config: its config.
-        elsewhere: the nodes are other machines than this one.
+        plan: plan of the run.
+        config: config of the run.
+        elsewhere: whether the nodes are other machines than this one.
     """
     root = storage.root
     needed = _needed_bytes(storage, config)
@@ -92,28 +93,29 @@ def storage_findings(
             "error",
             "storage",
             "",
-            f"nothing can be written where the run directory would be: {storage.fault}; choose "
-            "another with --runs-dir",
+            f"the run directory cannot be written: {storage.fault}; choose another place with "
+            "--runs-dir",
         )
     elif needed is not None and storage.free_bytes < needed:
         yield Finding(
             "warning",
             "storage",
             "execution.checkpoint_keep_last",
-            f"{root}: {free}, and the checkpoints that stay take about {needed / _GB:.1f} GB (by "
-            "the last run of this name); keep fewer, make room, or choose another --runs-dir",
+            f"{root}: {free}, but the checkpoints that are kept take about {needed / _GB:.1f} GB "
+            "(as in the last run with this name); keep fewer, free space, or choose another "
+            "--runs-dir",
         )
     elif storage.free_bytes < _LITTLE_BYTES:
         yield Finding(
             "warning",
             "storage",
             "",
-            f"{root}: only {free}; make room, or choose another --runs-dir",
+            f"{root}: only {free}; free space, or choose another --runs-dir",
         )
     elif storage.free_files is not None and storage.free_files < _FEW_FILES:
         files = counted(storage.free_files, "file")
         yield Finding(
-            "warning", "storage", "", f"{root}: room for only {files} more (inodes); remove some"
+            "warning", "storage", "", f"{root}: room for only {files} more (inodes); remove files"
         )
     else:
         yield Finding("ok", "storage", "", f"{root}: writable, {free}")
@@ -124,21 +126,26 @@ def storage_findings(
             "warning" if plan.modules or plan.setup else "error",
             "environment",
             "environment.venv",
-            f"{plan.python}, the Python of the ranks, is not here; set the venv that has "
-            "ptycho-dist",
+            f"{plan.python}, the Python of the ranks, does not exist here; set the venv in which "
+            "ptycho-dist is installed",
         )
     else:
         yield Finding("ok", "environment", "environment.venv", f"the ranks use {plan.python}")
 
 
 def _unseen(storage: Storage, plan: LaunchPlan, config: RunConfig) -> Iterator[Finding]:
-    """Paths that the nodes may not see, as they lie on a disk of this machine."""
-    data = config.data
+    """Warn of paths on a disk of this machine, which the nodes may not see."""
+    data, copy = config.data, "copy it to a shared file system"
     for field, path, what, remedy in (
-        ("", storage.root, "run directories", "choose a shared one with --runs-dir"),
-        ("environment.venv", plan.python, "the Python of the ranks", "use a shared one"),
-        ("data.train_data_file", data.train_data_file, "the training file", "copy it"),
-        ("data.test_data_file", data.test_data_file, "the validation file", "copy it"),
+        ("", storage.root, "run directories", "choose a shared file system with --runs-dir"),
+        (
+            "environment.venv",
+            plan.python,
+            "the Python of the ranks",
+            "use one on a shared file system",
+        ),
+        ("data.train_data_file", data.train_data_file, "the training file", copy),
+        ("data.test_data_file", data.test_data_file, "the validation file", copy),
     ):
         kind = None if path is None else storage.local.get(path)
         if kind is not None and not (field == "environment.venv" and _of_the_system(path)):
@@ -146,8 +153,8 @@ def _unseen(storage: Storage, plan: LaunchPlan, config: RunConfig) -> Iterator[F
                 "warning",
                 "environment" if field == "environment.venv" else "storage",
                 field,
-                f"{path} ({what}) lies on a disk of this machine ({kind}), which the nodes may not "
-                f"see; {remedy}" + (" to a shared file system" if remedy == "copy it" else ""),
+                f"{path} ({what}) is on a disk of this machine ({kind}), which the nodes may not "
+                f"see; {remedy}",
             )
 
 
@@ -156,7 +163,7 @@ def _of_the_system(path: Path | None) -> bool:
 
 
 def _needed_bytes(storage: Storage, config: RunConfig) -> int | None:
-    """Of the checkpoints that stay at once, one more being written."""
+    """Bytes of all checkpoints that are kept, and of one more while it is written."""
     if storage.checkpoint_bytes is None:
         return None
     execution, epochs = config.execution, config.training.nepochs
@@ -173,24 +180,12 @@ def _newest_checkpoint_bytes(root: Path, name: str) -> int | None:
                 continue
             for checkpoint in sorted((run / "checkpoints").glob("step-*"), reverse=True):
                 return sum(file.stat().st_size for file in checkpoint.iterdir())
-    except OSError:  # a run that is removed while it is looked at
+    except OSError:  # a run is being removed
         pass
     return None
 
 
 def _local_kind(path: Path) -> str | None:
-    """The kind of the file system that holds a path, where it is one of this machine alone."""
-    real = Path(os.path.realpath(path))
-    best, kind = -1, None
-    try:
-        mounts = Path("/proc/self/mounts").read_text("utf-8", errors="replace")
-    except OSError:
-        return None
-    for line in mounts.splitlines():
-        words = line.split()
-        if len(words) < 3:
-            continue
-        point = Path(words[1].replace("\\040", " "))
-        if len(point.parts) >= best and (real == point or point in real.parents):
-            best, kind = len(point.parts), words[2]
-    return kind if kind in _LOCAL else None
+    """Kind of the file system of a path; None: it is not one of this machine alone."""
+    mount = mount_of(Path(os.path.realpath(path)))
+    return mount.kind if mount is not None and mount.kind in _LOCAL else None

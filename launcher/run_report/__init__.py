@@ -1,1 +1,1 @@
-"""The page of one run: what is read of its directory, the figures, the page, and its file."""
+"""The report of one run: reading its directory, drawing the figures, and writing the page."""

@@ -1,4 +1,4 @@
-"""The attempts of a run as spans of time: waiting, start-up, training, and what came after."""
+"""The attempts of a run as spans of time: waiting, start-up, training, and the time after it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_REASONS = 20
 
 @dataclass(frozen=True)
 class CommittedCheckpoint:
-    """One that was committed."""
+    """One committed checkpoint."""
 
     at: float
     step: int
@@ -34,68 +34,68 @@ class CommittedCheckpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptSpan:
-    """One attempt; times in seconds since the epoch, None where nobody knows."""
+    """One attempt; moments are in seconds since the epoch, None where unknown."""
 
     attempt: int
     job_id: str
     cluster: str
     nodes: tuple[str, ...]
     begun: str
-    """How it came to be, in words."""
+    """How the attempt was started, in words."""
     cause: str
-    """A word for its end; empty: it is at work, or its end was not recorded."""
+    """Cause of its end in one word; empty: it is at work, or its end was not recorded."""
     ended: str
-    """Its end in words."""
+    """How it ended, in words."""
     at_work: bool
     idle_s: float | None
-    """From the end of the attempt before it until somebody asked for this one."""
+    """Seconds from the end of the previous attempt until this one was requested."""
     waited_s: float | None
-    """From then until it started: the queue, or the wait before a restart."""
+    """Seconds from the request to the start: the queue, or the wait before a restart."""
     started_at: float | None
     until: float | None
-    """Its end; of one at work, now; else the last that was heard of it."""
+    """Its end; for an attempt at work the present, else its last sign of life."""
     training_from: float | None
     training_until: float | None
-    """What comes later is reconstruction and leaving."""
+    """The end of training; reconstruction and shutdown follow."""
     from_step: int | None
     of_attempt: int | None
-    """That had committed the checkpoint from which it went on."""
+    """The attempt that committed the checkpoint from which this one continued."""
     reached_step: int | None
     kept_steps: int | None
-    """Steps of it that the committed weights come from; None: not known."""
+    """Number of its steps that the committed weights come from; None: unknown."""
     checkpoints: tuple[CommittedCheckpoint, ...]
     failed_checkpoints: tuple[str, ...]
-    """Step and reason."""
+    """Step and reason of each failed checkpoint."""
     start_up_s: Mapping[str, float]
-    """Seconds of the slowest rank in `launch` and START_UP; empty: not recorded."""
+    """Seconds of the slowest rank in `launch` and each stage of START_UP; empty: not recorded."""
 
     @property
     def seconds(self) -> float | None:
-        """That it took, waiting left out."""
+        """Seconds from its start to its end, without the wait before it."""
         return _between(self.started_at, self.until)
 
     @property
     def starting_s(self) -> float | None:
-        """Until training began, or all of it where none did."""
+        """Seconds until training began; where it did not begin, the whole attempt."""
         return _between(self.started_at, self.training_from or self.until)
 
     @property
     def training_s(self) -> float | None:
-        """Training, validation and checkpoints."""
+        """Seconds of training, validation and checkpoints."""
         return _between(self.training_from, self.training_until)
 
     @property
     def checkpoint_s(self) -> float:
-        """Of the training: writing checkpoints."""
+        """Seconds of the training that went into writing checkpoints."""
         return sum(each.seconds or 0.0 for each in self.checkpoints)
 
     @property
     def after_s(self) -> float | None:
-        """From the last step to the end."""
+        """Seconds from the last step to the end."""
         return _between(self.training_until, self.until)
 
 
-def read_attempts(
+def attempt_spans(
     run: RunDirectory,
     events: Events,
     jobs: Sequence[Job],
@@ -105,17 +105,17 @@ def read_attempts(
     now: float,
     left_out: LeftOut,
 ) -> tuple[AttemptSpan, ...]:
-    """All attempts, oldest first.
+    """Read all attempts of a run, oldest first.
 
     Args:
-        run: its directory.
-        events: of its ledger.
-        jobs: that were submitted for it.
-        lineage: of the committed weights; None: not known.
-        times: attempt → rank → where its time went; attempts without are missing.
-        working: the attempt at work; None: there is none.
-        now: seconds since the epoch.
-        left_out: takes what cannot be read.
+        run: the run directory.
+        events: the events of its ledger.
+        jobs: the jobs that were submitted for it.
+        lineage: the lineage of the committed weights; None: unknown.
+        times: attempt → rank → step times; attempts without step times are missing.
+        working: number of the attempt at work; None: there is none.
+        now: the present, in seconds since the epoch.
+        left_out: receives a note of what cannot be read.
     """
     found: list[AttemptSpan] = []
     history: list[PastAttempt] = left_out.reading("the attempts", lambda: history_of(run), [])
@@ -189,7 +189,7 @@ def _span(
 def _before(
     record: AttemptRecord | None, before: AttemptSpan | None, jobs: Sequence[Job]
 ) -> tuple[float | None, float | None]:
-    """Seconds in which nobody had asked for the attempt, and in which it waited."""
+    """Seconds before the attempt was requested, and from the request to its start."""
     if record is None:
         return None, None
     ended = before.until if before is not None else None
@@ -203,7 +203,7 @@ def _before(
 def _training_until(
     events: Events, attempt: int, times: Mapping[int, RankTimes], until: float | None
 ) -> float | None:
-    """The last step, or the moment in which it was broken off."""
+    """The end of training: the last step, or the moment of the interruption."""
     end = events.of(*_ENDS_TRAINING, attempt=attempt)
     last = [float(event["time"]) for event in end[:1]]
     if not last and events.of("finished", attempt=attempt):

@@ -1,4 +1,4 @@
-"""What rank 0 and the launcher have told the ledger of a run, without what is no such event."""
+"""The ledger events of rank 0 and of the launcher, without damaged lines."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Event = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Events:
-    """In the order of their clocks."""
+    """Events of a ledger, ordered by time."""
 
     events: tuple[Event, ...]
 
     def of(self, *kinds: str, attempt: int | None = None) -> list[Event]:
-        """Those of these kinds; of one attempt, or of all."""
+        """The events of these kinds, in one attempt or in all."""
         return [
             event
             for event in self.events
@@ -36,12 +36,12 @@ class Events:
         return [event for event in self.events if event["attempt"] == attempt]
 
     def first(self, kind: str, attempt: int) -> Event | None:
-        """The first of a kind in an attempt."""
+        """The first event of a kind in an attempt; None: there is none."""
         return next(iter(self.of(kind, attempt=attempt)), None)
 
 
 def read_events(run: RunDirectory, left_out: LeftOut) -> Events:
-    """Of rank 0, which tells of epochs and checkpoints, and of the launcher, who cancels."""
+    """Read the events of rank 0 (epochs, checkpoints) and of the launcher (cancellations)."""
     found: list[Event] = []
     try:
         names = [path.name for path in run.ledger.iterdir()]
@@ -61,5 +61,5 @@ def read_events(run: RunDirectory, left_out: LeftOut) -> Events:
         and moment(event, "time") is not None
     ]
     if len(sound) < len(found):
-        left_out.note(f"the ledger: {len(found) - len(sound)} lines that are no sound events")
+        left_out.note(f"the ledger: {len(found) - len(sound)} lines that are not valid events")
     return Events(tuple(sorted(sound, key=lambda event: float(event["time"]))))

@@ -1,4 +1,4 @@
-"""All that the report of a run tells, read from its directory; whatever is damaged is left out."""
+"""The facts that the report of a run shows, read from its directory; damage is left out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from launcher.explain.explain import Explanation, explain
-from launcher.run_report.attempts import AttemptSpan, read_attempts
+from launcher.run_report.attempts import AttemptSpan, attempt_spans
 from launcher.run_report.events import Events, read_events
 from launcher.run_report.left_out import LeftOut
 from launcher.run_report.losses import EpochRow, read_epochs
@@ -32,12 +32,12 @@ from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.step_times import RankTimes, read_step_times
 
 FORMAT = 1
-"""Of `report --json`; another number where an entry changes its meaning or goes."""
+"""Version of the output of `report --json`; it changes when an entry changes or is removed."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """One score of the final object, and that of a flat guess; None: it does not exist."""
+    """One score of the final object, and the score of a flat guess; None: there is none."""
 
     name: str
     found: float | None
@@ -46,22 +46,22 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """One run, at one moment."""
+    """The facts of one run at one moment."""
 
     run_id: str
     path: str
     read_at: float
     status: RunStatus | None
-    """None: the records are too damaged to tell."""
+    """None: the records are too damaged to know."""
     explanation: Explanation | None
-    """Why it ended, where it is over and has not finished."""
+    """Why the run ended; None: it is not over, or it has finished."""
     world: Mapping[str, int]
-    """Of plan.json: ranks, samples, epochs and so on."""
+    """Numbers of plan.json: ranks, samples, epochs and so on."""
     epochs: tuple[EpochRow, ...]
     attempts: tuple[AttemptSpan, ...]
     throughput: Throughput | None
     parts: Mapping[int, Attribution]
-    """Attempt → where the time of its steps went."""
+    """Attempt → time of its steps, by part."""
     goodput: Goodput | None
     proof: Proof | None
     no_proof: str
@@ -69,18 +69,18 @@ class RunFacts:
     pictures: tuple[RunPicture, ...]
     scores: tuple[Score, ...]
     truth: str
-    """What the scores were compared with."""
+    """The reference that the scores were computed against."""
     provenance: RunProvenance
     left_out: tuple[str, ...]
 
     @property
     def state(self) -> str:
-        """As `status` says it, or `damaged`."""
+        """The state as `status` says it, or `damaged`."""
         return self.status.state if self.status is not None else "damaged"
 
     @property
     def alive(self) -> bool:
-        """Whether more is to come of it."""
+        """Whether the run is not over."""
         return self.status is not None and self.status.state in ("pending", "running", "unknown")
 
     def to_json(self) -> dict[str, Any]:
@@ -112,11 +112,11 @@ def _plain_data(value: Any) -> Any:
 
 
 def read_facts(run: RunDirectory, scheduler: Scheduler | None = None) -> RunFacts:
-    """Read a run, whatever state it is in.
+    """Read the facts of a run in any state.
 
     Args:
-        run: its directory.
-        scheduler: whom to ask about jobs; None: SLURM, now.
+        run: the run directory.
+        scheduler: the scheduler to ask about jobs; None: SLURM.
     """
     left_out, now = LeftOut(), time.time()
     scheduler = scheduler or Scheduler(every_s=60)
@@ -128,7 +128,7 @@ def read_facts(run: RunDirectory, scheduler: Scheduler | None = None) -> RunFact
     proof, no_proof = _proof(run)
     lineage = proof.lineage if proof is not None else _nothing_committed(run, events)
     times = _times(run, numbers, left_out)
-    attempts = read_attempts(
+    attempts = attempt_spans(
         run,
         events,
         left_out.reading("the submissions", lambda: recorded_jobs(run), []),
@@ -174,7 +174,7 @@ def _proof(run: RunDirectory) -> tuple[Proof | None, str]:
 
 
 def _nothing_committed(run: RunDirectory, events: Events) -> tuple[LineagePart, ...] | None:
-    """An empty lineage where the ledger is there and tells of no commit; None: nobody knows."""
+    """An empty lineage where a readable ledger holds no commit; None: unknown."""
     told = events.of("checkpoint_committed", "resumed_from")
     return None if told or not events.events or run.result_json.exists() else ()
 
@@ -242,7 +242,7 @@ def _scores(run: RunDirectory, left_out: LeftOut) -> tuple[tuple[Score, ...], st
     found, flat = record.get("reconstruction"), record.get("flat_guess")
     flat = flat if isinstance(flat, dict) else {}
     if not isinstance(found, dict):
-        left_out.note("reconstruction/metrics.json: has no scores")
+        left_out.note("reconstruction/metrics.json: holds no scores")
         return (), ""
     truth = record.get("truth")
     scores = tuple(

@@ -1,4 +1,4 @@
-"""The sections of the report of a run that show drawings and pictures."""
+"""The sections of a run's report that show figures and pictures."""
 
 from __future__ import annotations
 
@@ -21,52 +21,55 @@ from launcher.timing.start_up import STAGE_NAMES, STAGES
 
 MOST_TABLE_ROWS = 200
 NOTICEABLE = 0.05
-"""Of the time of the slowest rank: what the others may wait for it without a word."""
+"""Fraction of a step that the others must wait for the slowest rank to be reported."""
 
 
 def loss_section(facts: RunFacts) -> Section:
-    """Loss by epoch, across attempts."""
+    """The loss over the epochs, across attempts."""
     drawn = draw_losses(facts.epochs, _boundaries(facts))
     if drawn is None:
-        text = "No epoch was done." if not facts.alive else "No epoch is done yet."
-        return Section("Loss", [Text("No finite loss is recorded." if facts.epochs else text)])
+        text = "No epoch is complete yet." if facts.alive else "No epoch was completed."
+        return Section("Loss", [Text("No finite loss was recorded." if facts.epochs else text)])
     lost = [epoch for epoch in facts.epochs if epoch.standing == "given_up"]
     open_ones = [epoch for epoch in facts.epochs if epoch.standing == "open"]
     caption = "Mean over the samples of each epoch, all ranks."
     if len(facts.attempts) > 1:
-        caption += " Dashed verticals: where an attempt took up the training."
+        caption += " Dashed vertical lines: a new attempt continued the training."
     if lost:
         caption += (
-            f" Dotted, with crosses: {counted(len(lost), 'epoch')} that ended behind the "
-            "checkpoint from which the next attempt went on; the weights hold nothing of them."
+            f" Dotted, with crosses: {counted(len(lost), 'epoch')} completed after the "
+            "checkpoint from which the next attempt continued; the weights do not include this "
+            "work."
         )
         if _all_came_again(facts):
-            caption += " Done again, they gave the same losses, bit for bit."
+            caption += " When repeated, these epochs gave bitwise identical losses."
     if open_ones:
-        caption += f" Of {counted(len(open_ones), 'epoch')} no checkpoint is committed yet."
+        caption += (
+            f" Not yet covered by a committed checkpoint: {counted(len(open_ones), 'epoch')}."
+        )
     if facts.proof is None:
-        caption += " Which epochs are in the weights is not proven."
+        caption += " It is not proven which epochs are in the weights."
     known = [epoch for epoch in facts.epochs if epoch.standing != "given_up"]
-    words = "No epoch of the committed lineage."
+    words = "No epoch belongs to the committed lineage."
     if known:
         first, last = known[0], max(known, key=lambda epoch: epoch.epoch)
         words = (
-            f"Training loss from {_loss(first.train_loss)} (epochs done: {first.epoch + 1}) to "
-            f"{_loss(last.train_loss)} (epochs done: {last.epoch + 1}); validation loss from "
+            f"Training loss from {_loss(first.train_loss)} after epoch {first.epoch + 1} to "
+            f"{_loss(last.train_loss)} after epoch {last.epoch + 1}; validation loss from "
             f"{_loss(first.val_loss)} to {_loss(last.val_loss)}."
         )
     return Section("Loss", [Figure(drawn, caption, words)])
 
 
 def _all_came_again(facts: RunFacts) -> bool:
-    """Whether every epoch that was given up was done again, with equal losses."""
+    """Whether every lost epoch was repeated with equal losses."""
     kept = {e.epoch: (e.train_loss, e.val_loss) for e in facts.epochs if e.standing == "committed"}
     lost = [epoch for epoch in facts.epochs if epoch.standing == "given_up"]
     return all(kept.get(e.epoch) == (e.train_loss, e.val_loss) for e in lost)
 
 
 def _boundaries(facts: RunFacts) -> dict[int, float]:
-    """Attempt → epochs that were done when it began; the first one begins at none."""
+    """Attempt → number of epochs completed when it began; the first attempt has no entry."""
     per_epoch = facts.world.get("steps_per_epoch", 0)
     if not per_epoch:
         return {}
@@ -78,23 +81,23 @@ def _boundaries(facts: RunFacts) -> dict[int, float]:
 
 
 def _loss(value: float | None) -> str:
-    return "nothing recorded" if value is None else f"{value:.4g}"
+    return "an unrecorded value" if value is None else f"{value:.4g}"
 
 
 def pictures_section(facts: RunFacts) -> Section:
-    """The object, and what became of it epoch by epoch."""
+    """The reconstructed object, at the end and after some of the epochs."""
     blocks: list[Block] = []
     final = [picture for picture in facts.pictures if picture.epoch is None]
     if final:
-        caption = "The object after the last epoch, as it was delivered."
+        caption = "The final object, reconstructed after the last epoch."
         blocks.append(Picture(final[0].png, caption, caption))
     if facts.scores:
         rows = [(each.name, _score(each.found), _score(each.flat)) for each in facts.scores]
-        caption = f"Scores of the final object (truth: {facts.truth or 'not said'})"
-        blocks.append(DataTable(("score", "found", "flat guess"), rows, caption))
+        caption = f"Scores of the final object (reference: {facts.truth or 'not recorded'})"
+        blocks.append(DataTable(("score", "value", "flat guess"), rows, caption))
     for kind, words in (
-        ("object", "Object, stitched over all ranks"),
-        ("patches", "Patches of some samples"),
+        ("object", "Object stitched from all ranks"),
+        ("patches", "Patches of selected samples"),
     ):
         for picture in facts.pictures:
             if picture.epoch is not None and picture.kind == kind:
@@ -108,7 +111,7 @@ def _score(value: float | None) -> str:
 
 
 def throughput_section(facts: RunFacts) -> Section:
-    """Rates of the ranks, and which one the others wait for."""
+    """The throughput of the ranks, and which rank the others wait for."""
     rates = facts.throughput
     if rates is None:
         return Section("Throughput", [])
@@ -116,30 +119,32 @@ def throughput_section(facts: RunFacts) -> Section:
     drawn = draw_throughput(rates)
     if not rates.measured:
         known = (
-            "What follows is by the epoch, validation, checkpoints and pictures included, of all "
-            "ranks together."
+            "The following rates are those of whole epochs, including validation, checkpoints and "
+            "pictures, for all ranks together."
             if rates.attempts
             else "No epoch was timed either."
         )
-        blocks.append(Text(f"This run has no step times: older runs do not write them. {known}"))
+        blocks.append(
+            Text(f"This run has no step times (older versions did not record them). {known}")
+        )
     if drawn is not None:
         middle = [rate for each in rates.attempts for rate in each.middle if rate is not None]
         typical = sorted(middle)[len(middle) // 2] if middle else 0.0
-        unit = "samples/s of a rank" if rates.measured else "patterns/s of all ranks"
+        unit = "Samples/s per rank" if rates.measured else "Patterns/s of all ranks"
         caption = (
-            "Checkpoints and validation left out. The ranks go in step: each shows the pace of the "
-            "slowest."
+            "Without checkpoints and validation. The ranks run in lockstep, so every rank shows "
+            "the pace of the slowest."
             if rates.measured
-            else "One point an epoch."
+            else "One point per epoch."
         )
         if len(rates.attempts) > 1:
-            caption += " Dashed verticals: the next attempt."
+            caption += " Dashed vertical lines: start of the next attempt."
         blocks.append(Figure(drawn, caption, f"{unit} over time, about {typical:.4g}."))
     slow = rates.slowest
     if slow is not None and rates.others_own_s is not None:
         waiting = max(0.0, slow.own_s - rates.others_own_s) / (slow.own_s or 1.0)
         verdict = (
-            f"The others wait for it, {percent(waiting)} of its time."
+            f"The other ranks wait for it during {percent(waiting)} of its step."
             if waiting >= NOTICEABLE
             else "No rank holds up the others."
         )
@@ -147,19 +152,19 @@ def throughput_section(facts: RunFacts) -> Section:
         own, others = milliseconds(slow.own_s), milliseconds(rates.others_own_s)
         blocks.append(
             Text(
-                f"Most work of its own has rank {slow.rank}{where}: {own} ms a step, the median of "
-                f"the others {others} ms. {verdict}"
+                f"Rank {slow.rank}{where} needs the most time for its own work: {own} ms per step, "
+                f"compared with {others} ms, the median of the other ranks. {verdict}"
             )
         )
     if rates.last_words:
         rows = [(str(rank), f"{rate:.4g}") for rank, rate in sorted(rates.last_words.items())]
-        caption = "Last rate that each rank told of"
+        caption = "Last rate reported by each rank"
         blocks.append(DataTable(("rank", "patterns/s"), rows[:MOST_TABLE_ROWS], caption))
     return Section("Throughput", blocks)
 
 
 def parts_section(facts: RunFacts) -> Section:
-    """Where the time of a step went."""
+    """The parts of a step, over the attempts and over the ranks."""
     heading = "Where the time of a step went"
     drawn = draw_parts(facts.parts)
     if drawn is None:
@@ -182,30 +187,30 @@ def parts_section(facts: RunFacts) -> Section:
     blocks: list[Block] = [
         Figure(
             drawn,
-            "Mean over the ranks, all steps of an attempt; the parts add up to its wall time.",
+            "Mean over the ranks and all steps of an attempt; the parts add up to the wall time.",
             f"In attempt {last} the largest part of a step was {STEP_PARTS[largest].name}.",
         ),
-        DataTable(("part", "ms per step", "share", "what it is"), rows, caption),
+        DataTable(("part", "ms per step", "share", "meaning"), rows, caption),
     ]
     by_rank = draw_parts_by_rank(attribution) if attribution.ranks > 1 else None
     if by_rank is not None:
-        words = f"The same by rank, attempt {last}."
+        words = f"Parts of a step by rank, attempt {last}."
         if attribution.ranks > MOST_ROWS:
-            words += f" The {MOST_ROWS} ranks that waited least for others, of {attribution.ranks}."
+            words += f" Only the {MOST_ROWS} of {attribution.ranks} ranks that waited least."
         blocks.append(Figure(by_rank, words, words))
     return Section(heading, blocks)
 
 
 def timeline_section(facts: RunFacts) -> Section:
-    """The attempts one below the other, and what each began and ended with."""
+    """The attempts on a time axis, and how each began and ended."""
     if not facts.attempts:
-        return Section("Attempts", [Text("No attempt has begun yet.")])
+        return Section("Attempts", [Text("No attempt has started yet.")])
     blocks: list[Block] = []
     drawn = draw_timeline(facts.attempts)
     if drawn is not None:
-        caption = "Zero is the start of each attempt; to the left what it waited for before that."
+        caption = "Zero is the start of each attempt; to the left is the wait before it."
         if len(facts.attempts) > MOST_ROWS:
-            caption += f" The latest {MOST_ROWS} of {len(facts.attempts)} attempts."
+            caption += f" Shown are the latest {MOST_ROWS} of {len(facts.attempts)} attempts."
         words = "; ".join(_told(each) for each in facts.attempts[-MOST_ROWS:])
         blocks.append(Figure(drawn, caption, words))
     shown = facts.attempts[-MOST_TABLE_ROWS:]
@@ -221,12 +226,12 @@ def timeline_section(facts: RunFacts) -> Section:
         )
         for each in shown
     ]
-    heads = ("attempt", "started", "how", "from step", "to step", "steps kept", "ended")
+    heads = ("attempt", "started", "how", "from step", "to step", "steps kept", "end")
     blocks.append(
         DataTable(
             heads,
             rows,
-            "How each began and ended; steps kept: those that are in the committed weights",
+            "Start and end of each attempt. Steps kept: steps that are in the committed weights.",
             marked=[
                 place
                 for place, each in enumerate(shown)
@@ -247,12 +252,13 @@ def timeline_section(facts: RunFacts) -> Section:
         for each in shown
     ]
     heads = (
-        *("attempt", "idle", "queued", "start-up", "training"),
-        *("of it checkpoints", "reconstruction, leaving"),
+        *("attempt", "idle", "waited", "start-up", "training"),
+        *("of which checkpoints", "reconstruction, shutdown"),
     )
     words = (
-        "Seconds; idle: until somebody asked for the attempt; queued: from then, or from the end "
-        "that it was to follow by itself, to its start"
+        "Seconds. Idle: from the end of the previous attempt until this one was requested. Waited: "
+        "from the request (for an automatic restart: from that end) to the start. Start-up: until "
+        "training began."
     )
     blocks.append(DataTable(heads, spent, words))
     start_up = [each for each in shown if each.start_up_s]
@@ -263,7 +269,7 @@ def timeline_section(facts: RunFacts) -> Section:
             for each in start_up
         ]
         columns = ("attempt", *(STAGE_NAMES[name] for name in names))
-        words = "Seconds of the start-up, of the slowest rank each"
+        words = "Start-up: seconds of the slowest rank in each stage."
         blocks.append(DataTable(columns, began, words))
     return Section("Attempts", blocks)
 
@@ -273,5 +279,5 @@ def _from(each: AttemptSpan) -> str:
 
 
 def _told(each: AttemptSpan) -> str:
-    took = "unknown time" if each.seconds is None else duration(each.seconds)
-    return f"attempt {each.attempt}: {took}, {each.cause or 'no end recorded'}"
+    took = "unknown duration" if each.seconds is None else duration(each.seconds)
+    return f"attempt {each.attempt}: {took}, {each.cause or 'end not recorded'}"

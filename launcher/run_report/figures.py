@@ -1,4 +1,4 @@
-"""The drawings of the report of a run."""
+"""The figures of a run's report."""
 
 from __future__ import annotations
 
@@ -15,29 +15,33 @@ from launcher.text.durations import duration
 from launcher.timing.attribution import PARTS, STEP_PARTS, Attribution
 
 MOST_POINTS = 500
-"""Of a line: more could not be told apart."""
+"""Largest number of points on a line; more could not be distinguished."""
 MOST_ROWS = 16
-"""Attempts of a timeline, and bars of one drawing."""
+"""Largest number of attempts in the timeline, and of bars in one figure."""
 _LOSSES = (("training", "train_loss"), ("validation", "val_loss"))
 _MARKED = 60
+"""Largest number of points that are drawn with markers."""
 _LOG_FROM = 8
-"""A loss that falls by such a factor is drawn on a logarithmic scale."""
+"""A loss that falls by this factor is drawn on a logarithmic scale."""
 _UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 _PHASES = (
     ("waiting", None),
     ("start-up", 4),
     ("training", 0),
     ("checkpoints", 1),
-    ("reconstruction, leaving", 2),
+    ("reconstruction, shutdown", 2),
 )
 
 
 def draw_losses(epochs: Sequence[EpochRow], boundaries: Mapping[int, float]) -> str | None:
-    """Training and validation loss by epoch; None where there is nothing to draw.
+    """Draw training and validation loss over the epochs.
 
     Args:
-        epochs: as `read_epochs` gives them.
-        boundaries: attempt → epochs that were done when it began.
+        epochs: the epochs, as `read_epochs` returns them.
+        boundaries: attempt → number of epochs completed when it began.
+
+    Returns:
+        The SVG; None: there is nothing to draw.
     """
     kept = sorted((e for e in epochs if e.standing != "given_up"), key=lambda e: e.epoch)
     lost = [e for e in epochs if e.standing == "given_up"]
@@ -53,7 +57,7 @@ def draw_losses(epochs: Sequence[EpochRow], boundaries: Mapping[int, float]) -> 
             style["marker"] = "os"[number] if len(points) <= _MARKED else None
             thin = _thinned(points)
             axes.plot(*zip(*thin, strict=True), label=label, markersize=3.5, **style)
-        label = f"{label}, given up"
+        label = f"{label}, lost"
         for attempt in sorted({e.attempt or 0 for e in lost}):
             given_up = _points([e for e in lost if (e.attempt or 0) == attempt], name)
             if given_up:
@@ -72,7 +76,7 @@ def draw_losses(epochs: Sequence[EpochRow], boundaries: Mapping[int, float]) -> 
         )  # fmt: skip
     if min(values) > 0 and max(values) / min(values) >= _LOG_FROM:
         axes.set_yscale("log")
-    axes.set_xlabel("epochs done")
+    axes.set_xlabel("epochs completed")
     axes.set_ylabel("loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8)
@@ -84,18 +88,18 @@ def _points(epochs: Sequence[EpochRow], name: str) -> list[tuple[float, float]]:
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Every nth, and the last."""
+    """Every nth point, and the last one."""
     every = -(-len(points) // MOST_POINTS)
     return [*points[::every], *(points[-1:] if (len(points) - 1) % every else [])]
 
 
 def _readable(boundaries: Mapping[int, float]) -> list[tuple[int, float]]:
-    """The latest ones, where there are too many to be told apart."""
+    """The latest boundaries, where there are too many to be distinguished."""
     return sorted(boundaries.items())[-MOST_ROWS:]
 
 
 def draw_throughput(rates: Throughput) -> str | None:
-    """Samples/s over the time of the attempts: a line for each rank, or median and band."""
+    """Draw samples/s over the time of the attempts: a line for each rank, or median and range."""
     if not rates.attempts:
         return None
     end = max(attempt.at_s[-1] for attempt in rates.attempts)
@@ -108,8 +112,8 @@ def draw_throughput(rates: Throughput) -> str | None:
             axes.axvline(attempt.began_s / size, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
-    axes.set_xlabel(f"time of the attempts, {unit} (waits between them left out)")
-    axes.set_ylabel("samples/s of a rank" if rates.measured else "patterns/s of all ranks")
+    axes.set_xlabel(f"time of the attempts, {unit} (without the waits between them)")
+    axes.set_ylabel("samples/s per rank" if rates.measured else "patterns/s of all ranks")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, ncols=4)
     return svg_of(figure)
@@ -144,13 +148,13 @@ def _gaps(values: Sequence[float | None]) -> list[float]:
 
 
 def draw_parts(parts: Mapping[int, Attribution]) -> str | None:
-    """A bar for each attempt: milliseconds of a step by where they went."""
+    """Draw a bar for each attempt: milliseconds per step in each part."""
     bars = [(f"attempt {n}", a.parts_s, a.steps) for n, a in sorted(parts.items())][-MOST_ROWS:]
     return _draw_bars(bars)
 
 
 def draw_parts_by_rank(attribution: Attribution) -> str | None:
-    """A bar for each rank of one attempt; of many ranks those with the most work of their own."""
+    """Draw a bar for each rank of an attempt; of many ranks, those that waited least for others."""
     ranks = list(attribution.by_rank_s)
     if len(ranks) > MOST_ROWS:
         ranks = sorted(ranks, key=lambda rank: attribution.by_rank_s[rank].get("straggler", 0.0))
@@ -183,7 +187,7 @@ def _draw_bars(bars: Sequence[tuple[str, Mapping[str, float], int]]) -> str | No
 
 
 def draw_timeline(attempts: Sequence[AttemptSpan]) -> str | None:
-    """A row for each attempt; zero is where it started, what it waited for lies to the left."""
+    """Draw a row for each attempt; zero is its start, and the wait before it lies to the left."""
     known = [each for each in attempts if each.seconds is not None]
     if not known:
         return None
@@ -230,7 +234,7 @@ def _look(phase: str) -> dict[str, Any]:
 
 
 def _spans(each: AttemptSpan) -> list[tuple[str, float, float]]:
-    """Seconds from the start of the attempt."""
+    """The phases of an attempt: name, start and end, in seconds from its start."""
     begin, end = each.started_at, each.seconds
     if begin is None or end is None:
         return []
@@ -244,5 +248,5 @@ def _spans(each: AttemptSpan) -> list[tuple[str, float, float]]:
         at, took = checkpoint.at - begin, checkpoint.seconds or 0.0
         spans.append(("checkpoints", max(starting, at - took), at))
     if end > trained:
-        spans.append(("reconstruction, leaving", trained, end))
+        spans.append(("reconstruction, shutdown", trained, end))
     return spans

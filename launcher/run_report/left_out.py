@@ -1,4 +1,4 @@
-"""What a report goes without: what of a run directory cannot be read, each with the reason."""
+"""Notes of what a report leaves out because it cannot be read, each with the reason."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ S = TypeVar("S")
 
 
 class LeftOut:
-    """Collects, in one line each, what is left out and why."""
+    """Collects one line for each thing that is left out, with the reason."""
 
     def __init__(self) -> None:
+        """Begin without notes."""
         self._notes: dict[str, None] = {}
 
     def note(self, text: str) -> None:
-        """Add a line; one that is there already counts once."""
+        """Add a line, unless it is there already."""
         text = plain(text)
         self._notes.setdefault(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}...")
 
     def reading(self, what: str, read: Callable[[], T], otherwise: S) -> T | S:
-        """What `read` gives, or `otherwise` with a note where the directory does not allow it.
+        """Call a reader; where it fails, note the reason and return a substitute.
 
         Args:
-            what: is left out then.
-            read: raises a UserError, or an OSError, where it cannot.
-            otherwise: stands in.
+            what: name of what is left out on failure.
+            read: the reader; it fails with a UserError or an OSError.
+            otherwise: the substitute.
         """
         try:
             return read()
@@ -44,7 +45,7 @@ class LeftOut:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The first lines; the last one counts those beyond."""
+        """The first lines; where there are more, the last line gives their number."""
         found = list(self._notes)
         if len(found) > MOST_NOTES:
             found[MOST_NOTES:] = [f"and {len(found) - MOST_NOTES} more"]

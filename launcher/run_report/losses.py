@@ -1,4 +1,4 @@
-"""The figures of the epochs: those that the committed weights come from, and those given up."""
+"""The epochs of a run: those that the committed weights come from, and those that were lost."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from ptycho_dist.rundir.checked_json import count, moment, number
 from ptycho_dist.rundir.layout import RunDirectory
 
 MOST_BYTES = 64 * 2**20
-"""Of metrics.csv: a row has about 100."""
+"""Largest metrics.csv that is read; a row has about 100 bytes."""
 
 Standing = Literal["committed", "given_up", "open"]
 
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One epoch, done once."""
+    """One epoch, as one attempt completed it."""
 
     epoch: int
     """Counted from 0."""
     step: int
-    """Optimizer steps that were done then, over the whole run."""
+    """Optimizer steps completed at its end, over the whole run."""
     train_loss: float | None
-    """None: no finite number is recorded."""
+    """None: no finite number was recorded."""
     val_loss: float | None
     learning_rate: float | None
     seconds: float | None
     patterns_per_s: float | None
-    """Of all ranks, validation and checkpoint included."""
+    """Rate of all ranks, validation and checkpoints included."""
     attempt: int | None
-    """None: metrics.csv alone tells of it."""
+    """None: only metrics.csv holds the epoch."""
     at: float | None
     standing: Standing
-    """committed: the weights come from it; given_up: it was done again, or is to be; open: no
-    checkpoint stands for it yet."""
+    """committed: the weights include it; given_up: it was lost and has been or will be repeated;
+    open: no committed checkpoint covers it yet."""
 
 
 def read_epochs(
@@ -52,14 +52,14 @@ def read_epochs(
     working: int | None,
     left_out: LeftOut,
 ) -> tuple[EpochRow, ...]:
-    """All epochs that were done, in the order of attempts, given-up ones among them.
+    """Read all completed epochs in the order of the attempts, lost ones included.
 
     Args:
-        run: its directory.
-        events: of its ledger.
-        lineage: of the committed weights; None: not known, and then metrics.csv is believed.
-        working: the attempt at work; None: there is none.
-        left_out: takes what cannot be read.
+        run: the run directory.
+        events: the events of its ledger.
+        lineage: the lineage of the committed weights; None: unknown, so metrics.csv decides.
+        working: number of the attempt at work; None: there is none.
+        left_out: receives a note of what cannot be read.
     """
     table = _table(run.metrics / "metrics.csv", left_out)
     told = [each for event in events.of("epoch_finished") if (each := _of_event(event)) is not None]
@@ -114,7 +114,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def _table(path: Path, left_out: LeftOut) -> dict[tuple[int, int], EpochRow]:
-    """The rows of metrics.csv by epoch and step."""
+    """Epoch and step → row of metrics.csv."""
     try:
         if not path.is_file():
             return {}
@@ -138,7 +138,7 @@ def _table(path: Path, left_out: LeftOut) -> dict[tuple[int, int], EpochRow]:
     except csv.Error as error:
         left_out.note(f"metrics/metrics.csv: {error}")
     if damaged:
-        left_out.note(f"metrics/metrics.csv: {damaged} rows without a sound epoch and step")
+        left_out.note(f"metrics/metrics.csv: {damaged} rows without a valid epoch and step")
     return rows
 
 

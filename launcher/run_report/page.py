@@ -1,4 +1,4 @@
-"""The report of a run as a page: first how it stands and why, then figures, then the records."""
+"""The page of a run: first its state and the reason for it, then figures, then records."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from launcher.run_report.record_sections import (
     repeat_section,
 )
 from launcher.status.proof_lines import proof_lines
+from launcher.text.counted import counted
 from launcher.text.redact import Redactor
 
 _MOST_EVIDENCE = 12
-_SAID = {"recorded": "recorded", "read": "read from logs", "guessed": "a guess"}
+_SAID = {"recorded": "recorded", "read": "read from the logs", "guessed": "a guess"}
 
 
 def page_of(facts: RunFacts) -> Page:
@@ -64,11 +65,13 @@ def _cause(facts: RunFacts) -> Section:
         at = "" if why.step is None else f" at step {why.step}"
         blocks.append(Text(f"Rank {why.first_rank}{at}: {why.how}."))
     if why.evidence:
-        hide = Redactor(os.environ).text  # the page goes to others, and a log may hold anything
+        hide = Redactor(
+            os.environ
+        ).text  # the page is shared with others, and a log may hold secrets
         rows = [(line.where, hide(line.text)) for line in why.evidence[:_MOST_EVIDENCE]]
-        blocks.append(DataTable(("where", "what is said there"), rows, "Evidence"))
+        blocks.append(DataTable(("source", "text"), rows, "Evidence"))
     if why.advice:
-        blocks.append(DataTable(("what to do",), [(advice,) for advice in why.advice]))
+        blocks.append(DataTable(("advice",), [(advice,) for advice in why.advice]))
     if why.what_followed:
         blocks.append(Text(f"Afterwards: {why.what_followed}."))
     return Section("Why it ended", blocks)
@@ -80,15 +83,15 @@ def _glance(facts: RunFacts) -> Section:
     if facts.alive and status is not None:
         blocks.append(
             Caution(
-                f"This run is not over: it is {status.state} ({status.cause}). All figures are "
-                f"those of {date(facts.read_at)}."
+                f"This run is not over: it is {status.state} ({status.cause}). All figures are as "
+                f"of {date(facts.read_at)}."
             )
         )
     if facts.left_out:
         blocks.append(
             Caution(
-                f"{len(facts.left_out)} parts of the run directory cannot be read and are left "
-                "out; the last section names them."
+                f"{counted(len(facts.left_out), 'part')} of the run directory cannot be read and "
+                "therefore left out; the last section lists them."
             )
         )
     more = f": {status.cause}" if status is not None and facts.explanation is None else ""
@@ -108,7 +111,7 @@ def _progress(facts: RunFacts) -> list[tuple[str, str]]:
     last = max(kept, key=lambda epoch: epoch.epoch, default=None)
     if last is not None:
         of = f" of {planned}" if planned else ""
-        rows.append(("epochs done", f"{last.epoch + 1}{of}, {last.step} optimizer steps"))
+        rows.append(("epochs completed", f"{last.epoch + 1}{of}, {last.step} optimizer steps"))
         figures = (("training loss", last.train_loss), ("validation loss", last.val_loss))
         rows += [(f"last {name}", f"{value:.5g}") for name, value in figures if value is not None]
         best = [epoch for epoch in kept if epoch.val_loss is not None]
@@ -129,7 +132,9 @@ def _speed(facts: RunFacts) -> list[tuple[str, str]]:
     last = max(facts.parts, default=None)
     if last is not None and ranks:
         rate = facts.parts[last].samples_per_s
-        rows.append(("samples/s", f"{rate:.4g} of {facts.parts[last].ranks} ranks together"))
+        rows.append(
+            ("samples/s", f"{rate:.4g}, {counted(facts.parts[last].ranks, 'rank')} in total")
+        )
     if ranks:
         threads = facts.world.get("threads_per_rank")
         nodes = len(facts.attempts[-1].nodes) if facts.attempts else 0
@@ -138,7 +143,7 @@ def _speed(facts: RunFacts) -> list[tuple[str, str]]:
         rows.append(("ranks", f"{ranks}{on}{each}"))
     if facts.attempts:
         spent = sum(each.seconds or 0.0 for each in facts.attempts)
-        rows.append(("attempts", f"{len(facts.attempts)}, {took(spent)} together"))
+        rows.append(("attempts", f"{len(facts.attempts)}, {took(spent)} in total"))
     if facts.goodput is not None:
         rows.append(
             ("goodput", f"{percent(facts.goodput.of_attempts)} of the time of all attempts")

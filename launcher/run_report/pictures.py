@@ -1,9 +1,11 @@
-"""Which pictures of a run a report shows: few, evenly chosen, and each really a PNG."""
+"""The pictures that a report shows: a few, evenly chosen, each checked to be a PNG."""
 
 from __future__ import annotations
 
+import io
 import re
 import struct
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,13 +17,14 @@ from ptycho_dist.rundir.layout import RunDirectory
 
 MOST_PICTURES = 12
 MOST_PATCHES = 4
-"""Of them, where there are stitched objects too."""
+"""Largest number of patch pictures where there are pictures of the object too."""
 MOST_BYTES = 3 * 2**20
-"""Of one picture."""
+"""Largest size of one picture."""
 MOST_BYTES_IN_ALL = 16 * 2**20
 MOST_PIXELS = 40_000_000
 _LONGEST_SIDE = 16_384
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_END = b"\0\0\0\0IEND\xaeB`\x82"
+"""The last chunk of a PNG: length, type and checksum (PNG specification, section 11.2.5)."""
 _FOLDER = re.compile(r"epoch-(\d{4,9})")
 
 Kind = Literal["object", "patches"]
@@ -29,20 +32,20 @@ Kind = Literal["object", "patches"]
 
 @dataclass(frozen=True)
 class RunPicture:
-    """A PNG of the run directory."""
+    """A PNG from the run directory."""
 
     kind: Kind
     epoch: int | None
     """Counted from 0; None: the final object."""
     file: str
-    """Within the run directory."""
+    """Path within the run directory."""
     width: int
     height: int
     png: bytes = field(repr=False)
 
 
 def read_pictures(run: RunDirectory, left_out: LeftOut) -> tuple[RunPicture, ...]:
-    """The final object first, then objects, then patches, each from the first epoch to the last."""
+    """Read the final object, then objects, then patches, each from the first epoch to the last."""
     folder = run.reconstruction
     epochs = _epochs(folder, left_out)
     final = _is_there(run.picture)
@@ -62,9 +65,11 @@ def read_pictures(run: RunDirectory, left_out: LeftOut) -> tuple[RunPicture, ...
         name = str(path.relative_to(run.path))
         try:
             png = _read(path, run)
-            width, height = png_size(png)
+            width, height = checked_png(png)
             if total + len(png) > MOST_BYTES_IN_ALL:
-                raise ValueError(f"with it the pictures take over {MOST_BYTES_IN_ALL // 2**20} MiB")
+                raise ValueError(
+                    f"with it the pictures would exceed {MOST_BYTES_IN_ALL // 2**20} MiB"
+                )
         except ValueError as error:
             left_out.note(f"{name}: {error}")
         except OSError as error:
@@ -76,7 +81,7 @@ def read_pictures(run: RunDirectory, left_out: LeftOut) -> tuple[RunPicture, ...
 
 
 def evenly(numbers: Sequence[int], most: int) -> list[int]:
-    """At most so many of them, at equal distances, the first and the last among them."""
+    """At most this many numbers at equal distances, including the first and the last."""
     if len(numbers) <= most:
         return list(numbers)
     if most <= 1:
@@ -85,43 +90,45 @@ def evenly(numbers: Sequence[int], most: int) -> list[int]:
     return [numbers[round(place * last / (most - 1))] for place in range(most)]
 
 
-def png_size(content: bytes) -> tuple[int, int]:
-    """Width and height in pixels, of a file that is a whole PNG and nothing else.
+def checked_png(content: bytes) -> tuple[int, int]:
+    """Width and height in pixels of a file that is a whole PNG and nothing else.
 
-    Chunks and their checksums are looked at (PNG specification, third edition, section 5); the
-    pixels are not decoded.
+    Pillow checks the chunks and their checksums; the pixels are not decoded.
+
+    Args:
+        content: the file; untrusted.
 
     Raises:
-        ValueError: it is not, or larger than a picture of a report may be.
+        ValueError: the file is not a whole PNG, or is larger than a report takes.
     """
-    if not content.startswith(_SIGNATURE):
-        raise ValueError("is no PNG")
-    kinds: list[bytes] = []
-    place, size = len(_SIGNATURE), (0, 0)
-    while place < len(content):
-        if len(content) < place + 12:
-            raise ValueError("is a PNG that was cut short")
-        (length,) = struct.unpack_from(">I", content, place)
-        kind, end = content[place + 4 : place + 8], place + 8 + length
-        if len(content) < end + 4:
-            raise ValueError("is a PNG that was cut short")
-        if zlib.crc32(content[place + 4 : end]) != struct.unpack_from(">I", content, end)[0]:
-            raise ValueError("is a damaged PNG (a checksum does not hold)")
-        if not kinds:
-            if kind != b"IHDR" or length != 13:
-                raise ValueError("is no PNG (it has no header)")
-            size = struct.unpack_from(">II", content, place + 8)
-        kinds.append(kind)
-        place = end + 4
-        if kind == b"IEND":
-            break
-    if kinds[-1:] != [b"IEND"] or b"IDAT" not in kinds or place != len(content):
-        raise ValueError("is a PNG that was cut short, or has something behind it")
-    width, height = size
-    too_long = not 0 < max(width, height) <= _LONGEST_SIDE or min(width, height) == 0
-    if too_long or width * height > MOST_PIXELS:
-        raise ValueError(f"has {width} × {height} pixels; a report takes {MOST_PIXELS // 10**6} M")
+    # Imported late: only a report with pictures needs it.
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            # The size is checked below, against a smaller bound than Pillow's.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(content), formats=("PNG",))
+        width, height = image.size
+        image.verify()
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"is a PNG with too many pixels: {error}") from None
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+        kind = "a damaged PNG, or one that was cut short" if _is_signed(content) else "not a PNG"
+        raise ValueError(f"is {kind}: {error}") from None
+    # Pillow stops at the first end chunk and does not look at what follows.
+    if content.find(_END) != len(content) - len(_END):
+        raise ValueError("is a PNG that was cut short, or with other data behind it")
+    if max(width, height) > _LONGEST_SIDE or width * height > MOST_PIXELS:
+        raise ValueError(
+            f"is a PNG of {width} × {height} pixels; a report takes at most "
+            f"{MOST_PIXELS // 10**6} million"
+        )
     return width, height
+
+
+def _is_signed(content: bytes) -> bool:
+    return content.startswith(b"\x89PNG\r\n\x1a\n")
 
 
 def _read(path: Path, run: RunDirectory) -> bytes:

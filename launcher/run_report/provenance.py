@@ -1,4 +1,4 @@
-"""Where a run comes from: its config and what was changed of it, code, software, machines."""
+"""The provenance of a run: config and its changes, code, software, machines, command."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.run_plan import RunPlan
 
 _IN_RUN_YAML = ("run.yaml", "default", "front end", "ptycho-train default", "data file")
-"""Origins of values that come again by themselves; as do those of `site NAME`."""
+"""Origins of values that the same run.yaml gives again; those of `site NAME` are such, too."""
 _LONGEST = 500
 
 
 @dataclass(frozen=True)
 class Change:
-    """One value that a `resume` has changed."""
+    """One value that a `resume` changed."""
 
     at: float | None
     field: str
@@ -39,35 +39,35 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class RunProvenance:
-    """As far as it is recorded."""
+    """The recorded provenance of a run."""
 
     config_sha256: str
     created_at: float | None
     data: Mapping[str, str]
-    """Field of `data` → the file, and the beginning of its fingerprint."""
+    """Field of `data` → the file and the beginning of its fingerprint."""
     changes: tuple[Change, ...]
     code: tuple[CodeState, ...]
     software: Mapping[str, str]
-    """Package → version, as rank 0 of the latest attempt had it, and variables for NCCL, gloo and
-    SLURM."""
+    """Packages with versions, and variables of NCCL, gloo and SLURM, of rank 0 in the latest
+    attempt."""
     devices: tuple[str, ...]
-    """What the ranks ran on, in words, where it changed once more."""
+    """What the ranks ran on, in words; more than one entry where it changed."""
     resized: bool
     """Whether the number of ranks or threads was allowed to change."""
     repeat: tuple[str, ...]
-    """Commands."""
+    """The commands that repeat the run."""
 
 
 def read_provenance(
     run: RunDirectory, events: Events, cluster: str, left_out: LeftOut
 ) -> RunProvenance:
-    """Read what run.json, plan.json, code.json and the ledger tell of it.
+    """Read the provenance from run.json, plan.json, code.json and the ledger.
 
     Args:
-        run: its directory.
-        events: of its ledger.
-        cluster: that it ran on last; empty: on none yet.
-        left_out: takes what cannot be read.
+        run: the run directory.
+        events: the events of its ledger.
+        cluster: the cluster of the latest attempt; empty: there was no attempt.
+        left_out: receives a note of what cannot be read.
     """
     record = left_out.reading("run.json", lambda: _object(run, "run.json"), {})
     plan = left_out.reading("plan.json", run.plan, None)
@@ -143,10 +143,8 @@ def _devices(joined: Sequence[tuple[Joined, int | None]]) -> tuple[str, ...]:
     for said, ranks in joined:
         named = f" ({said.device_name})" if said.device_name not in ("", said.device) else ""
         words = [
-            counted(ranks, "rank") if ranks else "ranks",
-            f"on {said.device}{named}",
-            said.strategy,
-            f"over {said.backend}" if said.backend else "",
+            f"{counted(ranks, 'rank') if ranks else 'ranks'} on {said.device}{named}",
+            said.strategy + (f" over {said.backend}" if said.backend else ""),
             f"{counted(said.threads, 'thread')} each" if said.threads else "",
         ]
         found.setdefault(", ".join(word for word in words if word))
@@ -160,10 +158,10 @@ def repeat_commands(
     code: Sequence[CodeState],
     cluster: str,
 ) -> tuple[str, ...]:
-    """The commands that make the run again, from the directory of the run.
+    """The commands that repeat the run, derived from its directory.
 
     Raises:
-        UserError: run.json does not hold a config that is as it was written.
+        UserError: run.json does not hold a valid config.
     """
     values = config_values(run.config())
     origins = record.get("origins")
@@ -199,7 +197,7 @@ def repeat_commands(
 
 
 def _bare(value: str) -> str:
-    """JSON, as YAML takes it; a plain text without its quotes."""
+    """A JSON value as YAML takes it, with plain words and paths without quotes."""
     text = json.loads(value)
     plain_word = isinstance(text, str) and text.replace("_", "").replace("-", "").isalpha()
     return text if plain_word or (isinstance(text, str) and text.startswith("/")) else value

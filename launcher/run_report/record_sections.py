@@ -1,4 +1,4 @@
-"""The sections of the report of a run that show its records: ledger, changes, provenance."""
+"""The sections of a run's report that show its records: goodput, ledger, changes, provenance."""
 
 from __future__ import annotations
 
@@ -9,51 +9,53 @@ from launcher.pages.words import NONE, date, percent, table_of, took
 from launcher.provenance.code_states import code_table
 from launcher.run_report.facts import RunFacts
 from launcher.status.proof_lines import proof_lines
+from launcher.text.counted import counted
 
 
 def goodput_section(facts: RunFacts) -> Section:
-    """How much of the time is in the weights."""
+    """The share of the time that went into steps that are in the weights."""
     found = facts.goodput
     if found is None:
         return Section("Goodput", [])
     how = (
-        "The steps are those of the committed lineage, timed one by one; writing checkpoints and "
-        "validation do not count as useful."
+        "Goodput is the time of the optimizer steps that are in the committed weights, divided by "
+        "the time of all attempts. Start-up, validation, writing checkpoints, and steps that were "
+        "lost do not count as useful."
         if found.measured
-        else "No step times are recorded for all of it. The useful time is that from the beginning "
-        "of training to the last commit of each attempt of the lineage, without the writing of "
-        "checkpoints; validation counts as useful here."
+        else "No step times were recorded for this run. The useful time is that from the beginning "
+        "of training to the last commit of each attempt in the lineage, without writing "
+        "checkpoints; unlike elsewhere, validation counts as useful."
     )
     if found.unwritten_steps:
         how += (
-            f" Of {found.unwritten_steps} of them the times were not written when a rank was "
-            "killed: these count with the mean of their attempt."
+            f" The times of {counted(found.unwritten_steps, 'step')} are missing because a rank "
+            "was killed before it wrote them; these count with the mean of their attempt."
         )
     rows = [
-        ("steps that are in the weights", took(found.useful_s), ""),
+        ("useful steps", took(found.useful_s), ""),
         ("all attempts", took(found.attempts_s), percent(found.of_attempts)),
-        ("with the waits between them", took(found.elapsed_s), percent(found.of_elapsed)),
+        ("first start to last end", took(found.elapsed_s), percent(found.of_elapsed)),
     ]
     return Section(
         "Goodput",
-        [Text(how), DataTable(("time of", "wall clock", "of it in the weights"), rows)],
+        [Text(how), DataTable(("time of", "wall-clock time", "useful share"), rows)],
     )
 
 
 def ledger_section(facts: RunFacts) -> Section:
-    """What the ledger proves, and what was committed."""
+    """What the ledger proves, and the checkpoints that were committed."""
     proof = facts.proof
     if proof is None:
         return Section("Ledger", [Text(f"No proof: {facts.no_proof}."), *_commits(facts)])
     lines = proof_lines(proof)
     blocks: list[Block] = [Text(f"{lines[-1][:1].upper()}{lines[-1][1:]}.")]
     if proof.faults:
-        blocks = [Caution(f"The ledger proves it not: {proof.faults[0]}")]
+        blocks = [Caution(f"The ledger does not prove it: {proof.faults[0]}")]
         blocks.append(DataTable(("fault",), [(fault,) for fault in proof.faults]))
     used = proof.whole_epochs * proof.samples + proof.cursor
     rows = [
-        ("samples that the weights have used", str(used)),
-        ("samples used in vain (killed, or behind a damaged checkpoint)", str(proof.given_up)),
+        ("samples used for the weights", str(used)),
+        ("samples whose work was lost (by a kill or a damaged checkpoint)", str(proof.given_up)),
     ]
     blocks.append(table_of(rows))
     parts = [
@@ -83,7 +85,7 @@ def _commits(facts: RunFacts) -> Sequence[Block]:
     if rows:
         blocks.append(
             DataTable(
-                ("attempt", "committed", "seconds in all", "longest, s", "failed", "stopped by"),
+                ("attempt", "committed", "total, s", "longest, s", "failed", "stopped by"),
                 rows,
                 "Checkpoints and stops",
                 marked=[place for place, row in enumerate(rows) if row[4] != "0"],
@@ -103,7 +105,7 @@ def _stop(cause: str, ended: str) -> str:
 
 
 def changes_section(facts: RunFacts) -> Section:
-    """What a resume has changed."""
+    """What `resume` changed between submissions."""
     made = facts.provenance
     blocks: list[Block] = []
     if made.changes:
@@ -113,21 +115,21 @@ def changes_section(facts: RunFacts) -> Section:
         blocks.append(Text("No value of the config was changed between attempts."))
     if made.resized:
         blocks.append(
-            Text("The number of ranks or threads was changed: the weights are not bit for bit "
-                 "those of an undisturbed run.")
+            Text("The number of ranks or threads was changed, so the weights are not bitwise equal "
+                 "to those of an uninterrupted run.")
         )  # fmt: skip
     codes = [each.sha256 for each in made.code]
     if len(set(codes)) > 1:
-        blocks.append(Caution("The code was not the same at all submissions."))
+        blocks.append(Caution("The submissions used different states of the code."))
     return Section("Changes between submissions", blocks)
 
 
 def provenance_section(facts: RunFacts) -> Section:
-    """Where the run comes from."""
+    """The provenance of the run."""
     made = facts.provenance
     rows = [("run directory", facts.path), ("SHA-256 of the config", made.config_sha256 or NONE)]
     if made.created_at is not None:
-        rows.append(("made", date(made.created_at)))
+        rows.append(("created", date(made.created_at)))
     rows += [(name.replace("_", " "), file) for name, file in made.data.items()]
     rows += [("ran as", words) for words in made.devices]
     blocks: list[Block] = [table_of(rows)]
@@ -135,7 +137,11 @@ def provenance_section(facts: RunFacts) -> Section:
         blocks.append(code_table(made.code))
     if made.software:
         blocks.append(
-            DataTable(("of rank 0", "version, value"), list(made.software.items()), "Software")
+            DataTable(
+                ("package or variable", "version or value"),
+                list(made.software.items()),
+                "Software of rank 0",
+            )
         )
     jobs = [
         (str(a.attempt), f"{a.cluster} {a.job_id}", ", ".join(_folded(a.nodes)))
@@ -151,21 +157,21 @@ def _folded(nodes: Sequence[str]) -> list[str]:
 
 
 def repeat_section(facts: RunFacts) -> Section:
-    """The commands that make it again."""
+    """The commands that repeat the run."""
     commands = facts.provenance.repeat
     if not commands:
-        return Section("To repeat it", [])
+        return Section("How to repeat this run", [])
     return Section(
-        "To repeat it",
+        "How to repeat this run",
         [
             Text(
-                "Paths are those of the machine on which this was read. "
+                "Paths are those of the machine on which this report was made. "
                 + (
-                    "The ranks were changed on the way: each sample is used once an epoch again, "
-                    "but the bits of the weights will differ."
+                    "The number of ranks or threads was changed during the run: a repetition also "
+                    "uses each sample once per epoch, but its weights will not be bitwise equal."
                     if facts.provenance.resized
-                    else "The same config, data, ranks, threads and kind of device give the same "
-                    "weights, bit for bit, interrupted or not."
+                    else "The same config, data, ranks, threads and kind of device give bitwise "
+                    "equal weights, whether or not the run is interrupted."
                 )
             ),
             Code("\n".join(commands)),
@@ -175,6 +181,6 @@ def repeat_section(facts: RunFacts) -> Section:
 
 
 def left_out_section(facts: RunFacts) -> Section:
-    """What could not be read."""
+    """What could not be read, and why."""
     rows = [(note,) for note in facts.left_out]
-    return Section("Left out", [DataTable(("what, and why",), rows)] if rows else [])
+    return Section("Left out", [DataTable(("what was left out, and why",), rows)] if rows else [])

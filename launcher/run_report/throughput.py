@@ -1,4 +1,4 @@
-"""Samples per second of each rank over time, and which rank the others wait for."""
+"""Throughput of each rank over time, and which rank the others wait for."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from ptycho_dist.rundir.heartbeat import Heartbeat
 from ptycho_dist.rundir.step_times import Block, RankTimes
 
 MOST_BINS = 60
-"""Of one attempt, about equally long: single steps are too uneven to show a course."""
+"""Largest number of slices of an attempt, of about equal length; single steps are too noisy."""
 MOST_LINES = 8
-"""Ranks that have a line each; more are a median with a band."""
+"""Largest number of ranks with a line each; more are shown as median and range."""
 _WAITS_FOR_OTHERS = "reduction"
 
 
 @dataclass(frozen=True)
 class RankRate:
-    """A rank in the latest attempt that has measured."""
+    """The throughput of one rank in the latest attempt with step times."""
 
     rank: int
     node: str
     samples_per_s: float
     own_s: float
-    """Seconds a step in which it does not wait for the other ranks."""
+    """Seconds per step in which the rank does not wait for the others."""
 
 
 @dataclass(frozen=True)
 class AttemptRates:
-    """One attempt, in slices of some steps."""
+    """The throughput of one attempt, in slices of several steps."""
 
     attempt: int
     began_s: float
-    """When it started, in seconds of attempts: waits between them are left out."""
+    """Its start on a clock that runs during attempts only, in seconds."""
     at_s: tuple[float, ...]
-    """End of each slice, on the same clock."""
+    """End of each slice on the same clock, in seconds."""
     by_rank: Mapping[int, tuple[float | None, ...]]
-    """Samples/s in each slice; of more than MOST_LINES ranks empty."""
+    """Rank → samples/s in each slice; empty for more than MOST_LINES ranks."""
     middle: tuple[float | None, ...]
     """Median over the ranks."""
     low: tuple[float | None, ...]
@@ -54,18 +54,18 @@ class AttemptRates:
 
 @dataclass(frozen=True)
 class Throughput:
-    """What is known of it."""
+    """The throughput of a run, as far as it is known."""
 
     measured: bool
-    """Step by step by each rank; else by the epoch, of all ranks together."""
+    """Whether it comes from the step times of each rank; else from whole epochs of all ranks."""
     attempts: tuple[AttemptRates, ...]
     ranks: tuple[RankRate, ...]
     slowest: RankRate | None
-    """The one with the most work of its own, where there are several ranks."""
+    """The rank that needs most time for its own work; None: there is one rank, or none is known."""
     others_own_s: float | None
-    """Median of the other ranks."""
+    """Median over the other ranks of their seconds per step."""
     last_words: Mapping[int, float]
-    """Rank → patterns/s of its last heartbeat, where nothing better is known."""
+    """Rank → patterns/s of its last heartbeat, where no better figure is known."""
 
 
 def throughput_of(
@@ -74,7 +74,7 @@ def throughput_of(
     epochs: Sequence[EpochRow],
     heartbeats: Mapping[int, Heartbeat],
 ) -> Throughput | None:
-    """Rates of a run, over the time of its attempts; None: it has none."""
+    """The throughput of a run over the time of its attempts; None: none is known."""
     began = _clock(attempts)
     rates = [
         found
@@ -103,7 +103,7 @@ def throughput_of(
 
 
 def _clock(attempts: Sequence[AttemptSpan]) -> dict[int, float]:
-    """Attempt → when it began, where the clock runs during attempts only."""
+    """Attempt → its start on a clock that runs during attempts only, in seconds."""
     began, clock = {}, 0.0
     for span in attempts:
         began[span.attempt] = clock
@@ -149,7 +149,7 @@ def _of_attempt(
 
 
 def _edges(blocks: Sequence[Block]) -> list[int]:
-    """The first step of each slice."""
+    """The first step of each slice of an attempt."""
     slice_s = sum(map(_step_s, blocks)) / MOST_BINS
     edges, spent = [blocks[0].first_step], 0.0
     for block, following in pairwise(blocks):
@@ -165,7 +165,7 @@ def _sound(blocks: Sequence[Block]) -> list[Block]:
 
 
 def _step_s(block: Block) -> float:
-    """Without checkpoints and validation."""
+    """Seconds of a block without checkpoints and validation."""
     return training_s(block.wall_s, block.parts_s)
 
 

@@ -1,4 +1,4 @@
-"""The file of a report: whole, or as it was."""
+"""Writes the report of a run; the file is replaced as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ptycho_dist.rundir.files import write_bytes_atomic
 
 
 def write_run_report(facts: RunFacts, place: Path) -> None:
-    """Write the page of a run, one file of HTML.
+    """Write the page of a run as one HTML file.
 
     Args:
-        facts: what it tells.
-        place: the file; an older one is replaced.
+        facts: the facts that it shows.
+        place: path of the file; an existing file is replaced.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     if place.is_dir():
         raise UserError(f"--output {place}: is a directory; name a file")

@@ -1,5 +1,7 @@
-"""What the runs of a study have measured, from their directories: untrusted, so that a run whose
-records are damaged is a missing point and nothing worse."""
+"""Collects the measurements of a study from the directories of its runs.
+
+The directories are untrusted: a run whose records are damaged becomes a missing point.
+"""
 
 from __future__ import annotations
 
@@ -32,19 +34,19 @@ from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.step_times import RankTimes, read_step_times
 
 ENOUGH = 0.5
-"""Part of what was asked for that the last attempt of an interrupted run must have measured."""
+"""Fraction of the requested steps or seconds that the last attempt must have measured."""
 
 
 class NothingMeasured(Exception):
-    """Why a run has measured nothing that counts."""
+    """A run has no valid measurement; the message says why."""
 
 
 def collect(directory: ArrayDirectory, scheduler: Scheduler | None = None) -> Collected:
-    """What all runs of a study have measured.
+    """Collect the measurements of all runs of a study.
 
     Args:
-        directory: of the study.
-        scheduler: who knows about jobs that are not over; None: SLURM, now.
+        directory: the directory of the study.
+        scheduler: the scheduler to ask about jobs that are not over; None: SLURM.
 
     Raises:
         UserError: study.json or array.json is damaged.
@@ -102,17 +104,17 @@ def _measured(
     attribution = attribute(own, skip_steps=warm_up, ranks=point.ranks)
     if len(own) != point.ranks:
         raise NothingMeasured(
-            f"attempt {last.number} has step times of {len(own)} of {point.ranks} ranks"
+            f"attempt {last.number} has the step times of {len(own)} of {point.ranks} ranks only"
         )
     if attribution is None:
         raise NothingMeasured(
-            f"attempt {last.number} made no step after {warm_up} of warm-up that all ranks wrote"
+            f"attempt {last.number} has no step after the {warm_up} of warm-up that all ranks wrote"
         )
     asked = {"steps": attribution.steps, "seconds": attribution.wall_s}.get(study.measurement.until)
     if asked is not None and asked < ENOUGH * study.measurement.value:
         raise NothingMeasured(
-            f"attempt {last.number} measured {asked:.4g} of {study.measurement.value:g} "
-            f"{study.measurement.until} only: it was interrupted"
+            f"attempt {last.number} measured only {asked:.4g} of {study.measurement.value:g} "
+            f"{study.measurement.until} because it was interrupted"
         )
     timed = [
         AttemptTimes(
@@ -171,8 +173,10 @@ def _goodput(run: RunDirectory, attempts: Sequence[AttemptTimes]) -> float:
 
 
 def _time_to_solution(study: Study, run: RunDirectory, began: float) -> float | None:
-    """Seconds from the first start, data staging included, to the target loss (the rule of MLPerf
-    HPC); the training as a whole is measured, restarts with it."""
+    """Seconds from the first start to the target loss; None: there was no target, or it was missed.
+
+    Data staging and restarts are included (the rule of MLPerf HPC).
+    """
     if study.measurement.until != "target_loss":
         return None
     try:

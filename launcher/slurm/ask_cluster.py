@@ -1,7 +1,7 @@
-"""Asks the live cluster what it is and what this person may do there, each thing once.
+"""Asks the live cluster what it has and what this user may do there.
 
-Nothing is submitted. Each command is bounded in time, and one that is missing or refuses is a fact
-of its own: what it would have told is unknown, and why.
+Nothing is submitted. If a command is missing, refuses or does not answer, the facts that it would
+have given are unknown, and the reason is kept with the facts.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ TIMEOUT_S = 15
 
 
 def ask_cluster(script: str, account: str | None) -> ClusterFacts:
-    """All facts that a check of a run needs.
+    """Ask for all facts that a check of a run needs; the questions run in parallel.
 
     Args:
         script: the text that would be submitted.
-        account: that the run names.
+        account: the account that the run names; None: the default one of the user.
     """
     user = _user()
     questions: dict[str, Callable[[], Answer]] = {
@@ -41,7 +41,7 @@ def ask_cluster(script: str, account: str | None) -> ClusterFacts:
         "user": lambda: _show("user", user),
         "qos": lambda: _show("qos"),
         "queue": lambda: ask_own_jobs(TIMEOUT_S),
-        # sbatch reads the text from its standard input: nothing is written for it
+        # sbatch reads the script from its standard input, so no file is written for it
         "trial": lambda: _ask("sbatch", "--test-only", stdin=script),
     }
     with ThreadPoolExecutor(len(questions)) as pool:
@@ -52,11 +52,11 @@ def ask_cluster(script: str, account: str | None) -> ClusterFacts:
     said = {what: answer.text for what, answer in answers.items() if not answer.trouble}
     charged = account or printed.read_default_account(said.get("user", ""))
     if charged and "accounts" in said:
-        # limits of a group stand in the row of the account, not in the user's
+        # The limits of a whole account are in the row of the account, not in those of its users.
         shared = _show("assoc", "where", f"account={charged}", "user=")
         said["account"] = "" if shared.trouble else shared.text
     trial = answers["trial"]
-    if trial.code is not None:  # a refusal is an answer
+    if trial.code is not None:  # a refusal is an answer, too
         said["trial"] = f"{trial.text}\n{trial.complaint}"
         unknown.pop("trial", None)
     return printed.read_facts(
@@ -89,13 +89,13 @@ def slurm_version() -> str:
 
 
 def this_host() -> frozenset[str]:
-    """The names by which a node may turn out to be this machine."""
+    """The names under which SLURM may know this machine as a node."""
     name = socket.gethostname()
     return frozenset({name, name.partition(".")[0], "localhost"})
 
 
 def _user() -> str:
-    """By the system's own record: USER and LOGNAME may be another's."""
+    """The name of this user in the user database; USER and LOGNAME may name somebody else."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -103,6 +103,7 @@ def _user() -> str:
 
 
 def _groups() -> frozenset[str] | None:
+    """The groups of this user; None: root, who belongs to every group."""
     if os.getuid() == 0:
         return None
     names = set()

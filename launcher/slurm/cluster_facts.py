@@ -1,4 +1,4 @@
-"""What a cluster says of itself and of what a person may do there, typed. Pure."""
+"""Facts about a cluster and about what a user may do there. Pure."""
 
 from __future__ import annotations
 
@@ -13,69 +13,79 @@ _UNUSABLE = ("down", "drain", "drng", "fail", "futu", "inval", "unk", "no_resp")
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
-    """A partition as `scontrol show partition` tells of it; None: no such limit."""
+    """A partition, as `scontrol show partition` describes it. A limit of None is no limit."""
 
     name: str
     words: Mapping[str, str] = field(default_factory=dict)
-    """All that SLURM says of it."""
+    """Name → value of everything that SLURM says about it."""
 
     @property
     def default(self) -> bool:
+        """Whether jobs that name no partition go here."""
         return self.words.get("Default") == "YES"
 
     @property
     def hidden(self) -> bool:
+        """Whether the site does not list it by default."""
         return self.words.get("Hidden") == "YES"
 
     @property
     def root_only(self) -> bool:
+        """Whether only root may submit to it."""
         return self.words.get("RootOnly") == "YES"
 
     @property
     def state(self) -> str:
+        """`UP`, `DOWN`, `DRAIN` or `INACTIVE`."""
         return self.words.get("State", "UP")
 
     @property
     def qos(self) -> str | None:
-        """The QOS whose limits hold in it."""
+        """The QOS whose limits apply to all jobs in it."""
         return _name(self.words.get("QoS"))
 
     @property
     def max_time_s(self) -> int | None:
+        """Longest walltime in seconds."""
         return duration_s(self.words.get("MaxTime", ""))
 
     @property
     def max_nodes(self) -> int | None:
+        """Most nodes of one job."""
         return whole(self.words.get("MaxNodes", ""))
 
     @property
     def min_nodes(self) -> int:
+        """Fewest nodes of one job."""
         return whole(self.words.get("MinNodes", "")) or 0
 
     @property
     def max_cpus_per_node(self) -> int | None:
+        """Most CPUs that a job may use on one node."""
         return whole(self.words.get("MaxCPUsPerNode", ""))
 
     @property
     def max_mem_per_node_mb(self) -> int | None:
+        """Most memory that a job may use on one node, in MB."""
         return whole(self.words.get("MaxMemPerNode", ""))
 
     @property
     def max_mem_per_cpu_mb(self) -> int | None:
+        """Most memory for each CPU, in MB; SLURM adds CPUs to jobs that ask for more."""
         return whole(self.words.get("MaxMemPerCPU", ""))
 
     def allowed(self, what: str) -> frozenset[str] | None:
-        """Who may use it, of `Accounts`, `Groups` or `Qos`; None: all."""
+        """Which of the `Accounts`, `Groups` or `Qos` may use it; None: all."""
         return names_of(self.words.get(f"Allow{what}"))
 
     def denied(self, what: str) -> frozenset[str]:
-        """Who may not."""
+        """Which of the `Accounts` or `Qos` may not use it."""
         return (names_of(self.words.get(f"Deny{what}")) or frozenset()) - {"none"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeGroup:
-    """Nodes of one partition that are alike, in one state."""
+    """Nodes of one partition with the same equipment and in the same state."""
 
     partition: str
     count: int
@@ -90,24 +100,27 @@ class NodeGroup:
 
     @property
     def usable(self) -> bool:
-        """Whether a job may start there, now or when others have left."""
+        """Whether a job may start there, now or when other jobs have ended."""
         return not (self.state.startswith(_UNUSABLE) or self.state.endswith("*"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What an association or a QOS allows."""
+    """The limits of an association or of a QOS."""
 
     source: str
-    """In words: `QOS long`."""
+    """Whose limits these are, in words: `QOS long`."""
     values: Mapping[str, int]
-    """`MaxWall` (seconds), `MaxJobs`, `MaxSubmit`; of resources `MaxTRES:node`, `GrpTRES:gres/gpu`,
-    `MaxTRESPerNode:cpu`, `MaxTRESPU:mem` (MB), `MinTRES:cpu`."""
+    """Name → value: `MaxWall` (seconds), `MaxJobs`, `MaxSubmit`; and of resources `MaxTRES:node`,
+    `GrpTRES:gres/gpu`, `MaxTRESPerNode:cpu`, `MaxTRESPU:mem` (MB), `MinTRES:cpu`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Association:
-    """The tie of a user, or of a whole account (no user), to an account."""
+    """An association: the right of a user to use an account, with limits.
+
+    The association of an account as a whole has an empty user.
+    """
 
     cluster: str
     account: str
@@ -120,7 +133,7 @@ class Association:
 
 @dataclass(frozen=True, kw_only=True)
 class Qos:
-    """A quality of service."""
+    """A quality of service of SLURM: a set of limits and flags."""
 
     name: str
     flags: frozenset[str]
@@ -129,7 +142,7 @@ class Qos:
 
 @dataclass(frozen=True, kw_only=True)
 class QueuedJob:
-    """A job of this user that is not over."""
+    """A job of this user that is waiting or running."""
 
     state: str
     account: str
@@ -138,42 +151,42 @@ class QueuedJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What `sbatch --test-only` said."""
+    """The answer of `sbatch --test-only`."""
 
     starts_at: datetime | None
-    """In local time."""
+    """When the job would start, in local time; None: SLURM does not say."""
     nodes: str
     refusal: str
-    """Empty: it would be taken."""
+    """Why the job would be refused; empty: it would be accepted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterFacts:
-    """What was found out; what could not be is empty, and `unknown` says why."""
+    """All facts of a check. What could not be found out is empty, and `unknown` says why."""
 
     asked_at: datetime
     user: str
     groups: frozenset[str] | None
-    """None: root, whom no list of groups keeps out."""
+    """Groups of the user; None: root, whom no list of groups excludes."""
     config: Mapping[str, str] = field(default_factory=dict)
     partitions: tuple[Partition, ...] = ()
     nodes: tuple[NodeGroup, ...] = ()
     associations: tuple[Association, ...] = ()
-    """This user's on this cluster, then those of the account that is charged."""
+    """Associations of this user on this cluster, then those of the account that is charged."""
     qos: Mapping[str, Qos] = field(default_factory=dict)
     default_account: str = ""
     queue: tuple[QueuedJob, ...] = ()
     trial: Trial | None = None
     unknown: Mapping[str, str] = field(default_factory=dict)
-    """`config`, `partitions`, `nodes`, `accounts`, `queue` or `trial` → why it is not known."""
+    """`config`, `partitions`, `nodes`, `accounts`, `queue` or `trial` → why it is unknown."""
 
     @property
     def keeps_accounts(self) -> bool:
-        """Whether there is a database of accounts and their limits."""
+        """Whether the cluster has a database of accounts and their limits."""
         return "slurmdbd" in self.config.get("AccountingStorageType", "slurmdbd")
 
     def enforces(self, what: str) -> bool:
-        """Whether `associations`, `limits` or `qos` hold here; so where nobody says."""
+        """Whether `associations`, `limits` or `qos` are enforced; True if SLURM does not say."""
         enforced = self.config.get("AccountingStorageEnforce", "all").lower()
         implied = {"associations": ("assoc", "limits", "qos", "safe", "wckeys", "all")}
         signs = implied.get(what, (what, "safe", "all") if what == "limits" else (what, "all"))
@@ -185,7 +198,7 @@ def _name(text: str | None) -> str | None:
 
 
 def names_of(text: str | None) -> frozenset[str] | None:
-    """Names between commas; None: none are given, or all are meant."""
+    """The names in a list with commas; None: the list is empty, or means all."""
     if text is None or text in ("", "ALL", "(null)", "N/A"):
         return None
     return frozenset(name.strip() for name in text.split(",") if name.strip())

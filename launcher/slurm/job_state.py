@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import dataclass
 
@@ -42,14 +41,6 @@ class JobState:
     def ended(self) -> bool:
         """Whether the job is over."""
         return self.state in ENDED
-
-
-def local_time(text: str) -> float | None:
-    """Seconds since the epoch for SLURM's `2026-11-24T13:32:23`; None for `N/A` or `Unknown`."""
-    try:
-        return time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
-    except (ValueError, OverflowError):
-        return None
 
 
 def jobs_option(job_ids: list[str]) -> str:

@@ -59,13 +59,15 @@ class Scheduler:
                 job_id for group in groups[first : first + JOBS_PER_QUESTION] for job_id in group
             ]
             answers = _job_states(some)
+            # A command that asks once may try again at once; a watcher leaves SLURM in peace.
             silent = self._every_s and any(isinstance(each, str) for each in answers.values())
             until = time.monotonic() + (AFTER_SILENCE_S if silent else self._every_s)
             self._known |= {job_id: (until, answers[job_id]) for job_id in some}
 
     def jobs_with_comment(self, comment: str, since: float) -> list[str]:
-        """The ids of this user's jobs that carry a comment (of job arrays: the array's), newest
-        last.
+        """The ids of this user's jobs that carry a comment, newest last.
+
+        A job array has one id, that of the array.
 
         Args:
             comment: the comment that the script gave the job.

@@ -1,7 +1,7 @@
-"""What SLURM's commands print, as typed facts. Pure; any text is taken, however damaged.
+"""Turns what SLURM's commands print into facts. Pure; any text is accepted, however damaged.
 
-The plain text of old and new SLURM alike: `--json` came with 21.08, its shape changes from release
-to release, and it needs a plugin that sites leave out.
+The plain text is parsed because old and new SLURM print it alike. `--json` exists only since 21.08,
+changes from release to release, and needs a plugin that sites leave out.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ from launcher.slurm.scontrol import read_config, read_partitions
 from launcher.slurm.squeue import read_own_jobs
 from launcher.slurm.tables import named_rows, rows
 from launcher.slurm.units import duration_s, memory_mb, whole
+from ptycho_dist.attempts.slurm_job import slurm_time
 
+_YEAR_2000_S, _YEAR_2200_S = 946_684_800, 7_258_118_400
+"""Starts outside of these years mean that there is no start (`0001-01-01`)."""
 NODE_FORMAT = "%R|%D|%T|%c|%m|%G|%f|%N|%E"
-"""Of sinfo; the reason comes last, as it may hold anything."""
+"""Columns of sinfo. The reason is the last one, because it may contain any character."""
 
 
 def read_facts(
@@ -36,16 +39,16 @@ def read_facts(
     groups: frozenset[str] | None,
     asked_at: datetime,
 ) -> ClusterFacts:
-    """All that the commands told.
+    """Turn the answers of all commands into facts.
 
     Args:
-        said: by what was asked, what was printed: `config`, `partitions`, `nodes`, `accounts`
-            (the user's associations), `account` (that of the charged account), `user`, `qos`,
-            `queue`, `trial`. What is missing is unknown.
-        unknown: what could not be asked, and why.
-        user: who asks.
-        groups: of the user; None: root.
-        asked_at: local time.
+        said: question → what was printed. The questions are `config`, `partitions`, `nodes`,
+            `accounts` (associations of the user), `account` (association of the charged account),
+            `user`, `qos`, `queue` and `trial`. The answer to a missing question is unknown.
+        unknown: question → why there is no answer.
+        user: the user who asks.
+        groups: groups of the user; None: root.
+        asked_at: when the questions were asked, in local time.
     """
     config = read_config(said.get("config", ""))
     here = config.get("ClusterName")
@@ -67,7 +70,7 @@ def read_facts(
 
 
 def read_nodes(text: str) -> tuple[NodeGroup, ...]:
-    """`sinfo --all --exact --noheader --format=NODE_FORMAT`."""
+    """Read `sinfo --all --exact --noheader --format=NODE_FORMAT`."""
     found = []
     for partition, count, state, cpus, memory, gres, features, names, reason in rows(text, 9):
         gpus = list(_gpus(gres))
@@ -89,20 +92,19 @@ def read_nodes(text: str) -> tuple[NodeGroup, ...]:
 
 
 def _gpus(gres: str) -> Iterator[tuple[str, int]]:
-    """`gpu:2`, `gpu:a100:4(S:0-1),gpu:a30:2`, `gpu:no_consume:4`: type → number."""
+    """Type and number of each GPU in `gpu:2`, `gpu:a100:4(S:0-1),gpu:a30:2`, `gpu:no_consume:4`."""
     for item in re.sub(r"\([^)]*\)", "", gres).split(","):
         name, *rest = item.strip().split(":")
         if name != "gpu":
             continue
-        # a type may begin with a digit, or be one: `gpu:1g.5gb`, `gpu:6000:8`
+        # A type may begin with a digit, or be a number: `gpu:1g.5gb`, `gpu:6000:8`.
         counted = rest[-1:] and re.fullmatch(r"[0-9]{1,9}", rest[-1])
         kind = ":".join(rest[:-1] if counted else rest).replace("no_consume", "").strip(":")
         yield kind, int(rest[-1]) if counted else 1
 
 
 def read_associations(text: str) -> tuple[Association, ...]:
-    """`sacctmgr --parsable2 show assoc`, by the names of its columns, which old SLURM has fewer
-    of."""
+    """Read `sacctmgr --parsable2 show assoc`, by the names of its columns: old SLURM has fewer."""
     found = []
     for row in named_rows(text):
         account = row.get("Account", "")
@@ -125,7 +127,7 @@ def read_associations(text: str) -> tuple[Association, ...]:
 
 
 def read_qos(text: str) -> dict[str, Qos]:
-    """`sacctmgr --parsable2 show qos`: by name."""
+    """Read `sacctmgr --parsable2 show qos`: name → QOS."""
     found = {}
     for row in named_rows(text):
         if name := row.get("Name"):
@@ -135,7 +137,7 @@ def read_qos(text: str) -> dict[str, Qos]:
 
 
 def read_default_account(text: str) -> str:
-    """`sacctmgr --parsable2 show user`; empty where there is none."""
+    """Read the default account from `sacctmgr --parsable2 show user`; empty if there is none."""
     return next((row.get("Def Acct", "") for row in named_rows(text)), "")
 
 
@@ -143,7 +145,7 @@ _START = re.compile(r"to start at (\S+)(?:.* on (?:nodes )?(\S+))?")
 
 
 def read_trial(text: str) -> Trial:
-    """`sbatch --test-only`, standard output and error together."""
+    """Read `sbatch --test-only`: standard output and standard error together."""
     refusals = []
     for line in text.splitlines():
         if match := _START.search(line):
@@ -156,11 +158,10 @@ def read_trial(text: str) -> Trial:
 
 
 def _local_time(text: str) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(text).replace(tzinfo=None)
-    except ValueError:
+    seconds = slurm_time(text)
+    if seconds is None or not _YEAR_2000_S <= seconds < _YEAR_2200_S:
         return None
-    return found if 2000 <= found.year < 2200 else None  # beyond, zones cannot be reckoned
+    return datetime.fromtimestamp(seconds)
 
 
 _COUNTS = {

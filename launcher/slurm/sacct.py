@@ -8,8 +8,9 @@ import re
 import time
 from dataclasses import dataclass
 
-from launcher.slurm.job_state import JobState, jobs_option, local_time
+from launcher.slurm.job_state import JobState, jobs_option
 from ptycho_dist.attempts.bounded_command import run_command
+from ptycho_dist.attempts.slurm_job import slurm_time
 
 TIMEOUT_S = 10
 _COLUMNS = "JobID,State,ExitCode,NodeList,Start,Comment"
@@ -65,8 +66,11 @@ def ask_states(job_ids: list[str]) -> tuple[dict[str, JobState], str]:
 
 
 def ask_comments(since: float) -> list[tuple[str, str]]:
-    """Job id and comment of each job of this user since a time (seconds since the epoch); empty
-    if there is no accounting, or it keeps no comments."""
+    """Job id and comment of each job of this user; empty without accounting.
+
+    Args:
+        since: leave out jobs that ended before; seconds since the epoch.
+    """
     start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
     jobs, _ = _sacct("-X", f"--user={os.getuid()}", f"--starttime={start}")
     return [(job.job_id, job.comment) for job in jobs]
@@ -81,7 +85,7 @@ def parse_sacct(text: str) -> list[Accounted]:
             continue
         job_id, state, exit_code, nodes, start, comment = [*cells, "", ""][:6]
         word, _, remark = state.partition(" ")  # `CANCELLED by 1000`
-        started = local_time(start)
+        started = slurm_time(start)
         found.append(Accounted(job_id, word, remark, exit_code, nodes, started, comment.strip()))
     return found
 

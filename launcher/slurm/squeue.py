@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from launcher.slurm.cluster_facts import QueuedJob
-from launcher.slurm.job_state import JobState, jobs_option, local_time
+from launcher.slurm.job_state import JobState, jobs_option
 from launcher.slurm.tables import rows
 from ptycho_dist.attempts.bounded_command import Answer, run_command
+from ptycho_dist.attempts.slurm_job import slurm_time
 
 TIMEOUT_S = 10
 """Who asks for a status waits at most this long for squeue, and as long again for sacct."""
@@ -20,10 +21,11 @@ def ask_states(job_ids: list[str]) -> tuple[dict[str, JobState], str]:
     options = ("--array", "--states=all", "--format=%i|%T|%S|%r", jobs_option(job_ids))
     answer = _squeue(*options)
     if answer.trouble:
+        # squeue refuses the question if it knows none of the jobs; that is an answer.
         forgotten = "Invalid job id" in answer.complaint
         return {}, "" if forgotten else answer.trouble
     return {
-        job_id: JobState(state, "" if reason == "None" else reason, "squeue", local_time(start))
+        job_id: JobState(state, "" if reason == "None" else reason, "squeue", slurm_time(start))
         for job_id, state, start, reason in rows(answer.text, 4)
     }, ""
 

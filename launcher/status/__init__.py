@@ -1,1 +1,1 @@
-"""What runs do and did, for people and scripts; nothing here writes."""
+"""What runs do and did, for people and scripts; nothing in this package writes."""

@@ -1,4 +1,4 @@
-"""What an array is doing: the states of its members, counted; each is that of an ordinary run."""
+"""What an array is doing: the states of its members, each of which is an ordinary run."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from ptycho_dist.rundir.array import ArrayDirectory, ArrayMember
 from ptycho_dist.rundir.checked_json import count, number
 
 POLL_S = 1.0
+"""Seconds between two looks at an array that is watched."""
 ASK_SCHEDULER_S = 8.0
+"""Seconds for which an answer of SLURM is used while an array is watched."""
 _ORDER = ("running", "pending", "finished", "failed")
+"""States that come first where states are counted."""
 
 
 @dataclass(frozen=True)
 class MemberStatus:
-    """One member, at one moment."""
+    """One member of an array at one moment."""
 
     member: ArrayMember
     status: RunStatus
@@ -47,17 +50,18 @@ class MemberStatus:
 
 @dataclass(frozen=True)
 class ArrayStatus:
-    """An array, at one moment."""
+    """An array at one moment."""
 
     array: ArrayDirectory
     axes: dict[str, list[Any]]
+    """Field path → its values."""
     jobs: list[dict[str, Any]]
-    """The job arrays, oldest first."""
+    """The job arrays, oldest first, as submission.json records them."""
     members: list[MemberStatus]
 
     @property
     def over(self) -> bool:
-        """Whether nothing of it is alive any more, and nothing will come."""
+        """Whether no member is alive and none will start by itself."""
         still = {"prepared", "damaged"}
         return all(each.status.over or each.status.state in still for each in self.members)
 
@@ -68,7 +72,7 @@ class ArrayStatus:
 
     @property
     def summary(self) -> str:
-        """`12: 3 running, 8 finished, 1 failed`."""
+        """The states in words: `12: 3 running, 8 finished, 1 failed`."""
         return summary(each.status.state for each in self.members)
 
     def to_json(self) -> dict[str, Any]:
@@ -90,6 +94,10 @@ class ArrayStatus:
 def array_status(array: ArrayDirectory, scheduler: Scheduler | None = None) -> ArrayStatus:
     """The state of an array; SLURM is asked once for all members.
 
+    Args:
+        array: its directory.
+        scheduler: asks SLURM about jobs; None: a new one.
+
     Raises:
         UserError: array.json or the record of its jobs is damaged.
     """
@@ -102,7 +110,14 @@ def array_status(array: ArrayDirectory, scheduler: Scheduler | None = None) -> A
 
 
 def watch_array(array: ArrayDirectory, say: Callable[[str], object]) -> ArrayStatus:
-    """Say how the counts change until the array is over; Ctrl-C ends the watching alone."""
+    """Report each change of the counts until the array is over.
+
+    Ctrl-C ends the watching, not the array.
+
+    Args:
+        array: its directory.
+        say: prints one line.
+    """
     scheduler, said = Scheduler(ASK_SCHEDULER_S), ""
     while True:
         status = array_status(array, scheduler)
@@ -116,24 +131,24 @@ def watch_array(array: ArrayDirectory, say: Callable[[str], object]) -> ArraySta
 
 @dataclass(frozen=True)
 class FoldedArray:
-    """An array, or those of its members that are asked for, as a list of runs shows it."""
+    """An array in a list of runs, with those of its members that were asked for."""
 
     array_id: str
     members: list[RunStatus]
 
     @property
     def summary(self) -> str:
-        """`12: 3 running, 8 finished, 1 failed`."""
+        """The states in words: `12: 3 running, 8 finished, 1 failed`."""
         return summary(status.state for status in self.members)
 
     @property
     def attempts(self) -> int:
-        """Of all members."""
+        """Number of attempts of all members."""
         return sum(status.attempts for status in self.members)
 
 
 def fold(statuses: Sequence[RunStatus]) -> list[RunStatus | FoldedArray]:
-    """Runs by themselves, and arrays in the place of the first of their members."""
+    """Replace the members of each array by one entry, at the place of the first of them."""
     rows: list[RunStatus | FoldedArray] = []
     members: dict[str, list[RunStatus]] = {}
     for status in statuses:
@@ -148,14 +163,14 @@ def fold(statuses: Sequence[RunStatus]) -> list[RunStatus | FoldedArray]:
 
 
 def _state_counts(states: Iterable[str]) -> list[tuple[str, int]]:
-    """States and how many, in the order in which people look for them."""
+    """How often each state occurs, in the order in which people look for states."""
     found = Counter(states)
     rest = sorted(state for state in found if state not in _ORDER)
     return [(state, found[state]) for state in (*_ORDER, *rest) if found[state]]
 
 
 def summary(states: Iterable[str]) -> str:
-    """`12: 3 running, 8 finished, 1 failed`."""
+    """The states in words: `12: 3 running, 8 finished, 1 failed`."""
     pairs = _state_counts(states)
     total = sum(number for _, number in pairs)
     return f"{total}: " + ", ".join(f"{number} {state}" for state, number in pairs)

@@ -1,10 +1,10 @@
-"""What became of a submission that was cut short: its job is found, or there is none.
+"""Finds out what became of a submission that was cut short: it has a job, or it has none.
 
-A submission is three steps: the intent is written, the job is handed over, the job id is written.
+A submission has three steps: the intent is written, the job is handed over, the job id is written.
 An intent without a job id means that the submitter is still at work, or was killed. A lock, which
-the kernel releases when the submitter and its sbatch are gone, tells these two apart. After a kill,
-SLURM is asked for the job by its comment (LP-220 to LP-224). This module only reads; the result is
-recorded by `launcher.control.submission.settle`.
+the kernel releases when the submitter and its sbatch have ended, tells these two apart. After a
+kill, SLURM is asked for the job by its comment (LP-220 to LP-224). This module only reads;
+`launcher.control.submission.settle` records the result.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def submitted_jobs(run: RunDirectory, scheduler: Scheduler) -> tuple[list[Job], 
 
     Args:
         run: its directory.
-        scheduler: whom to ask for the job of a submission that was cut short.
+        scheduler: asks SLURM for the job of a submission that was cut short.
 
     Raises:
         UserError: the record is damaged.
@@ -112,9 +112,9 @@ def what_became_of(
     Args:
         directory: of the run or the array.
         record: its submission.json, with an intent.
-        scheduler: whom to ask.
-        sure: whether the lock proves that nobody is submitting; False on a file system without
-            locks.
+        scheduler: asks SLURM for the job.
+        sure: whether the lock proves that no submission is at work; False on a file system
+            without locks.
 
     Returns:
         The id of the job, or why none is known.
@@ -123,7 +123,7 @@ def what_became_of(
     try:
         job_id = _find_job(directory, record, intent, scheduler)
     except ClusterUnreachable as error:
-        cause = f"its submission was cut short, and whether a job exists is not known: {error}"
+        cause = f"its submission was interrupted, and it is unknown whether a job exists: {error}"
         return Unsettled("unknown", cause, "run directory")
     if job_id is not None:
         return job_id
@@ -131,7 +131,7 @@ def what_became_of(
         return AT_WORK
     return Unsettled(
         "prepared",
-        "its submission was cut short, and no job came of it; `resume` submits it",
+        "its submission was interrupted, and no job was queued; `resume` submits it",
         "squeue" if intent["cluster"] == "slurm" else "processes",
     )
 
@@ -148,7 +148,7 @@ def _find_job(
         found = scheduler.jobs_with_comment(comment, float(intent["at"]))
         return next((job_id for job_id in found if job_id not in known), None)
     if intent["machine"] != socket.gethostname():
-        raise ClusterUnreachable(f"it was started on {intent['machine']}; ask there")
+        raise ClusterUnreachable(f"it was started on {intent['machine']}; use that machine")
     module = _COMMANDS["array" if isinstance(directory, ArrayDirectory) else "run"]
     processes = (str(LocalProcess.of(pid)) for pid in find_processes(module, directory.path))
     return next((text for text in processes if text not in known), None)
@@ -158,15 +158,15 @@ def _find_job(
 class _Lock:
     descriptor: int | None
     sure: bool
-    """Whether nobody is submitting; False on a file system without locks."""
+    """Whether the lock proves that no submission is at work; False without locks."""
 
 
 def _shared_lock(directory: Directory) -> _Lock | None:
-    """Take the lock as a reader; None while somebody submits."""
+    """Take the lock as a reader; None while a submission is at work."""
     path = directory.path / LOCK_NAME
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:  # a submitter creates it before the intent, so nobody is at work
+    except FileNotFoundError:  # it is created before the intent, so no submission is at work
         return _Lock(None, sure=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be opened: {error.strerror}") from None

@@ -1,11 +1,11 @@
-"""All that `status` tells of one run: its state now, its attempts, and what is to come."""
+"""All that `status` shows of one run: its state now, its attempts, and a warning."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from launcher.status.history import PastAttempt, history_of
+from launcher.status.history import REQUEUED, PastAttempt, history_of
 from launcher.status.run_status import RunStatus
 from launcher.text.durations import clock
 from ptycho_dist.errors import UserError
@@ -15,12 +15,12 @@ from ptycho_dist.rundir.layout import RunDirectory
 
 @dataclass(frozen=True)
 class RunDetails:
-    """One run, at one moment."""
+    """One run at one moment."""
 
     status: RunStatus
     history: list[PastAttempt]
     warning: str
-    """What a person should know of what is to come; empty: nothing."""
+    """What a person should know about the end of the run; empty: nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `status --json` (specs/status.schema.json)."""
@@ -47,16 +47,19 @@ def _of_walltime(run: RunDirectory, status: RunStatus, history: list[PastAttempt
     )
     limit = _restarts_at_walltime(run)
     if limit == 0:
-        return f"{what}; `ptycho-launch resume` then goes on, requeue.on does not name timeout"
+        return (
+            f"{what}; it will not start again, because requeue.on does not name timeout: continue "
+            "with `ptycho-launch resume`"
+        )
     if limit is None:
         return what
     used = 0
     for attempt in reversed(history):
-        if attempt.begun != "requeued by itself":
+        if attempt.begun != REQUEUED:
             break
         used += 1
     if used >= limit:
-        return f"{what}; its {limit} restarts are used up, `ptycho-launch resume` then goes on"
+        return f"{what}; its {limit} restarts are used up: continue with `ptycho-launch resume`"
     return f"{what} and be requeued (restart {used + 1} of {limit})"
 
 

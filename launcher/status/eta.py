@@ -1,4 +1,4 @@
-"""When a training will be done: a pure function of what rank 0 has said (RD-205)."""
+"""Predicts when a training will be done, from what rank 0 has reported (RD-205). Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ptycho_dist.rundir.checked_json import LATEST, count, moment
 def training_ends_at(progress: Mapping[str, Any], said_at: float) -> float | None:
     """When the last step of the last epoch will be done, in seconds since the epoch.
 
-    The rate is that of this attempt by the clock: to the end of its last epoch, so that
-    validations, checkpoints and pictures count, or, in its first, to now.
+    The rate is the mean of this attempt: up to the end of its last complete epoch, so that
+    validations, checkpoints and pictures count; in its first epoch, up to now.
 
     Args:
-        progress: of the heartbeat of rank 0.
-        said_at: when that was.
+        progress: the figures in the heartbeat of rank 0.
+        said_at: when that heartbeat was written, in seconds since the epoch.
 
     Returns:
-        None while nobody can say: no step is done in this attempt yet.
+        None while no step of this attempt is done.
     """
     step, total = count(progress, "step"), count(progress, "total_steps")
     began_at, began_step = moment(progress, "began_at"), count(progress, "began_step")

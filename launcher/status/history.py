@@ -1,4 +1,4 @@
-"""The attempts of a run: when each began and ended, why, and from which checkpoint it went on."""
+"""The attempts of a run: when each began and ended, why, and from which checkpoint it resumed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from ptycho_dist.rundir.ledger import rank_writer
 
 _READ_BYTES = 64 * 1024
 """`resumed_from` is among the first events of a rank's ledger, which may grow to megabytes."""
-_BEGUN = {"submit": "submitted", "resume": "resumed by a person", "requeue": "requeued by itself"}
+REQUEUED = "requeued by itself"
+_BEGUN = {"submit": "submitted", "resume": "resumed by a person", "requeue": REQUEUED}
 _ENDED = {
     "finished": "finished",
     "cancelled": "cancelled",
-    "mistake": "a mistake in what was asked",
+    "mistake": "a mistake in config, data or command",
     "timeout": "walltime",
     "preempt": "preempted, or asked to stop",
     "node_fail": "a node was lost",
@@ -32,24 +33,28 @@ class PastAttempt:
     attempt: int
     job_id: str | None
     begun: str
-    """How it came to be, in words."""
+    """What began it, in words."""
     started_at: float | None
     ended_at: float | None
-    """None: it is at work, or nobody could record its end."""
+    """None: it is at work, or its end was not recorded."""
     resumed_from_step: int | None
-    """0: from the beginning; None: not said."""
+    """0: it began from the beginning; None: unknown."""
     resumed_from_attempt: int | None
-    """Which had committed that checkpoint."""
+    """The attempt that committed that checkpoint."""
     reached_step: int | None
-    """How far its ranks are known to have come, once it has ended."""
+    """The largest step that its ranks are known to have reached, once it has ended."""
     cause: str | None
-    """A word for its end: `timeout`, `crash` ..."""
+    """The cause of its end in a word: `timeout`, `crash` ..."""
     ended: str
-    """Its end and what was to follow, in words; empty while it is at work."""
+    """Its end in words; empty while it is at work."""
 
 
 def history_of(run: RunDirectory) -> list[PastAttempt]:
-    """All attempts, oldest first; one whose record is damaged says so."""
+    """All attempts, oldest first; a damaged record is shown as such.
+
+    Raises:
+        UserError: the directory of attempts cannot be read.
+    """
     numbers = attempt_numbers(run)
     return [_past(run, number, last=number == numbers[-1]) for number in numbers]
 
@@ -92,7 +97,7 @@ def _words(end: AttemptEnd | None, *, last: bool) -> str:
 
 
 def _resumed_from(run: RunDirectory, number: int) -> tuple[int | None, int | None]:
-    """Step and attempt of the checkpoint, as rank 0 told when it had read it."""
+    """Step and attempt of the checkpoint that rank 0 read at the start of an attempt."""
     path = run.ledger / f"{number:03d}-{rank_writer(0)}.jsonl"
     try:
         with path.open("rb") as file:

@@ -19,11 +19,11 @@ def next_command(status: RunStatus) -> tuple[str, str]:
     what, words = {
         "pending": ("follow it", f"status {run} --watch"),
         "running": ("follow it", f"status {run} --watch"),
-        "unknown": ("see what its ranks said", f"logs {run} --tail 20"),
+        "unknown": ("see its last log lines", f"logs {run} --tail 20"),
         "finished": ("see it on one page", f"report {run}"),
-        "stopped": ("go on with it", f"resume {run}"),
-        "cancelled": ("go on with it", f"resume {run}"),
-        "lost": ("go on with it", f"resume {run}"),
+        "stopped": ("resume it", f"resume {run}"),
+        "cancelled": ("resume it", f"resume {run}"),
+        "lost": ("resume it", f"resume {run}"),
         "failed": ("see why", f"explain {run}"),
     }[status.state]
     return what, f"ptycho-launch {words}"

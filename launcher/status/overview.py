@@ -1,4 +1,4 @@
-"""All runs of a directory at once: SLURM is asked once for all."""
+"""The states of many runs; SLURM is asked once for all of them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def overview(
     Args:
         runs: their directories, in any order.
         states: the states that are wanted; empty: all.
-        scheduler: whom to ask, once for all; None: SLURM, now.
+        scheduler: asks SLURM about jobs, once for all runs; None: a new one.
 
     Raises:
         UserError: there is no such state.
     """
     for state in states:
         if state not in STATES:
-            raise UserError(f"--state: {state!r} is none; there are: {', '.join(STATES)}")
+            raise UserError(f"--state {state}: no such state; the states are {', '.join(STATES)}")
     statuses = statuses_of(sorted(runs, key=born), scheduler)
     return [status for status in statuses if not states or status.state in states]
 
@@ -42,11 +42,11 @@ def overview(
 def statuses_of(
     runs: Collection[RunDirectory], scheduler: Scheduler | None = None
 ) -> list[RunStatus]:
-    """Of each run, in this order; one that is damaged has the state `damaged`.
+    """The state of each run, in the order of the runs; a damaged one has the state `damaged`.
 
     Args:
         runs: their directories.
-        scheduler: whom to ask, once for all; None: SLURM, now.
+        scheduler: asks SLURM about jobs, once for all runs; None: a new one.
     """
     scheduler = scheduler or Scheduler(every_s=60)
     found: list[Records | RunStatus] = []
@@ -66,7 +66,7 @@ def overview_json(statuses: Collection[RunStatus]) -> list[dict[str, Any]]:
     for status in statuses:
         entry = status.to_json()
         del entry["ranks"], entry["ranks_planned"]
-        entry["progress"].pop("patterns_per_s", None)  # of all ranks, and one was read
+        entry["progress"].pop("patterns_per_s", None)  # a sum over ranks, of which one was read
         entries.append(entry)
     return entries
 
@@ -86,7 +86,10 @@ def _damaged(run: RunDirectory, error: UserError) -> RunStatus:
 
 
 def born(directory: RunDirectory | ArrayDirectory) -> tuple[str, str]:
-    """When a run or array was made, to sort by: from its name, else from its files."""
+    """A key that sorts runs and arrays by the time at which they were made.
+
+    The time is that in the name, else that of the files.
+    """
     name = directory.path.name
     match = _DATED.search(name)
     if match:

@@ -1,4 +1,4 @@
-"""The status of a run, and of many, as text for people."""
+"""Shows the status of one run, or of many, as text for people."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from launcher.text.plain_text import plain
 from ptycho_dist.rundir.checked_json import count, number
 
 _MOST_RANKS = 32
-"""Of a table; those that need to be seen come first."""
+"""Rows of the table of ranks; ranks in trouble are shown first."""
 _MOST_REMARKS = 8
+"""Lines about single ranks below that table."""
 _COLOURS = {"running": "green", "failed": "red", "lost": "red", "damaged": "red", "unknown": "red"}
 
 
 def show_run(details: RunDetails, console: Console) -> None:
-    """One run: its state, how far it is, its attempts and its ranks, and what to type next."""
+    """Show one run: its state, its progress, its attempts and ranks, and what to type next."""
     status = details.status
     for line in _head(details):
         console.print(line)
@@ -64,7 +65,7 @@ def _head(details: RunDetails) -> list[Text]:
 
 
 def title(status: RunStatus) -> Text:
-    """`fly64-…: running (slurm job 7, attempt 2)`."""
+    """The headline of a run: `fly64-…: running (slurm job 7, attempt 2)`."""
     job = f"{status.cluster} job {status.job_id}" if status.job_id else ""
     attempt = f"attempt {status.attempts}" if status.attempts else ""
     inside = ", ".join(part for part in (plain(job), attempt) if part)
@@ -77,7 +78,10 @@ def title(status: RunStatus) -> Text:
 
 
 def progress_words(status: RunStatus) -> str:
-    """`epoch 4/20, step 31/160, loss 0.043, 46.4 patterns/s`; empty before training."""
+    """The progress in words: `epoch 4/20, step 31/160, loss 0.043, 46.4 patterns/s`.
+
+    Empty before the training begins.
+    """
     progress = status.progress
     epoch, epochs = count(progress, "epoch"), count(progress, "epochs")
     step, total = count(progress, "step"), count(progress, "total_steps")
@@ -95,7 +99,7 @@ def progress_words(status: RunStatus) -> str:
 
 
 def eta_words(status: RunStatus) -> str:
-    """`14:32:10 (in 1 h 20 min)`, or `-` while nobody can say."""
+    """When the training will be done: `14:32:10 (in 1 h 20 min)`, or `-` while it is unknown."""
     ends_at = status.training_ends_at
     if ends_at is None:
         return "-"
@@ -103,7 +107,7 @@ def eta_words(status: RunStatus) -> str:
 
 
 def missing_ranks(status: RunStatus) -> str:
-    """Which planned ranks have not been seen in the attempt at work; empty: none is missing."""
+    """The planned ranks that have not reported in the running attempt; empty: all have."""
     if status.state != "running" or status.ranks_planned is None or not status.ranks:
         return ""
     seen = {rank.rank for rank in status.ranks}
@@ -115,7 +119,7 @@ def missing_ranks(status: RunStatus) -> str:
 
 
 def attempts_table(history: Sequence[PastAttempt]) -> Table:
-    """An attempt a line."""
+    """A table with a line for each attempt."""
     table = Table(box=None, pad_edge=False)
     for heading in ("attempt", "began", "ended", "from", "to step"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -137,8 +141,13 @@ def attempts_table(history: Sequence[PastAttempt]) -> Table:
 
 
 def ranks_table(status: RunStatus, most: int, most_remarks: int) -> RenderableType:
-    """A rank a line, and below what is to be said of them; those that are in trouble come first
-    where there are too many."""
+    """A table with a line for each rank, and below it remarks about ranks in trouble.
+
+    Args:
+        status: the run.
+        most: number of ranks to show; ranks in trouble are chosen first.
+        most_remarks: number of remarks to show.
+    """
     shown = sorted(status.ranks, key=_calm)[:most]
     table = Table(box=None, pad_edge=False)
     for heading in ("rank", "node", "state", "step", "patterns/s", "last sign"):
@@ -176,7 +185,7 @@ def _calm(rank: RankStatus) -> tuple[bool, bool, int]:
 
 
 def show_overview(statuses: Sequence[RunStatus], console: Console) -> None:
-    """Many runs, a line each; the members of an array are one line, counted by state."""
+    """Show many runs, a line each; an array is one line that counts the states of its members."""
     entries = fold(statuses)
     lines = overview_lines(entries, console.width)
     if not console.is_terminal:
@@ -191,9 +200,13 @@ def show_overview(statuses: Sequence[RunStatus], console: Console) -> None:
 
 
 def overview_lines(entries: Sequence[RunStatus | FoldedArray], width: int) -> list[str]:
-    """The lines of a table, none wider than that.
+    """The lines of the table of runs, its heading first.
 
-    Laid out by hand: a thousand rows take rich's tables a third of a second.
+    They are laid out by hand: a table of rich takes a third of a second for a thousand rows.
+
+    Args:
+        entries: runs and arrays.
+        width: no line is longer.
     """
     headings = ("run", "state", "job", "step", "done or age", "attempts")
     rows = [headings, *(_row(entry) for entry in entries)]
@@ -229,7 +242,7 @@ def _row(status: RunStatus | FoldedArray) -> tuple[str, ...]:
 
 
 def _done_or_age(status: RunStatus) -> str:
-    """When it will be done, or how long ago it ended, began or was submitted."""
+    """When a run will be done or start, or how long ago it ended, began or was submitted."""
     now = time.time()
     if status.training_ends_at is not None:
         return f"in {duration(status.training_ends_at - now)}"

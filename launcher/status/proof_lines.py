@@ -1,4 +1,4 @@
-"""`ptycho-launch verify`: what the ledger of a run proves, for people."""
+"""Shows what the ledger of a run proves, as text for people (`ptycho-launch verify`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ptycho_dist.proof.verify import Proof
 
 
 def proof_lines(proof: Proof) -> list[str]:
-    """The lineage, the work lost, the faults; the last line is the verdict."""
+    """The lineage, the lost work and the faults, as lines; the last line is the verdict."""
     lines = [f"{proof.run_id}: lineage of the committed weights"]
     lines += [
         f"  attempt {part.attempt}: steps {part.from_step} to {part.to_step}"

@@ -48,7 +48,7 @@ def read_records(run: RunDirectory, scheduler: Scheduler) -> Records:
 
     Args:
         run: its directory.
-        scheduler: whom to ask whether a job came of a submission that was cut short.
+        scheduler: asks SLURM whether a submission that was cut short has a job.
 
     Raises:
         UserError: its directory is damaged.

@@ -1,4 +1,4 @@
-"""What a finished run has reached, as text for people."""
+"""Shows the result of a finished run as text for people."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ptycho_dist.rundir.layout import RunDirectory
 
 
 def show_result(run: RunDirectory, console: Console) -> None:
-    """What a finished run has reached, and where everything is."""
+    """Show the metrics and scores of a finished run, and where its files are."""
     rows = read_metrics(run.metrics / "metrics.csv")
     if rows:
         table = Table(box=None, pad_edge=False)
@@ -39,7 +39,7 @@ def show_result(run: RunDirectory, console: Console) -> None:
 
 
 def show_scores(metrics: dict[str, Any], console: Console) -> None:
-    """The scores of the reconstruction beside those of the flat guess."""
+    """Show the scores of the reconstruction beside those of the flat guess."""
     table = Table(box=None, pad_edge=False)
     for heading in ("reconstruction", "found", "flat guess"):
         table.add_column(heading, justify="left" if heading == "reconstruction" else "right")
@@ -54,7 +54,7 @@ def _score(value: float | None) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv; none before the first epoch is done."""
+    """The rows of metrics.csv; empty before the first epoch is done."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""What a run is doing: from its directory first, from the scheduler where that is not enough."""
+"""What a run is doing: its directory is asked first, the scheduler only if that is not enough."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ptycho_dist.rundir.heartbeat import Heartbeat, read_heartbeat, read_heartbe
 from ptycho_dist.rundir.layout import RunDirectory
 
 FORMAT = 1
-"""Of `status --json`; another number where an entry changes its meaning or goes."""
+"""Format number of `status --json`; it changes when an entry changes its meaning or is removed."""
 _WHOLE = ("epoch", "epochs", "step", "total_steps", "began_step", "epoch_step")
 _NUMBERS = ("loss", "patterns_per_s", "own_s", "batch_s", "began_at", "epoch_at")
 STATES = ("prepared", "pending", "running", "unknown", *sorted(OVER), "damaged")
@@ -37,45 +37,45 @@ class RankStatus:
     state: str
     reason: str
     age_s: float
-    """Since its last sign of life."""
+    """Seconds since its last heartbeat."""
     progress: dict[str, Any]
     straggler: str = ""
-    """Why it holds up the others; empty: it does not."""
+    """Why it slows the other ranks down; empty: it does not."""
 
     @property
     def step(self) -> int | None:
-        """The last optimizer step that it told of."""
+        """The last optimizer step that it reported."""
         return count(self.progress, "step")
 
     @property
     def patterns_per_s(self) -> float | None:
-        """Its own rate."""
+        """The rate of this rank."""
         return number(self.progress, "patterns_per_s")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """A run, at one moment."""
+    """A run at one moment."""
 
     run_id: str
     path: str
     array_id: str | None = None
     """The array that it is a member of."""
     state: str
-    """prepared, pending, running, unknown (nobody here can say), one of OVER, or, in an overview,
-    damaged."""
+    """One of STATES."""
     cause: str
-    """Why, in plain words."""
+    """Why it is in that state, in words."""
     said_by: str
-    """What the state was read from."""
+    """Source of the state: `run directory`, `squeue`, `sacct` or `processes`."""
     cluster: str | None
     job_id: str | None
     attempts: int
     ranks: list[RankStatus]
-    """Those that have said something in the latest attempt."""
+    """The ranks that have reported in the latest attempt."""
     ranks_planned: int | None = None
+    """Number of ranks in the plan; None: unknown."""
     waiting: Wait | None = None
-    """Why SLURM lets it wait, while it does."""
+    """Why the job waits in the queue, if it does."""
     starts_at: float | None = None
     """When SLURM expects to start it, in seconds since the epoch."""
     began_at: float | None = None
@@ -83,13 +83,13 @@ class RunStatus:
     ended_at: float | None = None
     """When the latest attempt ended."""
     walltime_ends_at: float | None = None
-    """Of the attempt at work."""
+    """When the walltime of the running attempt is over."""
     training_ends_at: float | None = None
-    """At the rate of the attempt at work."""
+    """When the training will be done, at the rate of the running attempt."""
 
     @property
     def over(self) -> bool:
-        """Whether nothing of the run is alive any more."""
+        """Whether nothing of the run is alive and nothing will start by itself."""
         return self.state in OVER
 
     @property
@@ -100,7 +100,7 @@ class RunStatus:
 
     @property
     def progress(self) -> dict[str, Any]:
-        """Epoch, step, loss and so on as rank 0 last said, with the patterns/s of all ranks."""
+        """Epoch, step, loss and so on as rank 0 last reported, with the patterns/s of all ranks."""
         own = next((dict(rank.progress) for rank in self.ranks if rank.rank == 0), {})
         known = [rate for rank in self.ranks if (rate := rank.patterns_per_s) is not None]
         own.pop("patterns_per_s", None)
@@ -109,7 +109,7 @@ class RunStatus:
         return own
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, as specs/status.schema.json says."""
+        """Plain data for `status --json` (specs/status.schema.json)."""
         return {
             "format": FORMAT,
             **asdict(self),
@@ -119,13 +119,13 @@ class RunStatus:
 
 
 def status_of(run: RunDirectory, scheduler: Scheduler | None = None) -> RunStatus:
-    """The state of a run.
+    """The state of a run, with all its ranks.
 
-    The run directory is asked first; SLURM only while an attempt has not recorded its end.
+    The run directory is asked first, SLURM only if the latest attempt recorded no end.
 
     Args:
         run: its directory.
-        scheduler: whom to ask about jobs; None: SLURM, now.
+        scheduler: asks SLURM about jobs; None: a new one.
 
     Raises:
         UserError: the run directory is damaged.
@@ -138,7 +138,15 @@ def status_of(run: RunDirectory, scheduler: Scheduler | None = None) -> RunStatu
 
 
 def brief_status_of(records: Records, scheduler: Scheduler) -> RunStatus:
-    """The same, of its ranks only the first: for one run among many."""
+    """The state of one run among many, with rank 0 alone.
+
+    Args:
+        records: what its directory says.
+        scheduler: asks SLURM about the job.
+
+    Raises:
+        UserError: the run directory is damaged.
+    """
     first = read_heartbeat(records.run, 0)
     heartbeats = _of_attempt([] if first is None else [first], records.latest)
     return _status(records, scheduler, heartbeats)
@@ -189,7 +197,7 @@ def _of_attempt(heartbeats: Iterable[Heartbeat], attempt: AttemptRecord | None) 
 
 
 def _progress(beat: Heartbeat) -> dict[str, Any]:
-    """What it says, without known figures that are no number."""
+    """The figures in a heartbeat, without those that should be numbers and are not."""
     said = scalars(beat.progress)
     nothing = {name for name in _WHOLE if name in said and count(said, name) is None}
     nothing |= {name for name in _NUMBERS if name in said and number(said, name) is None}

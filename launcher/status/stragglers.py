@@ -1,8 +1,8 @@
-"""Which rank holds up the others: a pure function of what the ranks have said (RD-206).
+"""Finds the ranks that slow the others down, from what all ranks report (RD-206). Pure.
 
-The ranks of a data-parallel training go in step: none is ahead by more than one, and all show the
-same patterns/s, that of the slowest. What tells the slowest is the time that it needs by itself
-before the gradients are summed; the others spend the difference waiting.
+The ranks of a data-parallel training keep in step: no rank is ahead by more than one step, and all
+show the same patterns/s, those of the slowest. The slowest rank is recognized by the time that it
+needs before the gradients are summed; the other ranks spend the difference waiting.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from ptycho_dist.rundir.checked_json import number
 from ptycho_dist.rundir.heartbeat import Heartbeat
 
 SLOWER = 1.5
-"""Own work of a straggler, as a multiple of the others' median."""
+"""Own work of a straggler, as a multiple of the median of the other ranks."""
 NOTICEABLE = 0.1
-"""The least part of a micro-batch for which it keeps the others waiting."""
+"""Least fraction of the time of a micro-batch for which a straggler keeps the others waiting."""
 SILENT_S = 90
-"""Ranks speak every 10 s, and NFS shows a file up to 60 s late."""
+"""Seconds of silence beyond that of the others: ranks report every 10 s, and NFS shows a file up
+to 60 s late."""
 _AT_WORK = frozenset({"starting", "joining", "training", "validating", "reconstructing"})
 
 
 def stragglers(heartbeats: Sequence[Heartbeat]) -> Mapping[int, str]:
-    """Rank → why it is one, in words; the ranks that have ended are left out."""
+    """Rank → why it is a straggler, in words; ranks that have ended are left out."""
     at_work = [heartbeat for heartbeat in heartbeats if heartbeat.state in _AT_WORK]
     if len(at_work) < 2:
         return {}
@@ -40,24 +41,25 @@ def _slow(at_work: Sequence[Heartbeat]) -> dict[int, str]:
             continue
         others = medians[rank]
         if own[rank] > SLOWER * others and own[rank] - others >= NOTICEABLE * batch_s > 0:
-            own_words = f"{own[rank]:.3g} s of own work a batch"
-            found[rank] = f"is slow: {own_words}, the others {others:.3g} s"
+            found[rank] = (
+                f"is slow: {own[rank]:.3g} s of own work per micro-batch, the others {others:.3g} s"
+            )
     return found
 
 
 def _silent(at_work: Sequence[Heartbeat]) -> dict[int, str]:
     spoke = {heartbeat.rank: heartbeat.updated_at for heartbeat in at_work}
     return {
-        rank: f"is silent for {others - spoke[rank]:.0f} s longer than the others"
+        rank: f"has been silent for {others - spoke[rank]:.0f} s longer than the others"
         for rank, others in _medians_of_others(spoke).items()
         if others - spoke[rank] > SILENT_S
     }
 
 
 def _medians_of_others(values: Mapping[int, float]) -> dict[int, float]:
-    """For each rank the median of the other ranks' values; none where there are no others.
+    """Rank → the median of the values of the other ranks; empty if there are no others.
 
-    Sorted once: a thousand ranks are looked at twice a second.
+    The values are sorted only once, because a thousand ranks are examined twice a second.
     """
     if len(values) < 2:
         return {}

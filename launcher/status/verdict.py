@@ -1,4 +1,4 @@
-"""What state a run is in, and who says so: the run directory, squeue, sacct, or processes."""
+"""Determines the state of a run, and from which source: run directory, squeue, sacct, processes."""
 
 from __future__ import annotations
 
@@ -18,28 +18,32 @@ from ptycho_dist.rundir.heartbeat import Heartbeat
 from ptycho_dist.rundir.layout import RunDirectory
 
 OVER = frozenset({"finished", "stopped", "failed", "cancelled", "lost"})
+"""States in which nothing of a run is alive."""
 SILENT_S = 120
-"""A heartbeat older than this is no sign of life; other nodes' files show up late on NFS."""
+"""Age in seconds up to which a heartbeat proves that a rank is alive; NFS shows files late."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """A verdict about the state of a run."""
+    """The state of a run, and the source of this knowledge."""
 
     state: str
     cause: str
     by: str
+    """`run directory`, `squeue`, `sacct` or `processes`."""
     waiting: Wait | None = None
+    """Why the job waits in the queue, if it does."""
     starts_at: float | None = None
+    """When SLURM expects to start the job, in seconds since the epoch."""
 
 
 def state_of(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat]) -> Said:
-    """The state of a run (RD-070, RD-200 to RD-202).
+    """Determine the state of a run (RD-070, RD-200 to RD-202).
 
     Args:
-        records: of the run.
-        scheduler: whom to ask about its job, where the run directory does not say the end.
-        heartbeats: of its latest attempt, all or some.
+        records: what its directory says.
+        scheduler: asks SLURM about the job if the run directory does not record the end.
+        heartbeats: heartbeats of its latest attempt, all or some.
 
     Raises:
         UserError: the run directory is damaged.
@@ -50,7 +54,8 @@ def state_of(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartb
         records.job is None or (cut_short.state != "prepared" and said.state in OVER)
     ):
         said = Said(cut_short.state, cut_short.cause, cut_short.said_by)
-    if said.state in OVER and records.run.result_json.exists():  # whatever befell the job then
+    # Once the result is written, it does not matter how the job ended.
+    if said.state in OVER and records.run.result_json.exists():
         return Said("finished", _why_finished(records.of_job), said.by)
     return said
 
@@ -75,23 +80,26 @@ def _unless_finished(
 
 
 def _between(run: RunDirectory, job: Job, end: AttemptEnd, scheduler: Scheduler) -> Said:
-    """An attempt has ended, and another is to follow by itself: does it?"""
+    """The state after an attempt that another one should follow by itself."""
     why = end.why
     if job.cluster == "slurm":
         said = _ask_slurm(run, job, None, (), scheduler)
         if said.state == "lost" or (
             said.state == "failed" and not cancel_requested(run, job.job_id)
         ):
-            return Said("failed", f"it was to start again ({why}), but {said.cause}", said.by)
+            cause = f"it should have started again ({why}), but {said.cause}"
+            return Said("failed", cause, said.by)
         return Said(said.state, f"{why}; {said.cause}", said.by, said.waiting, said.starts_at)
     process = LocalProcess.parse(job.job_id)
     if not process.here:
-        return Said("unknown", f"{why}, on {process.machine}; ask there", "run directory")
+        cause = f"{why}, on {process.machine}; run this command there"
+        return Said("unknown", cause, "run directory")
     if process.alive:
         return Said("pending", why, "processes")
     if cancel_requested(run, job.job_id):
         return Said("cancelled", "cancelled on request", "processes")
-    return Said("failed", f"it was to start again ({why}), but its process is gone", "processes")
+    cause = f"it should have started again ({why}), but its process has ended"
+    return Said("failed", cause, "processes")
 
 
 def _ended(
@@ -107,12 +115,12 @@ def _ended(
     if end.ending.outcome == "stopped":
         return (
             "stopped",
-            f"all ranks stopped on request with a checkpoint; `resume` goes on{rest}",
+            f"all ranks stopped on request with a checkpoint; `resume` continues from it{rest}",
         )
     if end.ending.outcome == "cut_short":
         return (
             "stopped",
-            "the ranks had to leave before they could write a checkpoint; `resume` goes on from "
+            "the ranks had to leave before they could write a checkpoint; `resume` continues from "
             f"the one before{rest}",
         )
     if end.ending.cause == "cancelled":
@@ -123,7 +131,7 @@ def _ended(
 
 
 def _why_finished(attempt: AttemptRecord | None) -> str:
-    """A run of a scaling study ends when it has measured, perhaps within an epoch."""
+    """Why a run has finished; a run of a scaling study may finish in the middle of an epoch."""
     end = attempt.end if attempt is not None else None
     said = end.ending.reason if end is not None and end.ending.outcome == "finished" else ""
     return said or "all epochs are done"
@@ -141,7 +149,7 @@ def _ask_slurm(
     except ClusterUnreachable as error:
         return _without_slurm(job, attempt, heartbeats, str(error))
     if told.waits:
-        if attempt is not None:  # what SLURM was asked some seconds ago is out of date
+        if attempt is not None:  # the answer of SLURM is some seconds old, and out of date
             return Said("running", "its attempt has begun", "run directory")
         wait = why_it_waits(told.reason) if told.reason else None
         cause = wait.sentence if wait else "waiting for resources"
@@ -154,7 +162,7 @@ def _ask_slurm(
         cause = f"SLURM says {told.state}; the script recorded no end"
         return Said("failed", cause, told.said_by)
     if told.state == "UNKNOWN" and not _signs_of_life(heartbeats):
-        if cancel_requested(run, job.job_id):  # accounting lags behind, or there is none
+        if cancel_requested(run, job.job_id):  # accounting is late, or there is none
             return Said("cancelled", f"cancelled on request; {told.reason}", told.said_by)
         return Said("lost", told.reason, told.said_by)
     return Said("running", f"SLURM says {told.state}", told.said_by)
@@ -164,13 +172,13 @@ def _without_slurm(
     job: Job, attempt: AttemptRecord | None, heartbeats: Sequence[Heartbeat], silence: str
 ) -> Said:
     if _signs_of_life(heartbeats):
-        return Said("running", f"heartbeats are fresh; {silence}", "run directory")
+        return Said("running", f"its ranks report; {silence}", "run directory")
     if attempt is None:
-        known = "it was submitted, and has begun no attempt since"
+        known = "it was submitted, and no attempt has begun yet"
     elif attempt.ends_at is not None and attempt.ends_at < time.time():
-        known = "its walltime is over, it recorded no end, and no rank has said anything lately"
+        known = "its walltime is over, it recorded no end, and no rank has reported lately"
     else:
-        known = "no rank has said anything lately"
+        known = "no rank has reported lately"
     return Said("unknown", f"{known}; {silence}", "run directory")
 
 
@@ -178,29 +186,31 @@ def _ask_processes(run: RunDirectory, job_id: str, heartbeats: Sequence[Heartbea
     process = LocalProcess.parse(job_id)
     if not process.here:
         if _signs_of_life(heartbeats):
-            return Said("running", f"heartbeats are fresh, on {process.machine}", "run directory")
-        return Said("unknown", f"it was started on {process.machine}; ask there", "run directory")
+            return Said("running", f"its ranks report, on {process.machine}", "run directory")
+        return Said("unknown", _elsewhere("it", process), "run directory")
     if process.alive:
         return Said("running", "its processes are alive", "processes")
     if any(start_time(heartbeat.pid) is not None for heartbeat in heartbeats):
-        return Said("running", "the local cluster is gone, its ranks are not yet", "processes")
+        return Said("running", "the local cluster has ended, its ranks have not yet", "processes")
     if cancel_requested(run, job_id):
         return Said("cancelled", "cancelled on request", "processes")
-    return Said("failed", "its process is gone and recorded no end", "processes")
+    return Said("failed", "its process ended without recording an end", "processes")
 
 
 def _waits_for_its_turn(run: RunDirectory, job_id: str) -> Said:
-    """A member of an array on this machine that has not begun: one process runs all, in a row."""
+    """The state of a member that has not begun; without SLURM one process runs all members."""
     process = LocalProcess.parse(job_id)
     if cancel_requested(run, job_id):
         return Said("cancelled", "cancelled on request before it began", "run directory")
     if not process.here:
-        return Said(
-            "unknown", f"its array was started on {process.machine}; ask there", "run directory"
-        )
+        return Said("unknown", _elsewhere("its array", process), "run directory")
     if process.alive:
-        return Said("pending", "waits for the members before it", "processes")
-    return Said("lost", "the process that ran its array ended before its turn", "processes")
+        return Said("pending", "it waits for the members before it", "processes")
+    return Said("lost", "the process of its array ended before this member began", "processes")
+
+
+def _elsewhere(what: str, process: LocalProcess) -> str:
+    return f"{what} was started on {process.machine}; run this command there"
 
 
 def _signs_of_life(heartbeats: Sequence[Heartbeat]) -> bool:

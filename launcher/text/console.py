@@ -1,4 +1,4 @@
-"""Where commands print their tables: no wider than the terminal, and without colours elsewhere."""
+"""Consoles for the tables of commands: as wide as the terminal, and without colours elsewhere."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 from rich.console import Console
 
 _WIDE = 10_000
-"""Of what is no terminal: a line there is a line, for grep and for files."""
+"""Width if the output is no terminal: for files and grep, a line is never wrapped."""
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where a command prints its tables."""
+    """The console on which a command prints its tables."""
     stream = sys.stderr if stderr else sys.stdout
     if stream.isatty():
         return Console(stderr=stderr, highlight=False)

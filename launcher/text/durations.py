@@ -1,4 +1,4 @@
-"""Times and durations as people say them."""
+"""Times and durations in the words of people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def duration(seconds: float) -> str:
 
 
 def clock(moment: float | None) -> str:
-    """Local time, with the date where it is not today's; `-` where there is none."""
+    """Local time, with the date unless it is today; `-` if there is no time."""
     if moment is None:
         return "-"
     try:

@@ -1,4 +1,4 @@
-"""Untrusted text (logs, heartbeats, answers of SLURM) without what would steer a terminal."""
+"""Cleans untrusted text (logs, heartbeats, answers of SLURM) of what would steer a terminal."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ _CONTROLS = re.compile(
 
 
 def plain(text: str) -> str:
-    """Untrusted text as a terminal may show it, on one line."""
+    """Untrusted text on one line, safe to show on a terminal."""
     one_line = " ".join(text.splitlines())
     return _CONTROLS.sub("", _ESCAPES.sub("", one_line))
 
 
-def for_stdout(line: str) -> str:
-    """A line of a log: as it is for a file or a pipe, `plain` for a terminal.
-
-    Of a progress bar that was drawn over itself, the last state is left.
-    """
-    if not sys.stdout.isatty():
-        return line
+def plain_line(line: str) -> str:
+    """A line of a log, safe to show on a terminal; of a progress bar, only its last state."""
+    # A progress bar draws over itself with carriage returns.
     return plain(line.rstrip("\r").rpartition("\r")[2])
+
+
+def for_stdout(line: str) -> str:
+    """A line of a log: unchanged for a file or a pipe, cleaned for a terminal."""
+    return plain_line(line) if sys.stdout.isatty() else line

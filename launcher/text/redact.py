@@ -1,4 +1,4 @@
-"""Taking secrets out of a text that will be shown to strangers."""
+"""Removes secrets from texts that will be shown to strangers."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _PATTERNS = (
         r"\b(hf|gh[opsur]|github_pat|glpat|sk|pk|rk|xox[a-z]|npm|pypi|dckr_pat)[-_][\w-]{12,}"
     ),
     re.compile(r"\b(AKIA|ASIA|AIza)[\w-]{12,}"),
-    re.compile(  # long, of letters and digits, and no part of a path
+    re.compile(  # long, of letters and digits, and not a part of a path
         r"(?<![^=:,\s])(?=[A-Za-z0-9+_-]*[0-9])(?=[A-Za-z0-9+_-]*[A-Za-z])[A-Za-z0-9+_-]{32,}={0,2}"
     ),
 )
 _ASSIGNED = re.compile(r"(?P<name>[\w-]{2,64})(?P<mark>\s*[=:]\s*)(?P<value>[^\s,;]+)")
 LEAST = 6
-"""Shorter values of variables are words, not secrets; to remove these would spoil the text."""
+"""Shorter values are words, not secrets: to remove them would spoil the text."""
 
 
 def names_a_secret(name: str) -> bool:
-    """Whether a variable of this name holds, by its name, what nobody else should see."""
+    """Whether a name suggests that its value is a secret."""
     return bool(_SECRET_NAME.search(name.replace("-", "_")))
 
 
 class Redactor:
-    """Removes what looks like a secret, and what a secret variable of this environment holds."""
+    """Removes what looks like a secret, and the values of secret variables of this environment."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         secret = {value for name, value in environ.items() if names_a_secret(name)}
@@ -47,7 +47,7 @@ class Redactor:
         self._home = home if len(home) > 1 else ""
 
     def text(self, text: str) -> str:
-        """The text on printable lines, without secrets; the home directory is `~`."""
+        """The text in printable lines, without secrets, and with `~` for the home directory."""
         for value in self._values:
             text = text.replace(value, REMOVED)
         for pattern in _PATTERNS:
@@ -58,7 +58,7 @@ class Redactor:
         return "\n".join(printable(line) for line in text.split("\n"))
 
     def data(self, data: Any) -> Any:
-        """The same for all texts in plain data; what a secret name says is removed whole."""
+        """Plain data with all texts cleaned; the value of a secret name is removed as a whole."""
         if isinstance(data, dict):
             return {
                 self.text(str(name)): REMOVED

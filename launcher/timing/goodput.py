@@ -196,8 +196,10 @@ def _step_s(block: Block) -> float:
 
 
 def _between_commits(part: LineagePart, events: Sequence[Event]) -> float:
-    """Seconds from the start of training to the commit of the part's last step, without the time
-    spent writing checkpoints."""
+    """Seconds from the start of training to the commit of the part's last step.
+
+    The time spent writing checkpoints is left out.
+    """
     own = [event for event in events if event["attempt"] == part.attempt]
     began = [event for event in own if event["event"] == "training_started"]
     commits = [

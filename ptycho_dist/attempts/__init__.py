@@ -1,1 +1,1 @@
-"""One start of a run: how it began, how it ended, and whether another follows. Torch-free."""
+"""Attempts, the starts of a run: beginning, ending, and whether another follows. Torch-free."""

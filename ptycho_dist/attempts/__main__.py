@@ -1,9 +1,9 @@
 """What the batch script runs before and after `srun`: `python -m ptycho_dist.attempts ...`.
 
-begin RUN_DIR                   prints the attempt's number and the value of PTYCHO_DIST_ATTEMPT,
-                                or nothing where there is nothing to start
-end RUN_DIR NUMBER EXIT_CODE    records the end; puts the job back into the queue where the policy
-                                says so; exits with the code of the job
+begin RUN_DIR                   prints the number of the new attempt and the value of
+                                PTYCHO_DIST_ATTEMPT, or nothing if the run must not start
+end RUN_DIR NUMBER EXIT_CODE    records the end; puts the job back into the queue if the policy
+                                says so; exits with the exit code of the job
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ptycho_dist.rundir.layout import RunDirectory
 
 
 def main(arguments: list[str]) -> int:
-    """Run one of the two commands; returns the exit code."""
+    """Run one of the two commands and return the exit code."""
     match arguments:
         case ["begin", directory]:
             return _begin(RunDirectory(Path(directory)))
@@ -64,9 +64,14 @@ def _begin(run: RunDirectory) -> int:
 
 
 def _close_what_was_killed(run: RunDirectory, job_id: str) -> str | None:
-    """SLURM has started this job again. Where its script was killed before it could record an end
-    (a lost node, `scontrol requeue`, a preemption), that is done now; returns why the run does not
-    go on, or None: it does."""
+    """Record the end of the attempt before, if its script was killed before it could do so.
+
+    SLURM has started this job again: a node was lost, the job was preempted, or a person ran
+    `scontrol requeue`.
+
+    Returns:
+        Why the run must not start again; None: it starts.
+    """
     if cancel_requested(run, job_id):
         return "it was cancelled"
     records = [record for record in read_attempts(run) if record.job_id == job_id]
@@ -84,7 +89,7 @@ def _close_what_was_killed(run: RunDirectory, job_id: str) -> str | None:
 
 
 def _end(run: RunDirectory, number: int, exit_code: int) -> int:
-    # SLURM ends this script with SIGTERM when its job is put back into the queue.
+    # SLURM ends this script with SIGTERM when the job is put back into the queue.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     job_id = own_job_id()
     records = read_attempts(run)
@@ -94,9 +99,9 @@ def _end(run: RunDirectory, number: int, exit_code: int) -> int:
         print(f"attempt {number} was ended from elsewhere; this script changes nothing")
         return EXIT_RUN_FAILED
     lost, on_request = [], False
-    if job_id is not None and not run.result_json.exists():  # srun says 0 of a lost node
-        lost = lost_nodes(record.nodes)
-        # SLURM says COMPLETING of a job whose node it has lost, too
+    if job_id is not None and not run.result_json.exists():
+        lost = lost_nodes(record.nodes)  # asked at each end, because srun exits with 0 then
+        # SLURM also reports a job whose node is lost as COMPLETING.
         on_request = not lost and job_is_being_cancelled(job_id, record.ends_at)
     ended = end_attempt(run, number, exit_code, lost_nodes=lost, on_request=on_request)
     decision = ended.decision
@@ -106,14 +111,17 @@ def _end(run: RunDirectory, number: int, exit_code: int) -> int:
         return ended.exit_code
     refused = requeue(job_id, decision.delay_s, [*_excluded_by_the_config(run), *decision.exclude])
     if refused is not None:
-        why = f"the job cannot be put back into the queue: {refused}; `resume` goes on"
+        why = (
+            f"the job cannot be put back into the queue: {refused}; continue with "
+            f"`ptycho-launch resume {run.run_id}`"
+        )
         take_back_restart(run, number, why)
         print(f"attempt {number}: {why}", flush=True)
     return ended.exit_code
 
 
 def _excluded_by_the_config(run: RunDirectory) -> list[str]:
-    """Nodes that a person excludes: SLURM keeps one list, and a new one takes its place."""
+    """Nodes that the config excludes; SLURM keeps one list, and a new one replaces it."""
     asked = run.config().resources.sbatch_options.get("exclude")
     return [asked] if asked else []
 

@@ -34,20 +34,20 @@ from ptycho_dist.errors import EXIT_RUN_FAILED, EXIT_STOPPED, UserError
 from ptycho_dist.rundir.layout import SUBDIRECTORIES, RunDirectory
 
 PORTS = range(15_000, 30_000)
-"""Below the ports that the kernel hands out by itself (32768 and up on Linux)."""
+"""Ports for the store of rank 0; Linux hands out those from 32768 on by itself."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What every rank of an attempt must know; travels in one environment variable."""
+    """What every rank of an attempt must know; passed in one environment variable."""
 
     number: int
     token: str
     host: str
-    """Where rank 0 opens its store: an address or a name that the other nodes can resolve."""
+    """Address of rank 0's store, or a name that the other nodes can resolve."""
     port: int
     ends_at: float | None = None
-    """When the walltime is over, in seconds since the epoch; None: nobody says."""
+    """When the walltime is over, in seconds since the epoch; None: unknown."""
 
     def to_variable(self) -> str:
         """The value of PTYCHO_DIST_ATTEMPT: JSON on one line, without spaces."""
@@ -55,10 +55,10 @@ class Attempt:
 
     @classmethod
     def from_variable(cls, text: str) -> Attempt:
-        """Read PTYCHO_DIST_ATTEMPT.
+        """Read the value of PTYCHO_DIST_ATTEMPT.
 
         Raises:
-            UserError: it is not what `to_variable` wrote.
+            UserError: the text is not what `to_variable` wrote.
         """
         try:
             data = json.loads(text)
@@ -81,10 +81,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Ended:
-    """What follows the end of an attempt."""
+    """What `end_attempt` found out and decided."""
 
     exit_code: int
-    """Of the job."""
+    """Exit code of the job."""
     decision: Decision
 
 
@@ -179,7 +179,7 @@ def end_attempt(
     ending = ending_of(
         run, record, exit_code, now=now, lost_nodes=lost_nodes, on_request=on_request
     )
-    decision = Decision(False, "it was started by hand, and so nothing starts it again")
+    decision = Decision(False, "it was started by hand, so nothing starts it again")
     if by_itself:
         before = [each for each in records if each.number < number]
         now_ended = replace(record, end=AttemptEnd(now, exit_code, ending, None))
@@ -210,7 +210,13 @@ def holds_the_run(run: RunDirectory, attempt: Attempt) -> bool:
 
 
 def free_port() -> int:
-    """A port of PORTS on which nothing listens now; two jobs on one node draw different ones."""
+    """A random port of PORTS on which nothing listens now.
+
+    It is random so that two jobs on one node do not choose the same one.
+
+    Raises:
+        UserError: none of 50 ports is free.
+    """
     for port in random.sample(PORTS, 50):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             try:

@@ -104,9 +104,8 @@ def run_command(
 def command_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What a program inherits: messages in English, and no variable that changes its answers."""
     kept = clean_environment(environ)
-    return {name: value for name, value in kept.items() if not name.startswith(NOT_INHERITED)} | {
-        "LC_ALL": "C"
-    }
+    kept = {name: value for name, value in kept.items() if not name.startswith(NOT_INHERITED)}
+    return kept | {"LC_ALL": "C"}
 
 
 def _answer_of(
@@ -163,12 +162,17 @@ def _pipe(pipe: IO[bytes] | None) -> int:
 
 
 def _await_end(process: subprocess.Popen[bytes], deadline: float) -> None:
-    """Wait for the end, but leave the zombie: until it is reaped, its group's number is not
-    given to another, and the group can be killed without hitting strangers."""
-    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        if time.monotonic() >= deadline:
-            raise TimeoutError
-        time.sleep(0.002)
+    """Wait for the end without reaping the process.
+
+    Until it is reaped, the system gives the number of its group to no other process: the group can
+    be killed without hitting strangers.
+    """
+    # If our parent made us ignore SIGCHLD, the system reaps it at once, and there is no child.
+    with suppress(ChildProcessError):
+        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+            time.sleep(0.002)
 
 
 def _end(process: subprocess.Popen[bytes]) -> int | None:

@@ -1,7 +1,7 @@
-"""How the ranks are started where an image holds their software. Pure.
+"""How the ranks are started if an image holds their software. Pure.
 
 The launcher's own Python, outside the image, begins and ends the attempts: it needs scontrol, which
-images lack. The container's process becomes the rank (pyxis), or hands signals on to it
+images lack. The process of the container becomes the rank (pyxis), or passes signals on to it
 (apptainer, singularity).
 """
 
@@ -14,8 +14,10 @@ from ptycho_dist.config.run import RunConfig
 
 
 def container_command(config: RunConfig, run_path: Path) -> list[str]:
-    """What stands before `-u -m ptycho_dist.rank` where apptainer or singularity is used: the
-    runtime, its options, the image and the interpreter in it."""
+    """The words before `-u -m ptycho_dist.rank` if apptainer or singularity starts the ranks.
+
+    They are the runtime, its options, the image and the interpreter in it.
+    """
     place = config.environment
     options = [word for mount in _mounts(config, run_path) for word in ("--bind", mount)]
     if config.resources.gpus_per_node and not {"--rocm", "--nv"} & set(place.container_options):
@@ -31,7 +33,7 @@ def container_command(config: RunConfig, run_path: Path) -> list[str]:
 
 
 def pyxis_options(config: RunConfig, run_path: Path) -> list[str]:
-    """What srun is told where the pyxis plugin starts the image (github.com/NVIDIA/pyxis)."""
+    """The options of srun if its pyxis plugin starts the image (github.com/NVIDIA/pyxis)."""
     place = config.environment
     mounts = [m if ":" in m else f"{m}:{m}" for m in _mounts(config, run_path)]
     return [
@@ -42,7 +44,7 @@ def pyxis_options(config: RunConfig, run_path: Path) -> list[str]:
 
 
 def container_faults(config: RunConfig) -> list[Fault]:
-    """What of `environment` cannot be meant together with or without an image."""
+    """Fields of `environment` that contradict each other, or the absence of an image."""
     place = config.environment
     if place.container is None:
         idle = [name for name in ("container_mounts", "container_options") if getattr(place, name)]
@@ -68,7 +70,7 @@ def container_faults(config: RunConfig) -> list[Fault]:
 
 def _mounts(config: RunConfig, run_path: Path) -> list[str]:
     member = run_path.parent.name == "members"
-    # what the members of an array share, such as the frozen code, lies in the array's directory
+    # What the members of an array share, such as the frozen code, lies in the array's directory.
     place = run_path.parent.parent if member else run_path
     folders = [str(place), *(str(path) for path in _own_folders(config))]
     return [*dict.fromkeys(folders), *config.environment.container_mounts]

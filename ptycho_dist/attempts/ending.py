@@ -1,4 +1,4 @@
-"""How an attempt ended and why: read from what its ranks have said, and from what killed it."""
+"""Finds out how an attempt ended and why, from what its ranks recorded and what killed it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from ptycho_dist.rundir.ledger import LAUNCHER, rank_writer, read_ledger
 Outcome = Literal["finished", "stopped", "cut_short", "failed"]
 Cause = Literal["finished", "cancelled", "mistake", "timeout", "preempt", "node_fail", "crash"]
 EARLY_SIGNAL_S = 90
-"""SLURM may send its signal up to 60 s before its time; the ranks then stop within a few steps."""
+"""How much earlier than planned the ranks may stop for the walltime.
+
+SLURM may send its signal up to 60 s early; the ranks then stop within a few steps.
+"""
 
 _KILLED_BY_STOP = frozenset({128 + signal.SIGTERM, 128 + signal.SIGUSR2})
 
@@ -79,14 +82,16 @@ def ending_of(
     if ends_at is not None and now >= ends_at - 5:
         return said.ending(outcome, "timeout", "killed at the walltime")
     if exit_code is None:
-        return said.ending(outcome, "preempt", "the scheduler took the job without its script")
+        return said.ending(
+            outcome, "preempt", "the scheduler ended the job before its script could record the end"
+        )
     if said.silent is not None:
         return said.ending(outcome, "node_fail", reason, said.silent)
     return said.ending(outcome, "crash", reason or f"exit code {exit_code}", node)
 
 
 class _Said:
-    """What the ledger and the heartbeats of one attempt hold that tells of its end."""
+    """What the ledger and the heartbeats of one attempt tell of its end."""
 
     def __init__(self, events: list[dict[str, Any]], failed: list[Heartbeat], ranks: int) -> None:
         self.ranks = ranks
@@ -102,17 +107,20 @@ class _Said:
         self.silent: str | None = str(silent[0]) if silent else None
 
     def count(self, kind: str) -> int:
-        """How many ranks have said it."""
+        """Number of ranks that recorded an event of this kind."""
         return len({event["writer"] for event in self._of(kind)})
 
     def killed_by_a_stop_signal(self, exit_code: int | None) -> bool:
-        """A rank that had no handlers yet: nothing was begun, and nothing is lost."""
+        """Whether a signal that asks to stop killed a rank that had no handler for it yet."""
         failed = self._failed_early or self._of("failed", "stalled")
         return exit_code in _KILLED_BY_STOP and not failed
 
     def first_failure(self) -> tuple[str, str | None]:
-        """The reason of the rank that failed first, and its node; a rank that was killed says
-        nothing, and those that lose it fail within milliseconds."""
+        """The reason of the rank that failed first, and its node if known.
+
+        A rank that was killed records nothing, and the ranks that lose it fail within
+        milliseconds. So a rank that joined and recorded no end comes before those that failed.
+        """
         nodes = {event["writer"]: str(event.get("node")) for event in self._of("joined")}
         stalled = self._of("stalled")
         if stalled:
@@ -126,7 +134,7 @@ class _Said:
             return f"rank {joined_mute[0]} on {node} died without a word", node
         if failed:
             return str(failed[0].get("reason")), nodes.get(failed[0]["writer"])
-        if self._failed_early:  # before it had a ledger: it could not join, for one
+        if self._failed_early:  # before it had a ledger: it could not join, for example
             return self._failed_early[0].reason, self._failed_early[0].node
         return "", None
 
@@ -149,7 +157,7 @@ def _step(event: dict[str, Any]) -> int:
 
 
 def cancel_requested(run: RunDirectory, job_id: str) -> bool:
-    """Whether `ptycho-launch cancel` was asked to end this job."""
+    """Whether a person cancelled this job with `ptycho-launch cancel`."""
     return any(
         event["event"] == "cancel_requested" and event.get("job_id") == job_id
         for event in read_ledger(run, writer=LAUNCHER)

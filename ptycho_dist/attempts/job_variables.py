@@ -1,4 +1,4 @@
-"""Variables that belong to one job, and must not reach another."""
+"""Environment variables that belong to one job and must not reach another."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ STALE_VARIABLES = (
     "SLURM_CPU_BIND_VERBOSE SLURM_MEM_BIND SLURM_GPU_BIND SLURM_DISTRIBUTION "
     "SLURM_MEM_PER_CPU SLURM_MEM_PER_GPU SLURM_EXPORT_ENV"
 )
-"""Left over from an interactive job or a login script, they would send the ranks astray."""
+"""Names of variables that an interactive job or a login script leaves; they would mislead ranks."""
 PREFIXES = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_", "PMI_", "PMIX_", "OMPI_", "PTYCHO_DIST_")
+"""Beginnings of the names of such variables."""
 ATTEMPT_VARIABLE = "PTYCHO_DIST_ATTEMPT"
-"""Carries the attempt from the batch script to its ranks."""
+"""Name of the variable that passes the attempt from the batch script to its ranks."""
 KEPT = frozenset({"SLURM_CONF"})
-"""Which cluster to talk to; on some sites its only address."""
+"""Names that stay although they look like those of a job: the address of the cluster."""
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ` without what belongs to another job.
+    """Return `environ` without the variables of another job.
 
-    Variables of an interactive allocation (SLURM_CPU_BIND and the like) leak into jobs submitted
-    from inside it and slow or break them; SBATCH_* would override the script's own directives.
+    Variables of an interactive allocation (SLURM_CPU_BIND and the like) leak into jobs that are
+    submitted from inside it, and slow or break them; SBATCH_* would override the directives of the
+    script.
     """
     stale = set(STALE_VARIABLES.split())
     return {

@@ -1,4 +1,4 @@
-"""Processes by machine, number and start time: a number alone may have been given to another."""
+"""Processes, known by machine, number and start time, because a number alone is used again."""
 
 from __future__ import annotations
 
@@ -15,43 +15,47 @@ class LocalProcess:
     """One process on one machine; its text is the job id of a run without a scheduler."""
 
     machine: str
+    """Host name."""
     pid: int
     started: int
+    """When it started, in clock ticks since the boot of the machine."""
 
     @classmethod
     def of(cls, pid: int) -> LocalProcess:
-        """The process that has this number here and now."""
+        """The process that has this number on this machine now."""
         return cls(socket.gethostname(), pid, start_time(pid) or 0)
 
     @classmethod
     def parse(cls, text: str) -> LocalProcess:
-        """Read what `str` wrote.
+        """Read a text that `str` wrote.
 
         Raises:
-            UserError: it is something else.
+            UserError: the text is not that of a process.
         """
         try:
             machine, pid, started = text.rsplit(":", 2)
             return cls(machine, int(pid), int(started))
         except ValueError:
-            raise UserError(f"{text!r} is no process of a local run") from None
+            raise UserError(
+                f"{text!r} is not the process of a local run; HOST:PID:STARTED is expected"
+            ) from None
 
     def __str__(self) -> str:
         return f"{self.machine}:{self.pid}:{self.started}"
 
     @property
     def here(self) -> bool:
-        """Whether it ran on this machine."""
+        """Whether it runs, or ran, on this machine."""
         return self.machine == socket.gethostname()
 
     @property
     def alive(self) -> bool:
-        """Whether it runs still; only to be asked of a process that is `here`."""
+        """Whether it still runs; False on another machine, where nothing is known of it."""
         return self.here and start_time(self.pid) == self.started
 
 
 def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None: it is gone (or a zombie).
+    """When a process started, in clock ticks since boot; None: it is gone, or a zombie.
 
     From /proc/PID/stat, proc(5): field 3 is the state, field 22 the start time.
     """
@@ -63,8 +67,13 @@ def start_time(pid: int) -> int | None:
 
 
 def find_processes(module: str, directory: Path) -> list[int]:
-    """Processes of this machine that run MODULE of what is installed, or of frozen code
-    (`module_command` of rundir/frozen.py), for a directory; by number."""
+    """The numbers of the processes on this machine that run a module for a directory, ascending.
+
+    Args:
+        module: name of the module, run from the installed package or from frozen code
+            (`module_command` of rundir/frozen.py).
+        directory: the run or array that is its first argument.
+    """
     wanted = [module.encode(), os.fsencode(directory)]
     found = []
     for entry in Path("/proc").iterdir():
@@ -72,7 +81,7 @@ def find_processes(module: str, directory: Path) -> list[int]:
             continue
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:  # it has ended, or is somebody else's
+        except OSError:  # the process has ended, or belongs to another user
             continue
         if words[3:5] == wanted and start_time(int(entry.name)) is not None:
             found.append(int(entry.name))

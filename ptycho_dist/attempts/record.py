@@ -192,9 +192,9 @@ def read_attempt(run: RunDirectory, number: int) -> AttemptRecord:
         record = read_object(where)
     except FileNotFoundError:
         raise UserError(f"{where}: no such file") from None
-    told, nodes, ends_at = record.get("number", number), record.get("nodes"), record.get("ends_at")
-    if told != number:
-        raise UserError(f"{where}: `number` is {number}, found {short(told)}; damaged")
+    nodes, ends_at = record.get("nodes"), record.get("ends_at")
+    if (found := record.get("number", number)) != number:
+        raise UserError(f"{where}: `number` is {number}, found {short(found)}; damaged")
     if not isinstance(nodes, list) or not all(isinstance(node, str) for node in nodes):
         raise UserError(f"{where}: `nodes` is a list of names, found {short(nodes)}; damaged")
     return AttemptRecord(

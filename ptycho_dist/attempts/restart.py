@@ -1,4 +1,4 @@
-"""Decides whether a run starts again by itself, from its policy and its attempts; pure."""
+"""Decides from policy and attempts whether a run starts again by itself. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a batch script asks of SLURM about its own job, and tells it; bounded, and never fatal."""
+"""What a batch script asks SLURM about its own job, and orders; bounded in time, never fatal."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from collections.abc import Sequence
 from ptycho_dist.attempts.bounded_command import run_command
 
 TIMEOUT_S = 20
+"""Seconds that one command of SLURM may take."""
 LEAVING_S = 10
-"""How long a job may take to leave its nodes."""
+"""Seconds that a job may take to leave its nodes."""
 _LOST = ("DOWN", "NOT_RESPONDING", "FAIL", "POWERED_DOWN")
 
 
 def own_job_id() -> str | None:
-    """The job that this process belongs to, by the id under which squeue shows it and scancel ends
-    it alone: a member of a job array is `ARRAYJOB_TASK`; None: outside of a job."""
+    """The id of the job that this process belongs to; None: outside of a job.
+
+    It is the id under which squeue shows the job and scancel ends it: `ARRAYJOB_TASK` for a member
+    of a job array.
+    """
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 def slurm_nodes() -> list[str]:
-    """The nodes of SLURM's job, in the order of ranks; none outside of one."""
+    """The nodes of the SLURM job, in the order of the ranks; empty outside of a job."""
     if "SLURM_JOB_NODELIST" not in os.environ:
         return []
     from submitit.slurm.slurm import SlurmJobEnvironment
@@ -34,9 +38,9 @@ def slurm_nodes() -> list[str]:
 def rendezvous_host() -> str:
     """The address of this node that the other nodes of the job can resolve.
 
-    SLURM knows where it reaches a node (NodeAddr), even where its name is in no DNS; asked
-    for on the batch host, which is the node of rank 0. Without scontrol (containers) the
-    aliases SLURM hands down, then the node's name, then the host's.
+    SLURM knows the address of a node (NodeAddr), even if its name is in no DNS. It is asked on
+    the batch host, which is the node of rank 0. Without scontrol (in a container) the address is
+    one of the aliases that SLURM passes on, then the name of the node, then that of the host.
     """
     node = os.environ.get("SLURMD_NODENAME", "")
     if not node:
@@ -52,26 +56,30 @@ def rendezvous_host() -> str:
 
 
 def job_ends_at(job_id: str) -> float | None:
-    """When SLURM will end the job, in seconds since the epoch; None: nobody says."""
-    told = os.environ.get("SLURM_JOB_END_TIME", "")  # newer SLURM hands it down
-    if told.isdecimal():
-        return float(told)
-    text = _shown("job", job_id).get("EndTime", "")
+    """When SLURM will end the job, in seconds since the epoch; None: unknown."""
+    end_time = os.environ.get("SLURM_JOB_END_TIME", "")  # set by newer versions of SLURM
+    if end_time.isdecimal():
+        return float(end_time)
+    return slurm_time(_shown("job", job_id).get("EndTime", ""))
+
+
+def slurm_time(text: str) -> float | None:
+    """Seconds since the epoch for SLURM's `2026-11-24T13:32:23`; None for `N/A` or `Unknown`."""
     try:
         return time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
 def job_is_being_cancelled(job_id: str, ends_at: float | None) -> bool:
-    """Whether SLURM is ending the job before its walltime, and not to start it again: `scancel` by
-    its owner or an operator, without our `cancel`.
+    """Whether a person or an operator ended the job with `scancel`, without our `cancel`.
 
-    SLURM says COMPLETING of it, as of a job that it has put back, whose restarts it counts at once.
+    Such a job is COMPLETING before its walltime is over. So is a job that SLURM has put back into
+    the queue, but the restarts of that one are counted at once.
 
     Args:
-        job_id: of the job that this script belongs to.
-        ends_at: when its walltime is over, in seconds since the epoch.
+        job_id: the job that this script belongs to.
+        ends_at: when the walltime is over, in seconds since the epoch; None: unknown.
     """
     job = _shown("job", job_id)
     if job.get("JobState") == "CANCELLED":
@@ -82,7 +90,7 @@ def job_is_being_cancelled(job_id: str, ends_at: float | None) -> bool:
 
 
 def lost_nodes(nodes: Sequence[str]) -> list[str]:
-    """Those that SLURM says are down or do not respond."""
+    """The nodes that SLURM reports as down or as not responding."""
     lost = []
     for node in nodes:
         state = _shown("node", node).get("State", "")
@@ -92,11 +100,19 @@ def lost_nodes(nodes: Sequence[str]) -> list[str]:
 
 
 def requeue(job_id: str, delay_s: int, exclude: Sequence[str]) -> str | None:
-    """Put the job back into the queue; None, or why SLURM does not.
+    """Put the job back into the queue; a job that is there already stays.
 
-    SLURM itself would hold it for two minutes: its start is set, and nodes are excluded, while it
-    is leaving, which SLURM allows; a start that has passed when it has left is forgotten. From here
-    on SLURM ends this script. A job that somebody else has put back is left so.
+    SLURM by itself holds a requeued job for two minutes. Therefore the earliest start is set, and
+    nodes are excluded, while the job is still leaving its nodes. SLURM forgets a start that has
+    passed by the time the job has left. From the requeue on SLURM ends this script.
+
+    Args:
+        job_id: the job that this script belongs to.
+        delay_s: seconds to wait before the next start.
+        exclude: nodes that the job must not get.
+
+    Returns:
+        Why SLURM refuses; None: the job is in the queue.
     """
     refused = _tell("requeue", job_id)
     if refused is not None and "pending" not in refused:
@@ -105,7 +121,8 @@ def requeue(job_id: str, delay_s: int, exclude: Sequence[str]) -> str | None:
     excluded = [f"ExcNodeList={','.join(exclude)}"] if exclude else []
     if excluded and _tell("update", f"JobId={job_id}", *start, *excluded) is None:
         return None
-    _tell("update", f"JobId={job_id}", *start)  # fewer nodes may be too few
+    # SLURM refuses exclusions that leave too few nodes; the start is set without them then.
+    _tell("update", f"JobId={job_id}", *start)
     return None
 
 

@@ -1,6 +1,6 @@
-"""Which checkpoints a run has, and which is the newest whole one. Torch-free.
+"""The checkpoints of a run, and the newest whole one among them. Torch-free.
 
-A checkpoint is a directory `step-NNNNNNNN` that appears by one rename, with a manifest of the
+A checkpoint is a directory `step-NNNNNNNN` that appears by one rename. Its manifest holds the
 checksums of its files (specs/run_directory.md, RD-040 to RD-044).
 """
 
@@ -37,28 +37,29 @@ _SET_ASIDE = re.compile(r"\.(step-(\d{8,}))\.[0-9a-f]+\.replaced")
 class Checkpoint:
     """A committed checkpoint, whole or not.
 
-    Its path is `step-NNNNNNNN`, or the hidden name under which it was set aside by a writer that
-    was killed before the one that replaces it came into its place.
+    Its path is `step-NNNNNNNN`. It is a hidden name instead if a writer set the checkpoint aside
+    and was killed before the replacement was in place.
     """
 
     path: Path
     step: int
+    """Optimizer step of the run."""
 
     @property
     def state(self) -> Path:
-        """What torch reads."""
+        """The file that torch reads."""
         return self.path / STATE
 
     @property
     def manifest_path(self) -> Path:
-        """What says which bytes are right."""
+        """The file that holds sizes and checksums."""
         return self.path / MANIFEST
 
     def manifest(self) -> dict[str, Any]:
-        """What rank 0 wrote when it committed the checkpoint.
+        """Return the manifest that rank 0 wrote when it committed the checkpoint.
 
         Raises:
-            UserError: it is missing, unreadable or no object of JSON.
+            UserError: it is missing, unreadable or not a JSON object.
         """
         try:
             return self.read_manifest()
@@ -66,11 +67,11 @@ class Checkpoint:
             raise UserError(f"{self.manifest_path}: cannot be read: {error.strerror}") from None
 
     def read_manifest(self) -> dict[str, Any]:
-        """`manifest`, for one who must tell a disk that refuses from damage.
+        """Return the manifest; unlike `manifest`, distinguish damage from a disk that fails.
 
         Raises:
-            UserError: it is no object of JSON.
-            OSError: it is missing, or the disk does not give it now.
+            UserError: it is not a JSON object.
+            OSError: it is missing, or the disk cannot read it now.
         """
         try:
             manifest = json.loads(self.manifest_path.read_bytes())
@@ -83,25 +84,25 @@ class Checkpoint:
 
     @property
     def value(self) -> float | None:
-        """The monitored value of the epoch that it ends; None: it ends none, or is damaged."""
+        """Monitored value of the epoch that it ends; None: it ends none, or is damaged."""
         return value_in(self._entries())
 
     @property
     def epoch(self) -> int | None:
-        """The epoch in which training goes on, counted from 0; None: not said, or damaged.
+        """The epoch in which training resumes, counted from 0; None: not stated, or damaged.
 
-        Of a checkpoint that ends an epoch this is the number of epochs that are done.
+        For a checkpoint that ends an epoch this is the number of finished epochs.
         """
         return count_in(self._entries(), "epoch")
 
     @property
     def sample(self) -> int | None:
-        """How many samples of that epoch were used; None: not said, or damaged."""
+        """Number of samples of that epoch that were used; None: not stated, or damaged."""
         return count_in(self._entries(), "sample")
 
     @property
     def ended_epoch(self) -> int | None:
-        """The epoch that it ends, counted from 1; None: it ends none, not said, or damaged."""
+        """The epoch that the checkpoint ends, counted from 1; None: it ends none, or is damaged."""
         return ended_epoch_in(self._entries())
 
     def _entries(self) -> dict[str, Any]:
@@ -111,24 +112,27 @@ class Checkpoint:
             return {}
 
     def fault(self) -> str | None:
-        """Why this checkpoint cannot be used, all its bytes read; None: it is whole."""
+        """Read all bytes, and return why this checkpoint cannot be used; None: it is whole."""
         try:
             return self.damage()
         except OSError as error:
             return one_line(error)
 
     def size_fault(self) -> str | None:
-        """`fault` as far as manifest and sizes tell; no byte of the state is read."""
+        """Return `fault` judged by manifest and sizes only, without reading the state."""
         try:
             return self.damage(read_all=False)
         except OSError as error:
             return one_line(error)
 
     def damage(self, *, read_all: bool = True) -> str | None:
-        """`fault`, for one who must tell a disk that refuses from damage.
+        """Return `fault`; unlike `fault`, distinguish damage from a disk that fails.
+
+        Args:
+            read_all: whether to read the state and compare its checksum.
 
         Raises:
-            OSError: the disk does not give the bytes now.
+            OSError: the disk cannot read the bytes now.
         """
         try:
             manifest = self.read_manifest()
@@ -139,7 +143,7 @@ class Checkpoint:
             for name, expected in files.items():
                 path = self.path / Path(name).name
                 status = path.stat()
-                if not stat.S_ISREG(status.st_mode):  # a pipe would never end
+                if not stat.S_ISREG(status.st_mode):  # reading a pipe would never end
                     return f"{one_line(name)}: not a file"
                 if status.st_size != expected["bytes"]:
                     written = one_line(expected["bytes"])
@@ -154,17 +158,17 @@ class Checkpoint:
 
 
 def checkpoint_name(step: int) -> str:
-    """The directory of the checkpoint at an optimizer step."""
+    """Return the name of the directory of the checkpoint at an optimizer step."""
     return f"step-{step:08d}"
 
 
 def committed(run: RunDirectory) -> list[Checkpoint]:
-    """All checkpoints that were committed, oldest first.
+    """Return all committed checkpoints, oldest first.
 
-    One that was set aside to be replaced counts as long as nothing is in its place.
+    One that was set aside counts as long as its replacement is not in place.
 
     Raises:
-        UserError: the run directory has no folder of checkpoints, or it cannot be read.
+        UserError: the folder of checkpoints is missing or cannot be read.
     """
     in_place: dict[int, Checkpoint] = {}
     set_aside: dict[int, Checkpoint] = {}
@@ -180,16 +184,16 @@ def committed(run: RunDirectory) -> list[Checkpoint]:
 
 
 def newest_whole(run: RunDirectory) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint whose checksums hold, and why newer ones were passed over.
+    """Find the newest checkpoint whose checksums are right, and why newer ones were passed over.
 
-    Where none is found and the catalogue changed meanwhile (the run is at work and removes what
-    was listed), it is read again.
+    If none is found and the folder has changed meanwhile, because the run is at work and removes
+    old checkpoints, the folder is read again.
 
     Returns:
-        (checkpoint, reasons); (None, []) where none was ever committed.
+        (checkpoint, reasons); (None, []) if none was ever committed.
 
     Raises:
-        UserError: some were committed and all are damaged (a run never starts from zero then), or
+        UserError: all committed checkpoints are damaged (the run must not start from zero then), or
             the folder cannot be read.
     """
     listed = committed(run)
@@ -212,7 +216,7 @@ def newest_whole(run: RunDirectory) -> tuple[Checkpoint | None, list[str]]:
 
 
 def best_first(checkpoints: Iterable[Checkpoint], mode: Literal["min", "max"]) -> list[Checkpoint]:
-    """Those of epochs' ends that are not hurt as far as sizes tell, by their monitored values."""
+    """Return the checkpoints that end epochs and have the right sizes, the best first."""
     valued = [
         (value, checkpoint)
         for checkpoint in checkpoints
@@ -224,13 +228,13 @@ def best_first(checkpoints: Iterable[Checkpoint], mode: Literal["min", "max"]) -
 def ranked(
     valued: Iterable[tuple[float, Checkpoint]], mode: Literal["min", "max"]
 ) -> list[Checkpoint]:
-    """Checkpoints by their monitored values, the best first; of equal ones the older first."""
+    """Sort checkpoints by their monitored values, the best first; of equal ones the older first."""
     sign = 1 if mode == "min" else -1
     return [found for _, found in sorted(valued, key=lambda p: (sign * p[0], p[1].step))]
 
 
 def best_whole(run: RunDirectory, mode: Literal["min", "max"]) -> Checkpoint | None:
-    """The best checkpoint whose checksums hold; None: no epoch's end is committed and whole.
+    """Return the best checkpoint whose checksums are right; None: no whole one ends an epoch.
 
     Raises:
         UserError: the folder of checkpoints cannot be read.
@@ -240,10 +244,10 @@ def best_whole(run: RunDirectory, mode: Literal["min", "max"]) -> Checkpoint | N
 
 
 def sweep(run: RunDirectory) -> None:
-    """Clear away what a kill in the middle of writing or removing a checkpoint has left behind.
+    """Remove what a kill while a checkpoint was written or removed has left behind.
 
-    A checkpoint that was set aside and not replaced any more comes back to its place. To be
-    called by rank 0 when its attempt has joined: no other attempt may commit then.
+    A checkpoint that was set aside and not replaced is put back. Rank 0 calls this when its attempt
+    has joined, so that no other attempt can commit meanwhile.
 
     Raises:
         UserError: the folder of checkpoints cannot be read or written.
@@ -257,10 +261,16 @@ def sweep(run: RunDirectory) -> None:
 
 
 def put_back(hidden: Path) -> bool:
-    """Whether a hidden directory was one set aside that nothing replaced: it is back in its place.
+    """Put back a checkpoint that was set aside and that nothing has replaced.
+
+    Args:
+        hidden: any hidden directory beside the checkpoints.
+
+    Returns:
+        Whether it was such a checkpoint.
 
     Raises:
-        OSError: the disk refused.
+        OSError: the disk refused the rename.
     """
     match = _SET_ASIDE.fullmatch(hidden.name)
     if match is None or not hidden.exists() or hidden.with_name(match[1]).exists():
@@ -270,12 +280,12 @@ def put_back(hidden: Path) -> bool:
 
 
 def hidden_beside(path: Path, suffix: Literal["tmp", "replaced", "removed"]) -> Path:
-    """A name beside a checkpoint that is not in the catalogue, unless it was set aside."""
+    """Return a new hidden name beside a checkpoint, which `committed` ignores unless set aside."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{suffix}")
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Return the hexadecimal SHA-256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""How a checkpoint reaches the disk: whole, durable, and only from the attempt in charge."""
+"""Writes checkpoints: whole, durable, and only for the attempt that holds the run."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ _TORCH_COULD_NOT_WRITE = ("PytorchStreamWriter", "inline_container", "basic_ios:
 
 
 class SupersededAttempt(RunError):
-    """A later attempt has taken the run over; nothing may be committed any more."""
+    """A later attempt has taken the run over, and this one must not commit any more."""
 
 
 class CheckpointNotWritten(RunError):
-    """The disk refused; the checkpoints committed before are untouched."""
+    """The disk refused a checkpoint; the earlier checkpoints are untouched."""
 
 
 class RunCheckpointIO(CheckpointIO):
     """Lightning's checkpoint writer for a run directory; called on rank 0 alone.
 
-    The files are written and fsynced in a hidden directory beside the target, the manifest of
-    their checksums last, and the directory is renamed: the commit point. The attempt's token is
+    The files are written and fsynced in a hidden directory beside the target, with the manifest of
+    their checksums last. Then the directory is renamed, which is the commit. The attempt's token is
     checked before anything is written and again just before that rename. A checkpoint that is to be
-    replaced is set aside by a rename of its own and stays in the catalogue in between: a kill at
-    any instant leaves it to be found (`committed`), and `sweep` puts it back.
+    replaced is set aside by another rename before: after a kill at any instant `committed` still
+    finds it, and `sweep` puts it back.
     """
 
     def __init__(
@@ -64,13 +64,15 @@ class RunCheckpointIO(CheckpointIO):
         mode: Literal["min", "max"] = "min",
         keep_every_n_epochs: int | None = None,
     ) -> None:
-        """
+        """Prepare to write the checkpoints of an attempt.
+
         Args:
-            run, attempt: whose checkpoints.
-            keep: how many of the newest stay.
-            save_top_k: how many of the best stay beside them; -1: all stay.
-            mode: whether the least or the largest monitored value is best.
-            keep_every_n_epochs: those that end epoch n, 2n, 3n ... stay too; None: no such ones.
+            run: the run directory.
+            attempt: the attempt that writes.
+            keep: number of newest checkpoints that are kept.
+            save_top_k: number of best checkpoints that are kept as well; -1: all are kept.
+            mode: whether the smallest or the largest monitored value is best.
+            keep_every_n_epochs: checkpoints that end epoch n, 2n, 3n ... are kept too; None: not.
         """
         self._run = run
         self._attempt = attempt
@@ -79,20 +81,23 @@ class RunCheckpointIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Commit one checkpoint, then remove older ones that need not stay (`Keep`).
+        """Commit one checkpoint, then remove older ones that need not be kept (`Keep`).
 
-        `checkpoint["monitored"]` is the value of the epoch that it ends; None: it ends none.
-        `checkpoint["position"]` is where training goes on: the epoch, counted from 0, how many
-        samples of it were used, and whether an epoch has just ended.
+        A checkpoint of the same step is left as it is if this attempt wrote it and it is whole, as
+        at an epoch's end that is also a stop. Otherwise it is replaced: it may be damaged, or come
+        from an attempt whose later steps were lost.
 
-        A checkpoint of the same step is left as it is when this attempt wrote it and it is whole
-        (an epoch's end that is also a stop), and replaced otherwise: it may be damaged, or of an
-        attempt whose later steps were given up.
+        Args:
+            checkpoint: the state. `monitored` is the value of the epoch that it ends; None: it
+                ends none. `position` is where training resumes: the epoch, counted from 0, the
+                number of its samples that were used, and whether an epoch has just ended.
+            path: the directory `step-NNNNNNNN` that appears.
+            storage_options: not used.
 
         Raises:
             SupersededAttempt: a later attempt has begun.
-            CheckpointNotWritten: the disk refused; the earlier checkpoints are untouched. Where
-                only the last fsync failed the new one is there, but may not outlast a power cut.
+            CheckpointNotWritten: the disk refused; the earlier checkpoints are untouched. If only
+                the last fsync failed the new one is there, but may not survive a power failure.
         """
         target = Path(path)
         try:
@@ -100,7 +105,7 @@ class RunCheckpointIO(CheckpointIO):
         except (OSError, UserError) as error:  # a UserError: the attempts cannot be read
             raise CheckpointNotWritten(
                 f"{target.parent}: {target.name} was not written: {reason(error)}; "
-                f"{self._last_good_beside(target)}; make room or mend the disk, then "
+                f"{self._last_good_beside(target)}; make room or repair the disk, then "
                 f"ptycho-launch resume {self._run.run_id}"
             ) from error
         self._retention.thin_out(target)
@@ -108,7 +113,7 @@ class RunCheckpointIO(CheckpointIO):
     def _commit(self, checkpoint: dict[str, Any], target: Path) -> None:
         self._require_the_run(target)
         if self._is_ours_and_whole(target):
-            fsync_directory(target.parent)  # which may be what failed when it was written
+            fsync_directory(target.parent)  # this may be what failed when it was written
             self._retention.note_whole(Checkpoint(target, -1))
             return
         building = hidden_beside(target, "tmp")
@@ -128,11 +133,11 @@ class RunCheckpointIO(CheckpointIO):
             write_json_atomic(building / MANIFEST, manifest)
             self._require_the_run(target)
             if target.exists():
-                target.rename(aside)  # still in the catalogue until another is in its place
+                target.rename(aside)  # `committed` still finds it, until another is in its place
             building.rename(target)
             fsync_directory(target.parent)
         except BaseException:
-            with suppress(OSError):  # the first error is the one to tell
+            with suppress(OSError):  # the first error is the one to report
                 put_back(aside)
             self._retention.leave(aside)
             self._retention.discard(building)
@@ -144,7 +149,7 @@ class RunCheckpointIO(CheckpointIO):
         if not holds_the_run(self._run, self._attempt):
             raise SupersededAttempt(
                 f"attempt {self._attempt.number} no longer holds {self._run.run_id}: "
-                f"a later attempt has begun, {target.name} is not committed"
+                f"a later attempt has begun; {target.name} is not committed"
             )
 
     def _is_ours_and_whole(self, target: Path) -> bool:
@@ -165,7 +170,7 @@ class RunCheckpointIO(CheckpointIO):
             all_read = False
         if all_read:
             return "there is no good checkpoint before it"
-        return "what was committed before cannot be read now"
+        return "the earlier checkpoints cannot be read now"
 
     def load_checkpoint(
         self,
@@ -173,18 +178,18 @@ class RunCheckpointIO(CheckpointIO):
         map_location: Callable[..., Any] | None = None,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Read a checkpoint with `read_state`: rank 0 has verified its checksums for all ranks.
+        """Read a checkpoint with `read_state`; rank 0 has verified its checksums for all ranks.
 
         Raises:
-            UserError: it is not whole as far as sizes tell, or not tensors and plain values.
+            UserError: a size is wrong, or it holds anything but tensors and plain values.
         """
         return read_state(Checkpoint(Path(path), -1), map_location or "cpu")
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove one checkpoint: out of the catalogue by one rename, then from the disk.
+        """Remove one checkpoint: hide it by one rename, then remove it from the disk.
 
         Raises:
-            LastCheckpoint: no other one is whole.
+            LastCheckpoint: no other checkpoint is whole.
             OSError: the disk refused.
             UserError: the folder of checkpoints cannot be read.
         """
@@ -197,17 +202,17 @@ def _position(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_state(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Write and fsync the state, read it back, and return its entry of the manifest.
+    """Write and fsync the state, read it back, and return its entry in the manifest.
 
-    The checksum is of the bytes that torch handed over. A checksum of what is read back alone
-    would vouch for bytes that were damaged on their way to the file; and older checkpoints are
-    removed on the strength of this one, so that it is read once before it is committed.
+    The checksum is that of the bytes that torch passed on. A checksum of only what is read back
+    would confirm bytes that were damaged on their way to the file. The file is read before the
+    commit, because older checkpoints are removed once this one is committed.
     """
     with _Hashed(path) as file:
         try:
             torch.save(checkpoint, file)
         except RuntimeError as error:
-            if file.refusal is not None:  # torch tells of its own state, not of the disk
+            if file.refusal is not None:  # torch reports its own state, and not the disk's error
                 raise file.refusal from None
             if any(sign in str(error) for sign in _TORCH_COULD_NOT_WRITE):
                 raise OSError(errno.EIO, str(error).splitlines()[0]) from None
@@ -221,7 +226,7 @@ def _write_state(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 class _Hashed(io.BufferedWriter):
-    """A new file for torch.save that knows the checksum of what it got, and why it failed."""
+    """A new file for torch.save that computes the checksum, and remembers why a write failed."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path, "xb"))

@@ -1,4 +1,4 @@
-"""Which checkpoints stay, and how the others go: never the last one that is whole."""
+"""Which checkpoints are kept, and how the others are removed; the last whole one always stays."""
 
 from __future__ import annotations
 
@@ -24,51 +24,52 @@ log = logging.getLogger(__name__)
 
 
 class LastCheckpoint(RunError):
-    """What is to be removed is the last checkpoint that is whole."""
+    """The checkpoint cannot be removed, because no other one is whole."""
 
 
 @dataclass(frozen=True)
 class Keep:
-    """Which checkpoints stay."""
+    """Which checkpoints are kept."""
 
     newest: int = 2
-    """How many of the newest; at least one."""
+    """Number of the newest checkpoints; at least one."""
     best: int = 1
-    """How many of the best by their monitored value; -1: all checkpoints stay."""
+    """Number of the best checkpoints by their monitored value; -1: all checkpoints are kept."""
     mode: Literal["min", "max"] = "min"
-    """Whether the least or the largest monitored value is best."""
+    """Whether the smallest or the largest monitored value is best."""
     every_n_epochs: int | None = None
-    """Those that end epoch n, 2n, 3n ..., counted from 1; None: no such ones."""
+    """Checkpoints that end epoch n, 2n, 3n ..., counted from 1, are kept too; None: not."""
 
     def __post_init__(self) -> None:
         every = 1 if self.every_n_epochs is None else self.every_n_epochs
         if self.newest < 1 or self.best < -1 or every < 1:
-            raise ValueError(f"{self}: keeps no checkpoint, or a number that means nothing")
+            raise ValueError(f"{self}: keeps no checkpoint, or a number is out of range")
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A checkpoint, and what its manifest said when it was looked at."""
+    """A checkpoint, with the entries of its manifest when it was read."""
 
     checkpoint: Checkpoint
     value: float | None
+    """Its monitored value; None: it ends no epoch."""
     ended_epoch: int | None
-    """Counted from 1; None: it ends none."""
+    """The epoch that it ends, counted from 1; None: it ends none."""
 
 
 def superfluous(
     known: Sequence[Seen], keep: Keep, is_whole: Callable[[Checkpoint], bool | None]
 ) -> list[Checkpoint]:
-    """Those that need not stay, the oldest last.
+    """Return the checkpoints that need not be kept, the oldest last.
 
-    Damaged ones count for nothing; those among the newest stay until `keep.newest` whole ones
-    have come after them, as the run may reach their steps again. One that cannot be read now
-    counts for nothing either, and stays.
+    Damaged ones are not counted. Those among the newest are kept until `keep.newest` whole ones
+    have followed, because the run may reach their steps again. One that cannot be read now is not
+    counted either, and is kept.
 
     Args:
-        known: oldest first; the last one is the one that was committed just now.
-        keep: which stay.
-        is_whole: by all its bytes; None: the disk does not give them now.
+        known: all checkpoints, oldest first; the last one was committed just now.
+        keep: which are kept.
+        is_whole: judges a checkpoint by all its bytes; None: the disk cannot read them now.
     """
     if keep.best == -1:
         return []
@@ -100,11 +101,11 @@ def _is_due(seen: Seen, every: int) -> bool:
 
 
 class Retention:
-    """Thins out the checkpoints of a run; for rank 0 of the attempt in charge.
+    """Removes checkpoints of a run that need not be kept; for rank 0 of the attempt in charge.
 
-    A checkpoint whose bytes were read once is not read again while inode, size and times of its
-    files stay the same. They tell of every later writing, but not of a medium that rots; the newest
-    one, on which the removal of others rests, was read back by its writer just before.
+    A checkpoint that was read once is not read again while inode, size and times of its files
+    remain the same. They show every later write, but no decay of the medium. The newest one, which
+    justifies the removal of others, was read back by its writer just before.
     """
 
     def __init__(self, run: RunDirectory, keep: Keep) -> None:
@@ -114,15 +115,16 @@ class Retention:
         self._left_over: set[Path] = set()
 
     def note_whole(self, checkpoint: Checkpoint) -> None:
-        """Its bytes were read and are right."""
+        """Note that the bytes of a checkpoint were read and are right."""
         signature = _signature(checkpoint)
         if signature is not None:
             self._read[checkpoint.path] = signature
 
     def examined(self) -> Iterator[tuple[Checkpoint, bool | None]]:
-        """All checkpoints, the newest first, and whether each is whole.
+        """Yield all checkpoints, the newest first, and whether each is whole.
 
-        None: the disk does not give its bytes now.
+        Yields:
+            (checkpoint, whether it is whole; None: the disk cannot read it now).
 
         Raises:
             UserError: the folder of checkpoints cannot be read.
@@ -131,10 +133,10 @@ class Retention:
             yield found, self._is_whole(found)
 
     def thin_out(self, newest: Path) -> None:
-        """Remove what need not stay beside `newest`, which was committed just now.
+        """Remove what need not be kept beside `newest`, which was committed just now.
 
-        Steps after `newest` are damaged ones that the run will reach again: they stay. A disk that
-        refuses is a warning, as the commit holds; the next call tries again.
+        Checkpoints of later steps are damaged, and the run will reach their steps again: they are
+        kept. If the disk refuses, there is only a warning, and the next call tries again.
         """
         for left_over in sorted(self._left_over):
             self.discard(left_over)
@@ -146,35 +148,35 @@ class Retention:
             for checkpoint in superfluous(seen, self._keep, self._is_whole):
                 self.remove(checkpoint.path)
         except (OSError, UserError, LastCheckpoint) as error:
-            log.warning("older checkpoints stay for now: %s", reason(error))
+            log.warning("older checkpoints are kept for now: %s", reason(error))
 
     def remove(self, path: Path) -> None:
-        """Remove one checkpoint: out of the catalogue by one rename, then from the disk.
+        """Remove one checkpoint: hide it by one rename, then remove it from the disk.
 
         Raises:
-            LastCheckpoint: no other one is whole.
+            LastCheckpoint: no other checkpoint is whole.
             OSError: the disk refused.
             UserError: the folder of checkpoints cannot be read.
         """
         if not any(whole and found.path != path for found, whole in self.examined()):
-            raise LastCheckpoint(f"{path}: stays, as no other checkpoint is whole")
+            raise LastCheckpoint(f"{path}: is kept, as no other checkpoint is whole")
         hidden = hidden_beside(path, "removed")
         path.rename(hidden)
         self._read.pop(path, None)
         self.discard(hidden)
 
     def discard(self, hidden: Path) -> None:
-        """Clear a hidden directory away, now or, where the disk refuses, in a later `thin_out`."""
+        """Remove a hidden directory now or, if the disk refuses, in a later `thin_out`."""
         try:
             if not put_back(hidden) and hidden.exists():
                 shutil.rmtree(hidden)
             self._left_over.discard(hidden)
         except OSError as error:
             self.leave(hidden)
-            log.warning("%s: stays for now: %s", hidden, reason(error))
+            log.warning("%s: is not removed yet: %s", hidden, reason(error))
 
     def leave(self, hidden: Path) -> None:
-        """Clear a hidden directory away in the next `thin_out`."""
+        """Remove a hidden directory in the next `thin_out`."""
         self._left_over.add(hidden)
 
     def _is_whole(self, checkpoint: Checkpoint) -> bool | None:
@@ -192,7 +194,7 @@ class Retention:
 
 
 def _look_at(checkpoint: Checkpoint) -> Seen | None:
-    """None: the disk does not give its manifest now, so that nothing may rest on it."""
+    """Read what a manifest states; None: the disk cannot read it now, so nothing may rely on it."""
     try:
         manifest = checkpoint.read_manifest()
     except (UserError, FileNotFoundError, NotADirectoryError):
@@ -203,7 +205,7 @@ def _look_at(checkpoint: Checkpoint) -> Seen | None:
 
 
 def _signature(checkpoint: Checkpoint) -> tuple[int, ...] | None:
-    """Changes when a file of the checkpoint is written or replaced; None: it cannot be told."""
+    """Return numbers that change when a file of the checkpoint is written; None: unknown."""
     try:
         found = [path.stat() for path in (checkpoint.state, checkpoint.manifest_path)]
     except OSError:
@@ -216,6 +218,6 @@ def _signature(checkpoint: Checkpoint) -> tuple[int, ...] | None:
 
 
 def reason(error: Exception) -> str:
-    """What the operating system said, or the error, in one line."""
-    said = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return one_line(said) or type(error).__name__
+    """Return the message of the operating system, or the error itself, in one line."""
+    message = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return one_line(message) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Reading what a checkpoint holds: tensors and plain values, nothing else (RD-004)."""
+"""Reads the state in a checkpoint: tensors and plain values, and nothing else (RD-004)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from ptycho_dist.errors import UserError
 
 
 def read_state(checkpoint: Checkpoint, map_location: Any = "cpu") -> dict[str, Any]:
-    """The state of a checkpoint, never unpickling anything but tensors and plain values.
+    """Read the state of a checkpoint, without unpickling anything but tensors and plain values.
 
     Sizes are checked, checksums are not: `newest_whole` has read every byte when rank 0 chose
-    this checkpoint, and reading it all once more on each rank would load the file system in vain.
-    Damage that comes later shows here only where torch finds the file unreadable.
+    this checkpoint, and reading it again on each rank would only load the file system. Damage that
+    comes later is noticed only if torch cannot read the file.
+
+    Args:
+        checkpoint: to read.
+        map_location: where torch puts the tensors.
 
     Raises:
-        UserError: a file is missing or of another size, or holds anything else.
+        UserError: a file is missing or has another size, or holds anything else.
     """
     fault = checkpoint.size_fault()
     if fault is not None:

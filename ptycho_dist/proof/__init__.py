@@ -1,1 +1,1 @@
-"""The proof from the ledgers that each sample was used once per epoch. Torch-free."""
+"""The proof, from the ledgers, that each sample was used once per epoch. Torch-free."""

@@ -1,4 +1,4 @@
-"""Which attempts the committed weights come from: from the last checkpoint back to zero."""
+"""The lineage: the attempts that the committed weights come from, from the last back to zero."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ptycho_dist.rundir.layout import RunDirectory
 
 @dataclass(frozen=True)
 class LineagePart:
-    """One attempt of a lineage: what it did after `from_step` and up to `to_step` counts."""
+    """One attempt of a lineage; its steps after `from_step` and up to `to_step` count."""
 
     attempt: int
     from_step: int
@@ -29,41 +29,41 @@ class End:
     attempt: int
     step: int
     finished: bool = False
-    """Whether result.json stands for it."""
+    """Whether result.json names it; else a checkpoint does."""
 
 
 def end_on_disk(run: RunDirectory) -> End | None:
-    """The end of the run: of its result, else of the checkpoint that a start would use.
+    """The end of the run as result.json says, else as the checkpoint that a start would use says.
 
-    To be asked before the ledger is read: a run at work writes the ledger first.
+    Call it before the ledger is read: a run at work writes the ledger first.
 
     Returns:
-        None where no result and no whole checkpoint is there.
+        None if there is neither a result nor a whole checkpoint.
 
     Raises:
-        UserError: result.json or a checkpoint's manifest does not name its attempt and step.
+        UserError: result.json or the manifest of the checkpoint does not name attempt and step.
     """
     if run.result_json.exists():
         result = read_json(run.result_json)
         attempt, step = _named(result, "attempt"), _named(result, "steps")
         if attempt is None or step is None:
-            raise UserError(f"{run.result_json}: names no attempt and steps; not a result")
+            raise UserError(f"{run.result_json}: does not name an attempt and its steps; damaged")
         return End(attempt, step, finished=True)
     try:
         checkpoint, _ = newest_whole(run)
-    except UserError:  # all are damaged, or gone: the ledger still knows
+    except UserError:  # all checkpoints are damaged or missing, but the ledger knows of them
         return None
     if checkpoint is None:
         return None
     manifest = checkpoint.manifest()
     attempt, step = _named(manifest, "attempt"), _named(manifest, "step")
     if attempt is None or step != checkpoint.step:
-        raise UserError(f"{checkpoint.path}: its manifest names no attempt, or another step")
+        raise UserError(f"{checkpoint.path}: the manifest names no attempt, or another step")
     return End(attempt, step)
 
 
 def end_by_ledger(attempts: Mapping[int, AttemptEvents]) -> End | None:
-    """The newest commit that the ranks tell of; None: there is none."""
+    """The newest commit in the ledgers of the ranks; None: there is none."""
     for number in sorted(attempts, reverse=True):
         record = attempts[number]
         if record.committed:
@@ -74,15 +74,23 @@ def end_by_ledger(attempts: Mapping[int, AttemptEvents]) -> End | None:
 
 
 def trace(attempts: Mapping[int, AttemptEvents], end: End) -> tuple[list[LineagePart], list[str]]:
-    """The lineage that ends there, oldest first, and why it cannot be followed to its beginning."""
+    """Follow the lineage from its end back to the beginning of the training.
+
+    Args:
+        attempts: what the ranks recorded, by the number of the attempt.
+        end: the last commit.
+
+    Returns:
+        The parts, oldest first, and the faults that stop the search before its beginning.
+    """
     parts: list[LineagePart] = []
     attempt, step = end.attempt, end.step
     while True:
         if attempt not in attempts:
             parts.append(LineagePart(attempt, 0, step))
             return parts[::-1], [
-                f"attempt {attempt}: no rank's ledger file is there, and the checkpoint of step "
-                f"{step} is of this attempt"
+                f"attempt {attempt}: no rank has a ledger file, but the checkpoint of step {step} "
+                "is of this attempt"
             ]
         resumed = attempts[attempt].resumed
         if resumed is None:
@@ -92,15 +100,19 @@ def trace(attempts: Mapping[int, AttemptEvents], end: End) -> tuple[list[Lineage
         if resumed.of_attempt >= attempt or resumed.step > step:
             return parts[::-1], [
                 f"attempt {attempt}: resumed from step {resumed.step} of attempt "
-                f"{resumed.of_attempt}, and committed step {step}: the order of them is impossible"
+                f"{resumed.of_attempt} and committed step {step}, which is impossible"
             ]
         attempt, step = resumed.of_attempt, resumed.step
 
 
 def given_up(attempts: Mapping[int, AttemptEvents], parts: list[LineagePart]) -> int:
-    """Samples that were used and recorded and are not in the lineage: the work lost.
+    """Count the samples that were used but are not in the weights: the lost work.
 
-    What a rank used after its last `consumed` is not recorded, and not counted.
+    What a rank used after its last `consumed` event is not recorded, and so not counted.
+
+    Args:
+        attempts: what the ranks recorded, by the number of the attempt.
+        parts: the lineage.
     """
     counts_up_to = {part.attempt: part.to_step for part in parts}
     lost = 0
@@ -113,7 +125,7 @@ def given_up(attempts: Mapping[int, AttemptEvents], parts: list[LineagePart]) ->
                 if isinstance(event, Consumed) and event.ranges:
                     samples.setdefault(event.step, {})[event.epoch] = event.samples
             last = max(samples, default=-1)
-            # A record holds again what those before it held whose commits had failed.
+            # A record repeats the samples of the records before it whose commits failed.
             recorded = _sum(samples, {*committed, last})
             kept = _sum(samples, {step for step in {*committed, limit} if step <= limit})
             lost += max(0, recorded - kept)

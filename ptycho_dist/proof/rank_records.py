@@ -1,7 +1,7 @@
-"""What the ledger files of the ranks say about samples: read with suspicion, typed.
+"""Reads what the ledger files of the ranks say about samples: untrusted, checked, typed.
 
-A line that is no JSON is what a full disk leaves of an event; the writer goes on behind it. It is
-kept as a hint and proves nothing.
+A line that is not JSON is what a full disk leaves of an event; the writer continues on the next
+line. Such a line is kept as a hint and proves nothing.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import rank_writer
 
 MOST_RANKS = 1_000_000
+"""Largest number of ranks that is believed."""
 _NAME = re.compile(r"(\d{1,9})-rank-(\d{1,9})\.jsonl")
 
 
 @dataclass(frozen=True)
 class Started:
-    """`training_started`: where a rank began, and how the samples were shared."""
+    """`training_started`: where a rank began, and how the ranks shared the samples."""
 
     step: int
     epoch: int
@@ -37,7 +38,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Resumed:
-    """`resumed_from`: the checkpoint, and the attempt that had committed it."""
+    """`resumed_from`: the step of a checkpoint, and the attempt that committed it."""
 
     step: int
     of_attempt: int
@@ -53,13 +54,13 @@ class Consumed:
 
     @property
     def samples(self) -> int:
-        """How many."""
+        """Number of samples."""
         return sum(each.samples for each in self.ranges)
 
 
 @dataclass(frozen=True)
 class Committed:
-    """`checkpoint_committed`: a commit that succeeded, and where it stands."""
+    """`checkpoint_committed`: a commit that succeeded, and its position in the samples."""
 
     step: int
     epoch: int
@@ -68,51 +69,60 @@ class Committed:
 
 @dataclass
 class RankRecord:
-    """The file of one rank in one attempt."""
+    """The ledger file of one rank in one attempt."""
 
     name: str
+    """Path of the file, seen from the run directory."""
     events: int = 0
+    """Number of events in it."""
     started: Started | None = None
     resumed: Resumed | None = None
     finished: int | None = None
+    """Step at which the rank finished."""
     progress: list[Consumed | Committed] = field(default_factory=list)
-    """As they stand in the file."""
+    """Events in the order of the file."""
     faults: list[str] = field(default_factory=list)
     torn: list[str] = field(default_factory=list)
+    """Lines that are no events."""
 
     @property
     def committed(self) -> list[Committed]:
-        """The commits alone."""
+        """The commits among the events."""
         return [event for event in self.progress if isinstance(event, Committed)]
 
 
 @dataclass
 class AttemptEvents:
-    """One attempt as its ranks tell of it."""
+    """What the ranks of one attempt recorded."""
 
     ranks: dict[int, RankRecord] = field(default_factory=dict)
+    """Rank → its ledger file."""
 
     @property
     def started(self) -> Started | None:
-        """As the first rank that began says."""
+        """What the first rank that began training recorded; None: no rank did."""
         return next((r.started for _, r in sorted(self.ranks.items()) if r.started), None)
 
     @property
     def resumed(self) -> Resumed | None:
-        """As the first rank that resumed says; None: from zero."""
+        """What the first rank that resumed recorded; None: the attempt began from zero."""
         return next((r.resumed for _, r in sorted(self.ranks.items()) if r.resumed), None)
 
     @property
     def committed(self) -> list[Committed]:
-        """The commits that rank 0 tells of."""
+        """The commits that rank 0 recorded."""
         return self.ranks[0].committed if 0 in self.ranks else []
 
 
 def read_rank_records(run: RunDirectory) -> tuple[dict[int, AttemptEvents], list[str]]:
-    """All attempts by number, and the files that are not what their names say.
+    """Read the ledger files of all ranks.
+
+    Returns:
+        What was recorded, by the number of the attempt, and the faults of files whose names or
+        writers are wrong.
 
     Raises:
-        UserError: the folder or a file of it cannot be read.
+        UserError: the ledger or a file of it cannot be read.
     """
     attempts: dict[int, AttemptEvents] = {}
     forged: list[str] = []
@@ -139,7 +149,8 @@ def read_rank_records(run: RunDirectory) -> tuple[dict[int, AttemptEvents], list
 def _read(path: Path, attempt: int, rank: int) -> tuple[RankRecord, str | None]:
     record = RankRecord(f"ledger/{path.name}")
     stranger: str | None = None
-    *lines, _ = path.read_bytes().split(b"\n")  # the last has no end: killed in mid-write
+    # What follows the last line end is an event whose writer was killed.
+    *lines, _ = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         where = f"{record.name}, line {number}"
         try:
@@ -156,7 +167,7 @@ def _read(path: Path, attempt: int, rank: int) -> tuple[RankRecord, str | None]:
         if said != (attempt, rank_writer(rank)):
             stranger = stranger or (
                 f"{where}: an event of attempt {short(said[0])} and writer {short(said[1])}, "
-                "which does not belong into this file"
+                "which does not belong in this file"
             )
             continue
         try:

@@ -1,9 +1,9 @@
-"""The proof that the committed weights have used each sample once per epoch. Torch-free.
+"""Proves that the committed weights have used each sample once per epoch. Torch-free.
 
-It is read from what each rank recorded before each commit (specs/run_directory.md, RD-050 to
-RD-054). Shares of a micro-batch tile it; commits follow each other without a gap; so it is proven
-when each rank has recorded exactly its share of what each commit of the lineage stands for.
-Where one has not, the positions that are missing or used twice are named.
+The proof reads what each rank recorded before each commit (specs/run_directory.md, RD-050 to
+RD-054). The shares of the ranks tile a micro-batch, and the commits follow each other without a
+gap. So it is proven if each rank recorded exactly its share of what each commit of the lineage
+covers. Otherwise the positions that are missing or used twice are named.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Any
 
+from ptycho_dist.attempts.record import record_path
 from ptycho_dist.errors import UserError
 from ptycho_dist.proof.lineage import LineagePart, end_by_ledger, end_on_disk, given_up, trace
 from ptycho_dist.proof.rank_records import read_rank_records
@@ -19,8 +20,10 @@ from ptycho_dist.proof.walk import Walk
 from ptycho_dist.rundir.layout import RunDirectory
 
 SHOWN_FAULTS = 20
+"""Number of faults that are named; the others are counted."""
 MOST_EPOCHS = 10_000_000
 MOST_SAMPLES = 2**40
+"""Most samples per epoch for which positions are computed."""
 
 
 @dataclass(frozen=True)
@@ -29,21 +32,21 @@ class Proof:
 
     run_id: str
     faults: tuple[str, ...]
-    """Why it is not proven; the last line counts those that are left out."""
+    """Why it is not proven; the last entry may count faults that are left out."""
     lineage: tuple[LineagePart, ...]
     """The attempts that the committed weights come from, oldest first."""
     whole_epochs: int
-    """Epochs that are done and proven."""
+    """Number of epochs that are complete and proven."""
     cursor: int
-    """Samples of the epoch after them that are committed."""
+    """Number of committed samples of the epoch that is not complete."""
     samples: int
-    """Samples per epoch."""
+    """Number of samples per epoch."""
     given_up: int
-    """Samples that were used in vain: recorded outside the lineage."""
+    """Number of samples that were used in vain: recorded, but not in the weights."""
 
     @property
     def proven(self) -> bool:
-        """Whether each sample was used once in each epoch, up to the cursor."""
+        """Whether each sample was used once in each epoch, up to the last commit."""
         return not self.faults
 
     def to_json(self) -> dict[str, Any]:
@@ -52,7 +55,10 @@ class Proof:
 
 
 def verify(run: RunDirectory) -> Proof:
-    """Check the ledger of a run against the order of its samples.
+    """Compare the ledger of a run with the order of its samples.
+
+    Args:
+        run: its directory; the run may be at work.
 
     Raises:
         UserError: nothing is committed yet, or a file of the run directory cannot be read.
@@ -67,8 +73,9 @@ def verify(run: RunDirectory) -> Proof:
     walk = Walk(samples, epochs, attempts)
     walk.faults += [*faults, *broken]
     for part, following in zip_longest(parts, parts[1:]):
-        if not (run.attempts / f"{part.attempt:03d}.json").exists():
-            walk.faults.append(f"attempt {part.attempt}: attempts/{part.attempt:03d}.json is gone")
+        if not record_path(run, part.attempt).exists():
+            name = f"attempts/{part.attempt:03d}.json"
+            walk.faults.append(f"attempt {part.attempt}: {name} is missing")
         if part.attempt in attempts:
             walk.follow(part, following)
     if end.finished:

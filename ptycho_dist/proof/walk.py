@@ -1,4 +1,4 @@
-"""Along a lineage, commit by commit: what its ranks recorded against what they should have used."""
+"""Goes along a lineage, commit by commit, and compares what the ranks recorded with the order."""
 
 from __future__ import annotations
 
@@ -10,24 +10,29 @@ from ptycho_dist.proof.rank_records import AttemptEvents, Committed, RankRecord,
 from ptycho_dist.rundir.consumed import Progression, join
 
 Records = dict[tuple[int, int], list[Progression]]
-"""(step, epoch) → what one rank used of the epoch before the commit of the step."""
+"""(step, epoch) → what one rank used of that epoch before the commit of that step."""
 
 
 class Walk:
-    """Goes along the lineage, commit by commit, and compares."""
+    """Compares the attempts of a lineage, oldest first, with the plan and with each other."""
 
     def __init__(self, samples: int, epochs: int, attempts: Mapping[int, AttemptEvents]) -> None:
         self._samples = samples
         self._epochs = epochs
         self._attempts = attempts
         self.position = 0
-        """Samples of the lineage so far, over all epochs."""
+        """Number of samples of the lineage so far, over all epochs."""
         self.coverage = Coverage()
         self.faults: list[str] = []
         self.torn: list[str] = []
 
     def follow(self, part: LineagePart, following: LineagePart | None) -> None:
-        """One attempt of the lineage; `following` is the one that resumed from it."""
+        """Check the next attempt of the lineage.
+
+        Args:
+            part: the attempt.
+            following: the attempt that resumed from it; None: it is the last.
+        """
         record = self._attempts[part.attempt]
         for _, rank in sorted(record.ranks.items()):
             self.faults += rank.faults
@@ -37,16 +42,16 @@ class Walk:
         if started is None:
             if part.to_step != part.from_step:
                 self.faults.append(
-                    f"attempt {part.attempt}: no rank says training_started, and the checkpoint of "
-                    f"step {part.to_step} is of it"
+                    f"attempt {part.attempt}: no rank recorded training_started, but the "
+                    f"checkpoint of step {part.to_step} is of this attempt"
                 )
-            return  # it found the training done
+            return  # the training was complete when the attempt began
         self._begin(part, started)
         commits = self._commits(part, record)
         after = self._attempts[following.attempt].started if following else None
         if part.to_step not in commits and after is not None:
             position = self._linear(after.epoch, after.sample)
-            if self._fits(position, after.sample):  # else it is named when its turn comes
+            if self._fits(position, after.sample):  # else `_begin` of that attempt names it
                 commits[part.to_step] = position
         ranks = {
             number: self._records(part, number, rank, {*commits, part.to_step})
@@ -58,12 +63,20 @@ class Walk:
         if 0 in record.ranks:
             for step in sorted(commits):
                 self._compare(part, started, step, commits[step], ranks)
-        else:  # which commits succeeded is not known
+        else:  # without the ledger of rank 0 it is unknown which commits succeeded
             self.position = max(self.position, commits[part.to_step])
 
     def require_finished(self, attempt: int, step: int, *, measured: bool) -> None:
-        """A finished run has whole epochs, unless it only `measured`; its ranks finished at the
-        step of its result."""
+        """Check the end of a run that has finished.
+
+        It must have whole epochs, unless it only measured, and its ranks must have finished at the
+        step of its result.
+
+        Args:
+            attempt: the last attempt.
+            step: the step of the result.
+            measured: whether the run ends when it has measured.
+        """
         if self.position % self._samples and not measured:
             self.faults.append(
                 f"result.json says that the run has finished; its last commit stands at "
@@ -84,15 +97,15 @@ class Walk:
         for number, rank in sorted(record.ranks.items()):
             who = f"rank {number} of attempt {attempt}"
             if started is not None and number >= started.ranks:
-                self.faults.append(f"{who}: {rank.name} is there, of {started.ranks} ranks")
+                self.faults.append(f"{who}: {rank.name} exists, of {started.ranks} ranks")
             elif not rank.events:
                 self.faults.append(f"{who}: no event in {rank.name}")
             elif rank.started != started:
                 said = "no training_started" if rank.started is None else str(rank.started)
-                self.faults.append(f"{who}: {said}, another rank says {started}")
+                self.faults.append(f"{who}: {said}; another rank recorded {started}")
             if rank.events and rank.resumed != record.resumed:
                 said = "no resumed_from" if rank.resumed is None else str(rank.resumed)
-                self.faults.append(f"{who}: {said}, another rank says {record.resumed}")
+                self.faults.append(f"{who}: {said}; another rank recorded {record.resumed}")
         if started is None:
             return
         absent = [number for number in range(started.ranks) if number not in record.ranks]
@@ -124,12 +137,12 @@ class Walk:
             self.faults.append(
                 f"{who}: began at {_at(started.epoch, started.sample)}, the commit before it "
                 f"stands at {self._where(self.position)}: from {self._where(low)} to "
-                f"{self._where(high)} all were {what}"
+                f"{self._where(high)} all samples were {what}"
             )
             self.position = begun
 
     def _commits(self, part: LineagePart, record: AttemptEvents) -> dict[int, int]:
-        """Step → samples of the lineage after it, of the commits that count."""
+        """Step → number of samples of the lineage after it, for the commits that count."""
         found: dict[int, int] = {}
         for commit in record.committed:
             if commit.step > part.to_step:
@@ -138,7 +151,7 @@ class Walk:
             if commit.step < part.from_step or found.get(commit.step, position) != position:
                 self.faults.append(
                     f"attempt {part.attempt}: committed step {commit.step} at "
-                    f"{_at(commit.epoch, commit.sample)}, which does not follow from before"
+                    f"{_at(commit.epoch, commit.sample)}, which does not follow the commit before"
                 )
             elif not self._fits(position, commit.sample):
                 self._say_unfit(part, commit.step, commit.epoch, commit.sample)
@@ -151,14 +164,16 @@ class Walk:
     ) -> Records:
         """What a rank used before each of these commits.
 
-        A commit that is tried again is recorded again: equal records before it succeeds are one.
+        A commit that is tried again is recorded again; equal records before its success are one.
         """
         found: Records = {}
         committed: set[int] = set()
         latest = part.from_step
         for event in rank.progress:
             if event.step < latest:
-                self.faults.append(f"{rank.name}: an event of step {event.step} after {latest}")
+                self.faults.append(
+                    f"{rank.name}: an event of step {event.step} after one of step {latest}"
+                )
             latest = max(latest, event.step)
             if isinstance(event, Committed):
                 committed.add(event.step)
@@ -171,7 +186,8 @@ class Walk:
                 join(joined, entry)
             if event.epoch >= self._epochs:
                 self.faults.append(
-                    f"{rank.name}: used samples of epoch {event.epoch}, of {self._epochs}"
+                    f"{rank.name}: used samples of epoch {event.epoch}, but there are "
+                    f"{self._epochs} epochs"
                 )
             elif event.step in committed:
                 user = User(part.attempt, number, event.step)
@@ -215,7 +231,7 @@ class Walk:
                     self.coverage.add_extra(user, of_epoch, recorded)
 
     def _furthest(self, started: Started, step: int, ranks: dict[int, Records]) -> int:
-        """Where the micro-batch ends that holds the last position recorded for a step."""
+        """The end of the micro-batch that contains the last position recorded for a step."""
         furthest = self.position
         width = started.batch_size * started.ranks
         for records in ranks.values():
@@ -228,12 +244,12 @@ class Walk:
         return furthest
 
     def _origin(self, started: Started, epoch: int) -> int:
-        """Where the micro-batches of an attempt begin in an epoch."""
+        """The position at which the micro-batches of an attempt begin in an epoch."""
         first, sample = divmod(self._linear(started.epoch, started.sample), self._samples)
         return sample if epoch == first else 0
 
     def _linear(self, epoch: int, sample: int) -> int:
-        """An epoch's last position and the next one's first are one place."""
+        """The position over all epochs; the end of an epoch is the beginning of the next."""
         return epoch * self._samples + sample
 
     def _fits(self, position: int, sample: int) -> bool:

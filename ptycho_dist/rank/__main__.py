@@ -1,8 +1,8 @@
 """What every rank runs: `python -m ptycho_dist.rank RUN_DIR`.
 
-The process that SLURM, torchrun or the local cluster starts is the rank itself: non-KILL signals
-reach only a job step's direct children. The handlers are in place before anything slow is
-imported, and before that nothing can be lost.
+The process that SLURM, torchrun or the local cluster starts is the rank itself, because signals
+other than KILL reach only the direct children of a job step. The signal handlers are installed
+before anything slow is imported; a signal that comes earlier ends a rank that has nothing to lose.
 """
 
 import sys
@@ -13,6 +13,7 @@ if __name__ == "__main__":
     stop = StopRequest()
     stop.install()
 
+    # The modules below take time to import: the handlers must be in place first.
     from ptycho_dist.rank.entry import run_rank
 
     run_rank(sys.argv[1:], stop)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptycho_dist.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 from ptycho_dist.rundir.files import load_json
 
 LARGEST = 2**53
@@ -82,6 +85,14 @@ def required_object(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{where}: expected an object, found {short(value)}; damaged")
     return value
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first fault that pydantic found in a file, on one line: field, rule and value."""
+    fault = error.errors(include_url=False)[0]
+    field = ascii(".".join(str(part) for part in fault["loc"]))[1:-1]
+    rule = fault["msg"][:1].lower() + fault["msg"][1:]
+    return f"{field}: {rule}, found {short(fault['input'])}" if field else rule
 
 
 def short(value: object) -> str:

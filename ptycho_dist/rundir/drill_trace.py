@@ -1,4 +1,4 @@
-"""The traces that the ranks of a drill record, and how they differ from an uninterrupted run."""
+"""What the ranks of a drill have noted, and how it differs from an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Trace = list[dict[str, Any]]
 
 
 def without_clock(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of metrics without the columns that differ from run to run."""
+    """Return a row of figures without the columns that differ from run to run."""
     return {name: value for name, value in row.items() if name not in _CLOCKED}
 
 
 def trace_file(run: RunDirectory, attempt: int, rank: int) -> Path:
-    """Return the file in which a rank records its trace of an attempt."""
+    """Return the file in which a rank notes what happens in an attempt."""
     return run.path / "drill" / f"{attempt:03d}-rank-{rank:05d}.jsonl"
 
 
 def read_trace(run: RunDirectory, attempt: int, rank: int) -> Trace:
-    """Read the trace of a rank; empty if the rank has not recorded one."""
+    """Return what a rank has noted; empty if it has not started to train."""
     path = trace_file(run, attempt, rank)
     if not path.exists():
         return []
@@ -34,9 +34,14 @@ def read_trace(run: RunDirectory, attempt: int, rank: int) -> Trace:
 
 
 def lost_in_resume(run: RunDirectory, attempts: int, ranks: int) -> Iterator[str]:
-    """Yield each item of state that an attempt did not resume as the previous attempt left it.
+    """Yield the items of state that an attempt did not restore as the one before had left them.
 
-    These are causes; later differences follow from them.
+    They are causes: what differs later follows from them.
+
+    Args:
+        run: the interrupted run.
+        attempts: number of its attempts.
+        ranks: number of its ranks.
     """
     for attempt in range(2, attempts + 1):
         for rank in range(ranks):
@@ -50,13 +55,13 @@ def lost_in_resume(run: RunDirectory, attempts: int, ranks: int) -> Iterator[str
 
 
 def differences(one: RunDirectory, other: RunDirectory, attempts: int, ranks: int) -> Iterator[str]:
-    """Yield what differs between an uninterrupted and an interrupted run.
+    """Yield what differs between an uninterrupted run and an interrupted one.
 
     Args:
         one: the uninterrupted run, with one attempt.
         other: the interrupted run.
         attempts: number of attempts of `other`.
-        ranks: number of ranks of both runs.
+        ranks: number of ranks of both.
     """
     for rank in range(ranks):
         expected = _steps(read_trace(one, 1, rank))

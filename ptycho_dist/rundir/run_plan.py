@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 from ptycho_dist.config.lead import Measured
 from ptycho_dist.config.world import World
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.checked_json import short
+from ptycho_dist.rundir.checked_json import first_fault
 from ptycho_dist.rundir.files import not_a_run, read_bytes
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
@@ -104,11 +104,7 @@ def read_plan(path: Path) -> RunPlan:
     except FileNotFoundError:
         raise not_a_run(path) from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        entry = ".".join(str(part) for part in first["loc"])
-        message = first["msg"][:1].lower() + first["msg"][1:]
-        where = f"{entry}: {message}, found {short(first['input'])}" if entry else message
-        raise UserError(f"{path}: not a plan: {where}; the file is damaged") from None
+        raise UserError(f"{path}: not a plan: {first_fault(error)}; the file is damaged") from None
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Which device this rank computes on: resolved here, on the rank, never on a login node."""
+"""The device that a rank computes on, resolved on the rank itself and never on a login node."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from ptycho_dist.errors import UserError
 
 @dataclass(frozen=True)
 class Device:
-    """A resolved device."""
+    """The device of one rank."""
 
     kind: str
     """`cpu`, `cuda` or `mps`: what Lightning calls the accelerator."""
     name: str
     """The model, as the driver names it; `cpu` on a CPU."""
     index: int
+    """Its number among the devices that the rank sees."""
     identity: str = ""
-    """Of the physical GPU: no two ranks may have the same. Empty: ranks may share the device, or
-    torch does not tell (the oldest versions allowed have no uuid)."""
+    """The UUID of the physical GPU, which no two ranks may share.
+
+    It is empty if ranks may share the device, or if this version of torch does not report it.
+    """
 
     @property
     def backend(self) -> str:
@@ -33,17 +36,17 @@ class Device:
 
     @property
     def torch(self) -> torch.device:
-        """What tensors are moved to."""
+        """The device as torch names it, to which tensors are moved."""
         return torch.device("cpu") if self.kind == "cpu" else torch.device(self.kind, self.index)
 
 
 def resolve_device(accelerator: str, *, local_rank: int, tasks_per_node: int, ranks: int) -> Device:
     """Turn the symbolic accelerator of the config into the device of this rank.
 
-    Where each rank sees all GPUs of its node it takes the one of its own number; where each sees
-    one alone (`--gpus-per-task=1`) it takes that. `auto` takes GPUs only where each rank of the
-    node has one, so that all decide alike; else MPS for a single rank; else the CPU, with a
-    warning (EC-041 to EC-046).
+    A rank that sees all GPUs of its node takes the one with its own number; a rank that sees only
+    one (`--gpus-per-task=1`) takes that. `auto` takes GPUs only if each rank of the node has one,
+    so that all decide alike; otherwise MPS for a single rank, otherwise the CPU, with a warning
+    (EC-041 to EC-046).
 
     Args:
         accelerator: `execution.accelerator`.
@@ -52,7 +55,7 @@ def resolve_device(accelerator: str, *, local_rank: int, tasks_per_node: int, ra
         ranks: world size.
 
     Raises:
-        UserError: the device that the config asks for is not here, or cannot join several ranks.
+        UserError: the device that the config asks for is missing, or cannot join several ranks.
     """
     if accelerator == "tpu":
         _refuse_tpu()
@@ -72,8 +75,8 @@ def resolve_device(accelerator: str, *, local_rank: int, tasks_per_node: int, ra
         if alone and not device.identity and not _slurm_binds_one_each(tasks_per_node):
             raise UserError(
                 f"execution.accelerator: {accelerator}: the {tasks_per_node} ranks of this node "
-                f"see one GPU each, and torch {torch.__version__} does not tell whether it is the "
-                "same one; let each rank see all GPUs of its node, or install a newer torch"
+                f"see one GPU each, and torch {torch.__version__} does not report whether it is "
+                "the same one; let each rank see all GPUs of its node, or install a newer torch"
             )
         return device
     mps = torch.backends.mps.is_available()
@@ -95,7 +98,7 @@ def resolve_device(accelerator: str, *, local_rank: int, tasks_per_node: int, ra
 
 
 def _one_for_each(visible: int, tasks_per_node: int) -> bool:
-    """Whether each rank of this node has a GPU of its own, by what any of them can tell."""
+    """Return whether each rank of this node has its own GPU; all ranks of the node decide alike."""
     if visible >= tasks_per_node:
         return True
     return visible == 1 and _slurm_binds_one_each(tasks_per_node)
@@ -123,5 +126,5 @@ def _refuse_tpu() -> NoReturn:
     if importlib.util.find_spec("torch_xla") is None:
         reason = "tpu needs torch_xla, which is not installed"
     else:
-        reason = "torch_xla is installed, but the ranks of this version run on none"
+        reason = "torch_xla is installed, but this version of ptycho-dist does not run on TPUs"
     raise UserError(f"execution.accelerator: {reason}; use auto, cpu or cuda")

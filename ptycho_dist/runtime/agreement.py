@@ -1,4 +1,4 @@
-"""Small agreements of all ranks, over a CPU group of their own: never on the GPU's stream."""
+"""Sums and votes of all ranks, over a separate CPU group and never on the GPU's stream."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import torch.distributed as dist
 
 
 class Vote:
-    """Questions put to all ranks; the answers come while the ranks go on."""
+    """Questions to all ranks, whose answers arrive while the ranks continue to work."""
 
     def __init__(self, answers: torch.Tensor, work: dist.Work | None) -> None:
         self._answers = answers
         self._work = work
 
     def result(self) -> list[bool]:
-        """For each question whether any rank said yes, the same on every rank; blocks until all
-        have voted, which they have long done where a step lies in between."""
+        """Return for each question whether any rank said yes, the same on every rank.
+
+        It blocks until all have voted, which they have done already if a step lies in between.
+        """
         if self._work is not None:
             self._work.wait()
             self._work = None
@@ -25,7 +27,7 @@ class Vote:
 
 
 class Agreement:
-    """Sums and votes of all ranks. With one rank it is local and free."""
+    """Sums and votes of all ranks; with one rank nothing is sent."""
 
     def __init__(self, ranks: int) -> None:
         self._ranks = ranks
@@ -35,11 +37,11 @@ class Agreement:
             self._group = dist.new_group(backend="gloo")
 
     def any(self, flag: bool) -> bool:
-        """Whether any rank says yes; blocks until all have spoken."""
+        """Return whether any rank says yes; block until all have answered."""
         return self.vote(flag).result()[0]
 
     def vote(self, *questions: bool) -> Vote:
-        """Begin to ask all ranks; nothing waits until the result is looked at."""
+        """Begin to ask all ranks; only `Vote.result` waits."""
         answers = torch.tensor(questions, dtype=torch.int32)
         if self._ranks == 1:
             return Vote(answers, None)
@@ -47,10 +49,11 @@ class Agreement:
         return Vote(answers, work)
 
     def turn(self, *questions: bool) -> list[bool]:
-        """Ask all ranks, and take the answers to what was asked a turn before (no, at first).
+        """Ask all ranks, and return the answers of the previous turn (no, at first).
 
-        For a training step: the votes travel while the next step computes, so that none waits for
-        another beyond the reduction of the gradients. A rank alone has its answers at once.
+        Once per training step: the votes travel while the next step computes, so that no rank waits
+        for another beyond the reduction of the gradients. With one rank the answers are those of
+        this turn.
         """
         vote = self.vote(*questions)
         if self._ranks == 1:
@@ -59,14 +62,14 @@ class Agreement:
         return [False] * len(questions) if before is None else before.result()
 
     def now(self, *questions: bool) -> list[bool]:
-        """Ask all ranks, and wait for the answers, and for those that `turn` still has to give."""
+        """Ask all ranks, and wait for their answers and for those of the last `turn`."""
         before, self._turn = self._turn, None
         earlier = [False] * len(questions) if before is None else before.result()
         answers = self.vote(*questions).result()
         return [a or b for a, b in zip(earlier, answers, strict=True)]
 
     def sum(self, values: Sequence[float]) -> list[float]:
-        """Element-wise float64 sum over all ranks; blocks until all have spoken."""
+        """Return the element-wise float64 sum over all ranks; block until all have contributed."""
         if self._ranks == 1:
             return [float(value) for value in values]
         tensor = torch.tensor(values, dtype=torch.float64)
@@ -74,7 +77,7 @@ class Agreement:
         return tensor.tolist()
 
     def texts(self, text: str) -> list[str]:
-        """The texts of all ranks, in rank order; blocks until all have spoken."""
+        """Return the texts of all ranks, in rank order; block until all have contributed."""
         if self._ranks == 1:
             return [text]
         own = torch.tensor(list(text.encode()), dtype=torch.uint8)
@@ -86,10 +89,10 @@ class Agreement:
         ]
 
     def gather(self, own: torch.Tensor) -> torch.Tensor:
-        """The tensors of all ranks, of one shape, stacked in rank order; blocks until all are in.
+        """Return the tensors of all ranks, stacked in rank order; block until all have contributed.
 
         Args:
-            own: on the CPU.
+            own: the tensor of this rank, on the CPU; its shape is the same on all ranks.
         """
         if self._ranks == 1:
             return own[None]
@@ -98,7 +101,7 @@ class Agreement:
         return torch.stack(parts)
 
     def sum_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum of a tensor over all ranks, on the device it came from; blocks until all are in."""
+        """Return the sum of a tensor over all ranks, on its device; block until it is complete."""
         if self._ranks == 1:
             return tensor
         total = tensor.detach().to("cpu", copy=True)

@@ -1,4 +1,4 @@
-"""Which rank this process is: from SLURM, torchrun or the local cluster, in one form."""
+"""The place of this process in its job, read from SLURM, torchrun or the local cluster."""
 
 from __future__ import annotations
 
@@ -18,28 +18,31 @@ class RankEnvironment:
     rank: int
     world_size: int
     local_rank: int
-    """Counted on the node; the index of the rank's GPU."""
+    """Number of the rank on its node, and the index of its GPU."""
     node_rank: int
+    """Number of the node in the job."""
     node: str
+    """Name of the node."""
     source: str
-    """`slurm`, `torchrun`, `local` or `single`."""
+    """What started the rank: `slurm`, `torchrun`, `local` or `single`."""
     host: str | None = None
-    """Where rank 0 opens its store, where the source says so (torchrun)."""
+    """Host on which rank 0 opens its store, if the source sets it (torchrun)."""
     port: int | None = None
+    """Port of that store, if the source sets it."""
     nodes: int = 1
-    """Of the job step, or of torchrun."""
+    """Number of nodes of the job step, or of torchrun."""
     step: str | None = None
-    """SLURM's number of the job step."""
+    """SLURM's number of the job step; None: the rank is not in a job step."""
 
     @classmethod
     def detect(cls, environ: Mapping[str, str] = os.environ) -> RankEnvironment:
         """Read the environment of this process.
 
-        torchrun wins over SLURM (it may run inside a job step), a SLURM step over RANK and
-        WORLD_SIZE (which may be left over in a login shell).
+        torchrun takes precedence over SLURM, as it may run inside a job step. A job step takes
+        precedence over RANK and WORLD_SIZE, which may be left over in a login shell.
 
         Raises:
-            UserError: the variables are there but make no sense.
+            UserError: a variable is missing or not a number.
         """
         try:
             if "TORCHELASTIC_RUN_ID" in environ:
@@ -58,7 +61,9 @@ class RankEnvironment:
             if "RANK" in environ and "WORLD_SIZE" in environ:
                 return cls._from_torch(environ, "local")
         except (KeyError, ValueError) as error:
-            raise UserError(f"the rank's environment makes no sense: {error}") from None
+            raise UserError(
+                f"an environment variable of this rank is missing or not a number: {error}"
+            ) from None
         return cls(0, 1, 0, 0, socket.gethostname(), "single")
 
     @classmethod

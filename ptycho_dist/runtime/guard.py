@@ -1,8 +1,8 @@
-"""A thread beside the training of each rank: it leaves in time, and names who stands still.
+"""A thread beside the training of each rank, which ends the rank in time and names a stalled one.
 
-The main thread may sit in a collective for as long as another rank wants. This one sees signals
-all the same (a pipe tells it of each), keeps the deadline of a stop, and lets the other ranks know
-through the store that this process lives and how far it is.
+The main thread may wait in a collective for as long as another rank likes. This thread sees signals
+nevertheless, through a pipe. It keeps the deadline of a stop, and publishes in the store that this
+process lives and how far it is.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from ptycho_dist.runtime.stop import STOP_SIGNALS, StopRequest
 log = logging.getLogger(__name__)
 
 ONE_SIGNAL_S = 1.0
-"""Stop signals within this time are one: SLURM may deliver one twice."""
+"""Stop signals within this time count as one, as SLURM may deliver one twice."""
 LONGEST_PERIOD_S = 5.0
+"""Seconds between two looks of the guard, at most."""
 
 
 class RankGuard:
-    """What a rank does beside its main thread, from joining to leaving."""
+    """Watches the main thread of a rank, from joining to leaving."""
 
     def __init__(
         self,
@@ -43,16 +44,17 @@ class RankGuard:
         leave: Callable[[str], None],
         fail: Callable[[str, list[str]], None],
     ) -> None:
-        """
+        """Prepare the guard; `start` begins to watch.
+
         Args:
-            rank: this one.
-            nodes: of all ranks, in rank order.
-            stop: whose signals are watched.
+            rank: this rank.
+            nodes: names of the nodes of all ranks, in rank order.
+            stop: the stop request whose signals are watched.
             limit_s: seconds without progress after which the job must end.
-            lead_s: seconds that a stop may take; None: as long as it likes.
-            leave: called on a second signal or a passed deadline, with the reason; ends the
+            lead_s: seconds that a stop may take; None: no limit.
+            leave: called with the reason on a second signal or after the deadline; ends the
                 process.
-            fail: called when the ranks stand still, with the reason and the nodes of ranks that
+            fail: called when the ranks are stalled, with the reason and the nodes of ranks that
                 show no sign of life; ends the process.
         """
         self._rank = rank
@@ -70,26 +72,29 @@ class RankGuard:
         self._store: dist.Store | None = None
 
     def moved(self, where: str) -> None:
-        """Say where the main thread is now; all ranks call this in the same order, so that the
-        one with the fewest calls is the one that the others wait for."""
+        """Note where the main thread is now.
+
+        All ranks call this in the same order, so that the others wait for the one with the fewest
+        calls.
+        """
         self._place = (self._place[0] + 1, where)
         self._moved_at = time.monotonic()
 
     def alive(self) -> None:
-        """Say that the main thread is at work where it was."""
+        """Note that the main thread still works at the same place."""
         self._moved_at = time.monotonic()
 
     def start(self, host: str, port: int) -> None:
-        """Begin to watch; the thread has a connection of its own to rank 0's store."""
+        """Begin to watch, with a separate connection to rank 0's store at this address."""
         if len(self._nodes) > 1:
             self._store = dist.TCPStore(
                 host, port, is_master=False, timeout=timedelta(seconds=self._limit_s)
             )
-        self._publish(0)  # a rank that stands still from here on is silent, and not unknown
+        self._publish(0)  # the others must know this rank, even if it stalls from here on
         threading.Thread(target=self._watch, name="guard", daemon=True).start()
 
     def end(self) -> None:
-        """The rank is leaving by itself: nothing is watched any more."""
+        """Stop watching, because the rank leaves by itself."""
         self._over.set()
 
     # --- the thread ----------------------------------------------------------------------------
@@ -137,16 +142,16 @@ class RankGuard:
         if self._store is None:
             return
         count, where = self._place
-        with suppress(RuntimeError):  # the store has left with rank 0
+        with suppress(RuntimeError):  # the store is gone, as rank 0 has left
             self._store.set(f"guard/{self._rank}", f"{beat} {count} {where}")
 
     def _judge(self) -> None:
-        """This rank has not moved for too long: find out for whom it waits, and end."""
+        """Find out for which rank this one has waited too long, and end the process."""
         first = self._read_all()
         self._over.wait(3 * self._period_s)
         if self._over.is_set() or time.monotonic() - self._moved_at <= self._limit_s:
             return
-        reason, silent = who_stands_still(first, self._read_all(), self._nodes, self._rank)
+        reason, silent = judge_stall(first, self._read_all(), self._nodes, self._rank)
         reason = f"no progress for {self._limit_s:.0f} s: {reason}"
         log.error("%s; this rank: %s", reason, self._place[1])
         faulthandler.dump_traceback(file=sys.stderr)
@@ -155,24 +160,30 @@ class RankGuard:
     def _read_all(self) -> list[str]:
         if self._store is None:
             return [f"0 {self._place[0]} {self._place[1]}"]
-        said = []
+        published = []
         try:
             for rank in range(len(self._nodes)):
-                key = f"guard/{rank}"  # `get` would wait for one that has never spoken
+                key = f"guard/{rank}"  # `get` would wait for a rank that has never published
                 known = self._store.check([key])
-                said.append(self._store.get(key).decode() if known else "0 0 starting")
+                published.append(self._store.get(key).decode() if known else "0 0 starting")
         except RuntimeError:
             return []
-        return said
+        return published
 
 
-def who_stands_still(
+def judge_stall(
     before: Sequence[str], after: Sequence[str], nodes: Sequence[str], own: int
 ) -> tuple[str, list[int]]:
-    """Judge from what all ranks said of themselves, `beat count where`, some beats apart.
+    """Judge which rank is stalled, from two readings of what all ranks have published.
+
+    Args:
+        before: a line `BEAT COUNT WHERE` of each rank, in rank order.
+        after: the same, some beats later.
+        nodes: names of the nodes of all ranks, in rank order.
+        own: the rank that judges.
 
     Returns:
-        (reason in words, ranks that gave no sign of life in between).
+        The reason in words, and the ranks that gave no sign of life in between.
     """
     if not before or not after:
         return "rank 0 and its store do not answer", [0]

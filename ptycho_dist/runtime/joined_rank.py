@@ -1,4 +1,4 @@
-"""A rank that has joined: its place, and by what it speaks to the others and to people."""
+"""A rank that has joined: its place, its agreement with other ranks, its ledger and heartbeat."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from ptycho_dist.rundir.ledger import LedgerWriter
 from ptycho_dist.runtime.accelerator import Device
 from ptycho_dist.runtime.agreement import Agreement
 from ptycho_dist.runtime.environment import RankEnvironment
-from ptycho_dist.runtime.rank_heartbeat import RankReport
-from ptycho_dist.runtime.rendezvous import Joined
+from ptycho_dist.runtime.rank_heartbeat import RankHeartbeat
+from ptycho_dist.runtime.rendezvous import JoinedWorld
 from ptycho_dist.runtime.start_up import StartUp
 from ptycho_dist.runtime.stop import StopRequest
 
 
 @dataclass(frozen=True)
 class JoinedRank:
-    """What a training needs of the rank that it runs on."""
+    """The rank on which a training runs."""
 
     environment: RankEnvironment
-    joined: Joined
+    joined: JoinedWorld
     device: Device
     agreement: Agreement
     stop: StopRequest
     ledger: LedgerWriter
-    report: RankReport
+    heartbeat: RankHeartbeat
     moved: Callable[[str], None]
-    """Says where the main thread is; to be called by all ranks in the same order."""
+    """Notes for the guard where the main thread is; all ranks call it in the same order."""
     alive: Callable[[], None]
-    """Says that the main thread is at work, within one such place; as often as one likes."""
+    """Notes for the guard that the main thread still works at the same place."""
     start_up: StartUp = field(default_factory=StartUp)
-    """What has passed since the start of the process."""
+    """The clock of the time before training."""
 
     @property
     def rank(self) -> int:
-        """Of the world."""
+        """Number of this rank in the world."""
         return self.environment.rank
 
-    def say_stopped(self, step: int) -> None:
+    def record_stop(self, step: int) -> None:
         """Note that this rank has stopped, and whether it was the one that was asked."""
         if self.stop.requested:
             self.ledger.append("stop_requested", signal=self.stop.reason)
         self.ledger.append("stopped", step=step)
-        self.report.say("stopped", step=step)
+        self.heartbeat.write("stopped", step=step)

@@ -1,7 +1,7 @@
-"""The members of an array on this machine, one after another, without SLURM.
+"""Runs the members of an array on this machine, one after another, without SLURM.
 
-`python -u -m ptycho_dist.runtime.local_array ARRAY_DIR INDICES` stands where a job array stands on
-a cluster. Each member is run by a local cluster of its own, so that it can be cancelled alone.
+`python -u -m ptycho_dist.runtime.local_array ARRAY_DIR INDICES` takes the place of a job array.
+Each member gets its own local cluster, so that it can be cancelled alone.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from ptycho_dist.rundir.layout import RunDirectory
 
 
 class LocalArray:
-    """The members that this process is to run."""
+    """The members of an array that this process runs."""
 
     def __init__(self, array: ArrayDirectory, indices: Indices) -> None:
         _, members = array.read()
         self._runs = [member.run for member in members if member.index in indices]
         self._process: subprocess.Popen[bytes] | None = None
-        self._ended_by_a_person = False
+        self._ended_by_user = False
 
     def run(self) -> int:
-        """Run them; one that fails does not keep the others from their turn."""
+        """Run all members, also after one has failed; return 0."""
         signal.signal(signal.SIGTERM, self._stop)
         own = str(LocalProcess.of(os.getpid()))
         for run in self._runs:
-            if self._ended_by_a_person:
+            if self._ended_by_user:
                 break
             if cancel_requested(run, own):
                 print(f"{run.run_id}: cancelled before it began", flush=True)
@@ -52,12 +52,12 @@ class LocalArray:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        if self._ended_by_a_person:  # it came while the process was being started
+        if self._ended_by_user:  # SIGTERM came while the process was being started
             self._process.terminate()
         return self._process.wait()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._ended_by_a_person = True
+        self._ended_by_user = True
         if self._process is not None:
             self._process.terminate()
 

@@ -1,9 +1,9 @@
-"""The local cluster: the ranks of one run on this machine, without SLURM.
+"""The local cluster: runs the ranks of one run on this machine, without SLURM.
 
-`python -m ptycho_dist.runtime.local_cluster RUN_DIR` stands where the batch script and srun stand
-on a cluster: it begins the attempt, starts one process per rank with its environment, passes
-signals on, keeps the walltime, ends all ranks when one fails, records the end, and begins the
-next attempt where the policy of the run says so.
+`python -m ptycho_dist.runtime.local_cluster RUN_DIR` takes the place of the batch script and srun.
+It begins the attempt, starts one process per rank with its environment, forwards signals, enforces
+the walltime, ends all ranks when one fails, records the end, and begins the next attempt if the
+policy of the run says so.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from ptycho_dist.rundir.layout import RunDirectory
 
 POLL_S = 0.05
 LEAVE_TOGETHER_S = 30
-"""How long the other ranks may take to leave after the first one stopped on request."""
+"""Seconds in which the other ranks must leave after the first one stopped on request."""
 FAIL_TOGETHER_S = 3
-"""How long they may take after the first one failed: enough to say what they saw."""
+"""Seconds in which they must leave after the first one failed: enough to report what they saw."""
 CANCEL_S = 20
-"""From SIGTERM to SIGKILL."""
+"""Seconds from SIGTERM to SIGKILL."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -42,7 +42,13 @@ class LocalJob:
     """The ranks of one attempt, as child processes."""
 
     def __init__(self, run: RunDirectory, in_foreground: bool = False) -> None:
-        """`in_foreground`: a person waits in a terminal: rank 0 speaks there, and Ctrl-C stops."""
+        """Read the plan of a run.
+
+        Args:
+            run: the run directory.
+            in_foreground: whether a user waits in a terminal, where rank 0 then prints, and where
+                Ctrl-C stops the run.
+        """
         self._run = run
         self._in_foreground = in_foreground
         self._plan = run.plan()
@@ -53,8 +59,7 @@ class LocalJob:
         self._passed_on: list[int] = []
 
     def run(self) -> int:
-        """Run attempts until the run has finished, or none follows; returns the exit code of the
-        last one."""
+        """Run attempts until none follows; return the exit code of the last one."""
         for number in (signal.SIGTERM, signal.SIGUSR2):
             signal.signal(number, self._pass_on)
         if self._in_foreground:
@@ -68,14 +73,14 @@ class LocalJob:
         return ended.exit_code
 
     def _wait_before_restart(self, seconds: float) -> bool:
-        """Back off; False: a person has ended the run meanwhile."""
+        """Wait; return False if a user has ended the run meanwhile."""
         until = time.monotonic() + seconds
-        while not self._ended_by_a_person and time.monotonic() < until:
+        while not self._ended_by_user and time.monotonic() < until:
             time.sleep(POLL_S)
-        return not self._ended_by_a_person
+        return not self._ended_by_user
 
     @property
-    def _ended_by_a_person(self) -> bool:
+    def _ended_by_user(self) -> bool:
         return signal.SIGTERM in self._passed_on or signal.SIGINT in self._passed_on
 
     def _attempt(self, restarted: bool) -> Ended:
@@ -101,7 +106,7 @@ class LocalJob:
                     log = self._run.rank_log(attempt.number, rank).open("ab")
                     logs.append(log)
                 self._ranks.append(self._start(rank, attempt, log))
-            for missed in self._passed_on:  # it came while the ranks were being started
+            for missed in self._passed_on:  # signals that came while the ranks were being started
                 self._signal_all(signal.SIGUSR2 if missed == signal.SIGINT else missed)
             code = self._wait()
         except OSError as error:
@@ -115,7 +120,7 @@ class LocalJob:
             self._run,
             attempt.number,
             code,
-            on_request=self._ended_by_a_person and code != 0,
+            on_request=self._ended_by_user and code != 0,
             by_itself=not self._in_foreground,
         )
 
@@ -139,7 +144,7 @@ class LocalJob:
         command = [*start, "ptycho_dist.rank", str(self._run.path)]
         shell_lines = [f"module load {shlex.quote(name)} || exit 2" for name in self._plan.modules]
         shell_lines += self._plan.setup
-        if shell_lines:  # the shell becomes the rank: signals reach direct children only
+        if shell_lines:  # exec, so that the shell becomes the rank, which signals then reach
             prelude = "\n".join([*shell_lines, 'exec "$@"'])
             command = ["bash", "-lc" if self._plan.modules else "-c", prelude, "rank", *command]
         return subprocess.Popen(
@@ -148,12 +153,12 @@ class LocalJob:
             stdout=log,
             stderr=subprocess.STDOUT if log else None,
             env=environment,
-            start_new_session=self._in_foreground,  # Ctrl-C comes here alone
+            start_new_session=self._in_foreground,  # Ctrl-C must reach this process alone
             preexec_fn=_stop_with_parent,
         )
 
     def _wait(self) -> int:
-        """Wait for all ranks; returns 0, or the exit code of the first that left with another."""
+        """Wait for all ranks; return 0, or the exit code that explains the end."""
         began = time.monotonic()
         walltime_at = signal_at = float("inf")
         if self._plan.walltime_s is not None:
@@ -177,8 +182,11 @@ class LocalJob:
         return code if code >= 0 else 128 - code
 
     def _first_bad(self) -> int:
-        """The exit code that explains the others: a rank that was killed says nothing itself,
-        and the ranks that lose it fail within milliseconds."""
+        """Return the exit code that explains the others; 0: all ranks that have left finished.
+
+        The exit code of a rank killed by a signal is negative, and comes first: the ranks that lose
+        it fail within milliseconds.
+        """
         codes = {rank: p.returncode for rank, p in enumerate(self._ranks) if p.returncode}
         for rank, code in codes.items():
             if code < 0:
@@ -192,7 +200,7 @@ class LocalJob:
             self._kill_after(CANCEL_S)
 
     def _ctrl_c(self, number: int, frame: FrameType | None) -> None:
-        """The first one stops with a checkpoint, the second at once."""
+        """Stop with a checkpoint on the first Ctrl-C, and at once on the second."""
         again = number in self._passed_on
         self._passed_on.append(number)
         self._signal_all(signal.SIGKILL if again else signal.SIGUSR2)
@@ -207,7 +215,7 @@ class LocalJob:
 
 
 def _stop_with_parent() -> None:
-    """Linux: a rank is asked to stop when the local cluster is killed, and does not linger."""
+    """Ask Linux to send this rank SIGTERM when the local cluster is killed."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

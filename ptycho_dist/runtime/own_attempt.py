@@ -17,7 +17,7 @@ from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.runtime.environment import RankEnvironment
 
 HAND_OVER_TIMEOUT_S = 60
-"""File systems may show a new file to other nodes late."""
+"""Seconds to wait for rank 0: a file system may show a new file to other nodes late."""
 POLL_S = 0.2
 
 
@@ -27,18 +27,18 @@ class OwnAttempt:
 
     attempt: Attempt
     begun_here: bool
-    """This rank began it, so this rank records its end: there is no batch script to do so."""
+    """Whether this rank began it and must record its end, as no batch script does so."""
 
 
 def attempt_of(run: RunDirectory, environment: RankEnvironment) -> OwnAttempt:
-    """The attempt that the batch script or the local cluster began; else one of our own.
+    """Return the attempt that the batch script or the local cluster began, or begin one.
 
-    Alone, a rank begins it by itself. Otherwise rank 0 does, and hands it to the others through
-    torchrun's store, or, in a job step of SLURM, through the run directory.
+    A single rank begins it by itself. Otherwise rank 0 does so, and hands it to the others through
+    torchrun's store or, in a job step of SLURM, through the run directory.
 
     Raises:
-        UserError: several ranks that nothing tells of each other.
-        JoinError: rank 0 does not hand it over in time.
+        UserError: several ranks were started in a way in which they cannot find each other.
+        JoinError: rank 0 has not handed the attempt over in time.
     """
     text = os.environ.get(ATTEMPT_VARIABLE)
     if text is not None:
@@ -49,8 +49,8 @@ def attempt_of(run: RunDirectory, environment: RankEnvironment) -> OwnAttempt:
         return _through_run_directory(run, environment)
     if environment.world_size > 1:
         raise UserError(
-            f"{ATTEMPT_VARIABLE} is not set: several ranks are started by the script of the run "
-            f"({run.script.name}), by `ptycho-launch submit`, by srun, or by torchrun"
+            f"{ATTEMPT_VARIABLE} is not set, so that the ranks cannot find each other; start them "
+            f"by `ptycho-launch submit`, {run.script.name} of the run, srun or torchrun"
         )
     return OwnAttempt(_begin(run, environment), begun_here=True)
 
@@ -59,7 +59,9 @@ def _through_torchrun(run: RunDirectory, environment: RankEnvironment) -> OwnAtt
     from torch.distributed import PrefixStore, TCPStore
 
     if environment.host is None or environment.port is None:
-        raise UserError("torchrun has set no MASTER_ADDR and MASTER_PORT")
+        raise UserError(
+            "torchrun has not set MASTER_ADDR or MASTER_PORT; start all ranks by torchrun"
+        )
     agent_has_it = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     key = f"attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     first = environment.rank == 0
@@ -81,13 +83,13 @@ def _through_torchrun(run: RunDirectory, environment: RankEnvironment) -> OwnAtt
         return OwnAttempt(Attempt.from_variable(store.get(key).decode()), begun_here=False)
     except RuntimeError as error:
         raise JoinError(
-            f"rank {environment.rank} learns no attempt from torchrun's store at "
+            f"rank {environment.rank} cannot get the attempt from torchrun's store at "
             f"{environment.host}:{environment.port}: {str(error).splitlines()[0]}"
         ) from None
 
 
 def _through_run_directory(run: RunDirectory, environment: RankEnvironment) -> OwnAttempt:
-    """The attempt of this job step, by its number: rank 0 begins it, the others look for it."""
+    """Begin the attempt of this job step on rank 0; find it by the step's number on the others."""
     if environment.rank == 0:
         return OwnAttempt(_begin(run, environment), begun_here=True)
     job_id = own_job_id()

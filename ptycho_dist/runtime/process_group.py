@@ -11,28 +11,29 @@ from datetime import timedelta
 import torch.distributed as dist
 
 from ptycho_dist.runtime.environment import RankEnvironment
-from ptycho_dist.runtime.rendezvous import Joined
+from ptycho_dist.runtime.rendezvous import JoinedWorld
 
 GUARD_FIRST_S = 60
-"""How much later than the guard, which can name the rank at fault, a collective fails by itself."""
+"""Seconds by which a collective fails later than the guard, which can name the rank at fault."""
 _SIOCGIFADDR = 0x8915
 _ANY_PORT = 9
 
 
 def open_process_group(
-    environment: RankEnvironment, joined: Joined, backend: str, timeout_s: int
+    environment: RankEnvironment, joined: JoinedWorld, backend: str, timeout_s: int
 ) -> None:
-    """Open the default group; Lightning finds it open and leaves it.
+    """Open the default process group, which Lightning then finds and uses.
 
-    Gloo would ask the resolver for the node's own name, which Debian maps to 127.0.1.1: ranks of
-    other nodes would then connect to themselves and hang. It is told the interface that leads to
-    another node of the job instead, unless the site has set GLOO_SOCKET_IFNAME.
+    Gloo would resolve the node's own name, which Debian maps to 127.0.1.1; ranks of other nodes
+    would then connect to themselves and hang. GLOO_SOCKET_IFNAME is therefore set to the interface
+    that leads to another node of the job, unless the site has set it.
 
     Args:
-        environment: this rank's place.
+        environment: the place of this rank.
         joined: the complete world.
         backend: `gloo` or `nccl`.
-        timeout_s: after which the guard ends a rank that waits; a collective fails somewhat later.
+        timeout_s: seconds after which the guard ends a rank that waits; a collective fails
+            `GUARD_FIRST_S` later.
     """
     if joined.other_node is not None:
         interface = interface_towards(joined.other_node)
@@ -48,7 +49,7 @@ def open_process_group(
 
 
 def address_towards(host: str) -> str | None:
-    """The IPv4 address of this node from which it reaches `host`; None: it does not."""
+    """Return the IPv4 address with which this node reaches `host`; None: it cannot reach it."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host, _ANY_PORT))  # sends nothing
@@ -59,7 +60,7 @@ def address_towards(host: str) -> str | None:
 
 
 def interface_towards(host: str) -> str | None:
-    """The network interface by which this node reaches `host` (Linux); None: unknown."""
+    """Return the network interface by which this node reaches `host` (Linux); None: unknown."""
     own = address_towards(host)
     if own is None or own.startswith("127."):
         return None if own is None else "lo"

@@ -1,7 +1,7 @@
-"""How the ranks find each other: all of them, or a clear end that names who is missing and why.
+"""How the ranks find each other, or all end with a message that names who is missing and why.
 
-Rank 0 opens a store; each rank registers there with a hello; rank 0 waits for all, compares the
-hellos and publishes one verdict. No collective runs before the verdict, so nothing can hang
+Rank 0 opens a store. Each rank registers there with a hello. Rank 0 waits for all hellos, compares
+them, and publishes its verdict. No collective runs before the verdict, so that nothing can hang
 (guarantee G7, specs/run_directory.md RD-030 to RD-035).
 """
 
@@ -25,36 +25,37 @@ from ptycho_dist.runtime.environment import RankEnvironment
 
 POLL_S = 0.2
 VERDICT_GRACE_S = 15
-"""How much longer than rank 0 the others wait for its verdict."""
-LINES_SHOWN = 8
-"""Differences that the one line names; the table has them all."""
+"""Seconds that the others wait for the verdict longer than rank 0 waits for them."""
+DIFFERENCES_SHOWN = 8
+"""Number of differences that the error line names; the table has them all."""
 
 
 @dataclass(frozen=True)
 class Hello:
-    """What a rank says of itself when it registers; ranks must agree on `must_agree`."""
+    """What a rank publishes about itself when it registers."""
 
     rank: int
     node: str
     address: str | None
     """The address of this node's interface towards rank 0."""
     must_agree: dict[str, str]
+    """Values that must be equal on all ranks, by what they are."""
     config: dict[str, str]
-    """Field path → value, as JSON: looked at where the digests of the configs differ."""
+    """Value of each field of the config, as JSON; compared if the digests of the configs differ."""
     device_identity: str = ""
-    """Of its GPU, which no other rank of the job may have."""
+    """Identity of its GPU, which no other rank of the job may have; empty: see `Device`."""
 
 
 @dataclass(frozen=True)
-class Joined:
-    """A world that is complete: the store, and what all ranks share."""
+class JoinedWorld:
+    """All ranks of a job after they have met, and the store in which they met."""
 
     store: dist.Store
     attempt: Attempt
     other_node: str | None
-    """An address by which this node reaches another one of the job; None: there is no other."""
+    """Address of another node of the job, reachable from this one; None: there is no other node."""
     nodes: tuple[str, ...] = ()
-    """Of all ranks, in rank order."""
+    """Names of the nodes of all ranks, in rank order."""
 
 
 def join_world(
@@ -63,27 +64,31 @@ def join_world(
     attempt: Attempt,
     hello: Hello,
     timeout_s: float,
-) -> Joined:
+) -> JoinedWorld:
     """Meet all other ranks of the job.
 
     Args:
-        run: the run directory, where a rank that could not come has left its reason.
-        environment: this rank's place.
-        attempt: where rank 0 opens its store; its token must be the same on all ranks.
-        hello: this rank's words.
-        timeout_s: seconds from the first registration after which a missing rank is a failure.
+        run: the run directory, in whose heartbeats a rank that cannot join has left its reason.
+        environment: the place of this rank.
+        attempt: names the address at which rank 0 opens its store.
+        hello: what this rank publishes about itself.
+        timeout_s: seconds after which a missing rank is a failure.
+
+    Returns:
+        The store, and what all ranks know of each other.
 
     Raises:
-        JoinError: on every rank that came, with the same message.
-        UserError: rank 0's address cannot be resolved or reached from this rank.
+        JoinError: a rank is missing or differs; on every rank that joined, with the same message.
+        UserError: the address of rank 0 cannot be resolved, or its store cannot be opened.
     """
     if environment.rank == 0:
         store = _open_store(attempt, timeout_s)
     else:
         store = _reach_store(environment, attempt, timeout_s)
-    said = asdict(hello)
-    store.set(f"config/{environment.rank}", json.dumps(said.pop("config")))
-    store.set(f"hello/{environment.rank}", json.dumps(said))
+    entries = asdict(hello)
+    # the config apart from the rest, as it is read only if the ranks differ
+    store.set(f"config/{environment.rank}", json.dumps(entries.pop("config")))
+    store.set(f"hello/{environment.rank}", json.dumps(entries))
     if environment.rank == 0:
         problem, table = _judge(run, environment.world_size, attempt, store, timeout_s)
         known = () if problem else range(environment.world_size)
@@ -96,16 +101,18 @@ def join_world(
             store.wait(["verdict"], timedelta(seconds=timeout_s + VERDICT_GRACE_S))
             problem, table, nodes = json.loads(store.get("verdict"))
         except (RuntimeError, dist.DistError) as error:
-            raise JoinError(f"rank 0 left before it said who is missing: {_line(error)}") from None
+            raise JoinError(
+                f"rank 0 left before it said who is missing: {_first_line(error)}"
+            ) from None
         if problem:
             store.add("verdict-read", 1)
     if problem:
         raise JoinError(problem, table)
-    return Joined(store, attempt, _address_of_another_node(store, environment), tuple(nodes))
+    return JoinedWorld(store, attempt, _address_of_another_node(store, environment), tuple(nodes))
 
 
 def _address_of_another_node(store: dist.Store, environment: RankEnvironment) -> str | None:
-    """Rank 0's node is reached by the others; it reaches the last rank's node in turn."""
+    """Return the address of rank 0's node, or on that node the one of the last rank's node."""
     last = _hello(store, environment.world_size - 1)
     first = _hello(store, 0)
     if first.node == last.node:
@@ -124,12 +131,12 @@ def _open_store(attempt: Attempt, timeout_s: float) -> dist.Store:
         )
     except (RuntimeError, dist.DistError) as error:
         raise UserError(
-            f"rank 0 cannot open its store at {attempt.host}:{attempt.port}: {_line(error)}"
+            f"rank 0 cannot open its store at {attempt.host}:{attempt.port}: {_first_line(error)}"
         ) from None
 
 
 def _reach_store(environment: RankEnvironment, attempt: Attempt, timeout_s: float) -> dist.Store:
-    """Connect to rank 0, which may start later; a name that does not resolve ends it at once."""
+    """Connect to rank 0, which may start later; fail at once if its name cannot be resolved."""
     address = f"{attempt.host}:{attempt.port}"
     try:
         socket.getaddrinfo(attempt.host, attempt.port, type=socket.SOCK_STREAM)
@@ -157,13 +164,19 @@ def _reach_store(environment: RankEnvironment, attempt: Attempt, timeout_s: floa
             attempt.host, attempt.port, is_master=False, timeout=timedelta(seconds=timeout_s)
         )
     except (RuntimeError, dist.DistError) as error:
-        raise JoinError(f"the store of rank 0 at {address} went away: {_line(error)}") from None
+        raise JoinError(
+            f"the store of rank 0 at {address} went away: {_first_line(error)}"
+        ) from None
 
 
 def _judge(
     run: RunDirectory, world_size: int, attempt: Attempt, store: dist.Store, timeout_s: float
 ) -> tuple[str, str]:
-    """Rank 0: wait for all hellos and compare them; what is wrong in a line and a table, or ""."""
+    """Wait for all hellos and compare them, on rank 0.
+
+    Returns:
+        What is wrong in one line, and as a table; two empty texts if nothing is.
+    """
     deadline = time.monotonic() + timeout_s
     missing = list(range(world_size))
     while missing:
@@ -194,12 +207,12 @@ def _failed_ranks(run: RunDirectory, attempt: Attempt, missing: list[int]) -> di
 def _absence(run: RunDirectory, attempt: Attempt, rank: int, timeout_s: float) -> str:
     heartbeat = read_heartbeats(run).get(rank)
     if heartbeat is None or heartbeat.attempt != attempt.number:
-        said = "it never started (no sign of life in heartbeat/)"
+        seen = "it never started (no sign of life in heartbeat/)"
     else:
         age = time.time() - heartbeat.updated_at
-        said = f"last seen on {heartbeat.node}, {heartbeat.state}, {age:.0f} s ago"
+        seen = f"last seen on {heartbeat.node}, {heartbeat.state}, {age:.0f} s ago"
     where = _planned_node(run, rank)
-    return f"rank {rank}{where} did not join within {timeout_s:.0f} s: {said}"
+    return f"rank {rank}{where} did not join within {timeout_s:.0f} s: {seen}"
 
 
 def _planned_node(run: RunDirectory, rank: int) -> str:
@@ -209,7 +222,7 @@ def _planned_node(run: RunDirectory, rank: int) -> str:
 
 
 def _disagreement(hellos: list[Hello], store: dist.Store) -> tuple[str, str]:
-    """Which ranks differ, and in what, in a line and a table; two empty texts: all agree."""
+    """Return which ranks differ and in what, as a line and a table; two empty texts: none do."""
     shared = _shared_gpu(hellos)
     if shared:
         return shared, ""
@@ -225,13 +238,13 @@ def _disagreement(hellos: list[Hello], store: dist.Store) -> tuple[str, str]:
         return hellos[rank].node
 
     lines = [in_words(key, groups, _shown, node_of) for key, groups in found.items()]
-    more = f"; and {len(lines) - LINES_SHOWN} more" if len(lines) > LINES_SHOWN else ""
-    line = f"the ranks differ: {'; '.join(lines[:LINES_SHOWN])}{more}"
+    more = f"; and {len(lines) - DIFFERENCES_SHOWN} more" if len(lines) > DIFFERENCES_SHOWN else ""
+    line = f"the ranks differ: {'; '.join(lines[:DIFFERENCES_SHOWN])}{more}"
     return line, as_table(found, _shown, node_of)
 
 
 def _shared_gpu(hellos: list[Hello]) -> str:
-    """Two ranks on one GPU: NCCL would refuse them, or hang, without saying so."""
+    """Return which ranks share a GPU, in words; NCCL would fail or hang without saying so."""
     holders: dict[str, Hello] = {}
     for hello in hellos:
         other = holders.setdefault(hello.device_identity or f"rank {hello.rank}", hello)
@@ -254,12 +267,12 @@ def _shown(value: str | None) -> str:
 
 
 def _let_others_read(store: dist.Store, world_size: int) -> None:
-    """The store dies with rank 0: stay until the ranks that came have read the verdict."""
+    """Wait until the ranks that joined have read the verdict, as the store ends with rank 0."""
     present = sum(store.check([f"hello/{rank}"]) for rank in range(1, world_size))
     deadline = time.monotonic() + 5
     while store.add("verdict-read", 0) < present and time.monotonic() < deadline:
         time.sleep(POLL_S)
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return " ".join(str(error).split("\n")[0].split())

@@ -1,6 +1,6 @@
-"""The state of all random generators of a rank, as one tensor: what a checkpoint can hold.
+"""The state of all random generators of a rank as one tensor, which a checkpoint can hold.
 
-No pickle: the states are numbers, and go through JSON.
+The states are numbers and are written as JSON, without pickle.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROOM = 16_384
 
 
 def rng_state(device: torch.device) -> torch.Tensor:
-    """The generators of Python, NumPy, torch, and of this rank's GPU; (ROOM,) uint8."""
+    """Return the state of the generators of Python, NumPy, torch and the GPU, as (ROOM,) uint8."""
     name, keys, position, has_gauss, cached = _numpy_state()
     version, numbers, gauss = random.getstate()
     state = {
@@ -35,14 +35,14 @@ def rng_state(device: torch.device) -> torch.Tensor:
 
 
 def seed_rng(seed: int) -> None:
-    """Begin all generators anew, the same on every rank."""
+    """Seed all generators, the same on every rank."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def rng_parts() -> dict[str, str]:
-    """A short text for the state of each generator on the CPU, to compare."""
+    """Return a short digest of the state of each generator on the CPU, for comparison."""
     name, keys, position, has_gauss, cached = _numpy_state()
     states: dict[str, bytes] = {
         "Python": repr(random.getstate()).encode(),
@@ -53,10 +53,10 @@ def rng_parts() -> dict[str, str]:
 
 
 def restore_rng(packed: torch.Tensor, device: torch.device) -> None:
-    """Take up the state that `rng_state` gave.
+    """Restore a state that `rng_state` returned.
 
     Raises:
-        ValueError, KeyError, TypeError: it is no such state.
+        ValueError, KeyError, TypeError: it is not such a state.
     """
     state = json.loads(bytes(packed.numpy()).rstrip(b"\0").decode())
     version, numbers, gauss = state["python"]

@@ -1,7 +1,8 @@
-"""One rank of each node copies the data files to the node's disk; all ranks read the copies.
+"""How the ranks stage the data: one rank of each node copies the files to the node's disk.
 
-The ranks tell each other through rank 0's store how far it is, and not by a collective: copying
-may take far longer than a collective may. A copier that makes no progress is named by the guard.
+The ranks exchange the progress through rank 0's store instead of a collective, because copying may
+take far longer than a collective may. The guard names a rank whose copying makes no progress.
+ptycho_dist.data.staging does the copying itself.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from ptycho_dist.runtime.joined_rank import JoinedRank
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2
-SAY_EVERY_S = 1.0
+PUBLISH_EVERY_S = 1.0
+"""Seconds between two signs of progress in the store."""
 _DONE, _PROGRESS, _STOP, _FAILED = (
     f"staging/{name}" for name in ("done", "progress", "stop", "failed")
 )
@@ -46,11 +48,11 @@ class _AskedToStop(Exception):
 def staged_data(
     run: RunDirectory, config: RunConfig, rank: JoinedRank
 ) -> Iterator[RunConfig | None]:
-    """The config with the data files as this node has them: copies, where `data.stage_to` asks
-    for them. All ranks call it together.
+    """Copy the data files to this node if `data.stage_to` is set; all ranks call this together.
 
     Yields:
-        The config; None: some rank was asked to stop meanwhile, and all know it.
+        The config, which names the data files as this node has them; None: some rank was asked to
+        stop meanwhile, and all ranks know it.
 
     Raises:
         RunError: a node cannot hold the copies; on all ranks, with the same message.
@@ -72,6 +74,8 @@ def _reading_from(config: RunConfig, copies: dict[str, Path]) -> RunConfig:
 
 
 class _Staging:
+    """The part of one rank in the staging; the first rank of each node copies."""
+
     def __init__(self, run: RunDirectory, rank: JoinedRank) -> None:
         self._run = run
         self._rank = rank
@@ -81,13 +85,13 @@ class _Staging:
         self._of_node = [number for number, node in enumerate(nodes) if node == self._node]
         self._copiers = len(set(nodes))
         self._key = f"staging/of/{self._of_node[0]}"
-        self._spoke_at = time.monotonic()
+        self._published_at = time.monotonic()
         self._folder: Path | None = None
 
     def of_all(self, config: RunConfig, place: str) -> dict[str, Path] | None:
-        """Field of `data` -> copy on this node, once all nodes have theirs; None: all stop."""
+        """Return the copy for each field of `data`, once all nodes have theirs; None: all stop."""
         rank = self._rank
-        rank.report.say("staging")
+        rank.heartbeat.write("staging")
         rank.moved("copying the data to the node's disk")
         if rank.rank == self._of_node[0]:
             self._copy(config, place)
@@ -101,12 +105,12 @@ class _Staging:
         return None if stop else copies
 
     def leave(self) -> None:
-        """This rank reads the copies no more; the last one of the node removes them."""
-        with suppress(RuntimeError, OSError):  # the store has left with rank 0
+        """Note that this rank needs no copies any more; the last rank of a node removes them."""
+        with suppress(RuntimeError, OSError):  # the store is gone if rank 0 has left
             left = self._store.add(f"{self._key}/left", 1)
             if left == len(self._of_node) and self._folder is not None:
                 if not holds_the_run(self._run, self._rank.joined.attempt):
-                    return  # they are those of the attempt that has taken over
+                    return  # a later attempt uses the copies
                 remove_staged(self._folder)
                 self._rank.ledger.append("staged_data_removed", node=self._node)
 
@@ -128,7 +132,7 @@ class _Staging:
             self._fail(str(error))
             return
         for name in staged.damaged:
-            log.warning("%s: the copy of an earlier attempt was damaged, and is made anew", name)
+            log.warning("%s: the copy of an earlier attempt was damaged; it is copied again", name)
         self._rank.ledger.append(
             "data_staged",
             node=self._node,
@@ -143,11 +147,11 @@ class _Staging:
         self._store.add(_DONE, 1)
 
     def _between(self) -> None:
-        """Between two chunks: show that it goes on, and hear whether it shall."""
+        """Publish the progress between two chunks, and end the copying if it is to stop."""
         now = time.monotonic()
-        if now - self._spoke_at < SAY_EVERY_S:
+        if now - self._published_at < PUBLISH_EVERY_S:
             return
-        self._spoke_at = now
+        self._published_at = now
         self._rank.alive()
         self._store.add(_PROGRESS, 1)
         if self._rank.stop.requested:
@@ -171,15 +175,15 @@ class _Staging:
     def _copies_of_this_node(self) -> dict[str, Path]:
         if not self._store.check([self._key]):
             return {}
-        said: dict[str, Any] = json.loads(self._store.get(self._key))
-        self._folder = Path(said["folder"])
-        copies = {name: Path(path) for name, path in said["copies"].items()}
+        staged: dict[str, Any] = json.loads(self._store.get(self._key))
+        self._folder = Path(staged["folder"])
+        copies = {name: Path(path) for name, path in staged["copies"].items()}
         hidden = [path for path in copies.values() if not path.is_file()]
         if hidden:
             self._fail(
                 f"data.stage_to: rank {self._rank.rank} does not see {hidden[0]}, which rank "
-                f"{self._of_node[0]} of the same node has copied: the place must be one for all "
-                f"ranks of a node; choose another, or {WITHOUT}"
+                f"{self._of_node[0]} of the same node has copied: all ranks of a node must see the "
+                f"same directory; choose another, or {WITHOUT}"
             )
         return copies
 

@@ -1,4 +1,4 @@
-"""How a rank began: from the start of its process to its first batch, part by part (START_UP)."""
+"""The time from the start of a rank's process to its first batch, part by part (START_UP)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ class StartUp:
         self.started_at = process_started_at()
         """When this process began, in seconds since the epoch."""
         self.seconds: dict[str, float] = {}
-        """Part → seconds, of the parts that were gone through."""
+        """Seconds of each part so far, by its name."""
         self._since = time.monotonic() - max(0.0, time.time() - self.started_at)
 
     def spent(self, part: str) -> None:
-        """What has passed since the last word was of this part, perhaps once more."""
+        """Add the time since the last call, or since the start of the process, to this part."""
         now = time.monotonic()
         self.seconds[part] = self.seconds.get(part, 0.0) + now - self._since
         self._since = now
 
 
 def process_started_at() -> float:
-    """When this process began, in seconds since the epoch, to a tick (10 ms); now where /proc does
-    not tell."""
+    """Return when this process began, in seconds since the epoch, to a tick (10 ms).
+
+    Without /proc it is the current time.
+    """
     ticks = start_time(os.getpid())
     if ticks is None:
         return time.time()
@@ -39,8 +41,10 @@ def process_started_at() -> float:
 
 
 def this_machine() -> str:
-    """A digest that processes have in common that share one operating system, and no others: nodes
-    of a cluster may be daemons on one host."""
+    """Return a digest that is equal for all processes of one running system, and only for them.
+
+    It shows when several nodes of a cluster are daemons on one host.
+    """
     try:
         name = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
     except (OSError, ValueError):

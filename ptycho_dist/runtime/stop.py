@@ -1,7 +1,7 @@
 """Requests to stop: a signal sets a flag, and nothing else happens inside the handler.
 
 SLURM sends USR2 some time before the walltime (`--signal=USR2@lead`), and TERM on `scancel` and
-on preemption. What follows is agreed by all ranks at an optimizer step (ptycho_dist.training).
+on preemption. All ranks then agree to stop at an optimizer step (ptycho_dist.training).
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether this process was asked to stop, and by which signal."""
+    """Whether this process was asked to stop, and why."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        """The name of the first signal, or `walltime`."""
+        """Name of the first signal, or `walltime`; None: it was not asked to stop."""
         self.asked_at: float | None = None
-        """By the monotonic clock."""
+        """When it was asked, by the monotonic clock."""
         self.arrivals: int | None = None
-        """A pipe that has one byte for each signal as soon as it comes, also while the main thread
-        is inside a collective, where no handler of Python runs."""
+        """A pipe that gets one byte per signal at once.
+
+        While the main thread is inside a collective no signal handler of Python runs, but the pipe
+        can be read by another thread.
+        """
 
     def install(self, *others: signal.Signals) -> None:
-        """Take over the stop signals, and `others`; must run in the main thread."""
+        """Install the handler for stop signals and `others`; must run in the main thread."""
         self.arrivals, writing = os.pipe()
         for end in (self.arrivals, writing):
             os.set_blocking(end, False)
@@ -37,15 +40,15 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """True from the first stop signal on."""
+        """Whether the process was asked to stop."""
         return self.reason is not None
 
     def ask(self, reason: str) -> None:
-        """Ask as a signal would; the first reason stays."""
+        """Ask to stop, as a signal does; the first reason is kept."""
         if self.reason is None:
             self.reason, self.asked_at = reason, time.monotonic()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.requested:
-            raise KeyboardInterrupt  # a second Ctrl-C: at once, with what is committed
+            raise KeyboardInterrupt  # a second Ctrl-C ends at once; the last commit is kept
         self.ask(signal.Signals(number).name)

@@ -1,4 +1,4 @@
-"""POLICY-001: without torch nothing can be done, and the reason must reach a person."""
+"""POLICY-001: ranks need torch, and a user must learn why it cannot be used."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ LEAST = (2, 2)
 
 
 class MissingTorch(UserError, RuntimeError):
-    """torch is not there, cannot be imported, or is too old."""
+    """torch is not installed, cannot be imported, or is too old."""
 
 
 def require_torch() -> None:
-    """Import torch.
+    """Import torch and check its version.
 
     Raises:
-        MissingTorch: with what to install, and where.
+        MissingTorch: the message names what to install, and where.
     """
     try:
         import torch
@@ -26,8 +26,8 @@ def require_torch() -> None:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise _missing(f"cannot be imported by {sys.executable}: {reason}") from None
     version = getattr(torch, "__version__", None)
-    if version is None:  # a folder of that name, without a package in it, imports too
-        raise _missing(f"as {sys.executable} finds it is no package: {list(torch.__path__)}")
+    if version is None:  # a folder named torch that holds no package can be imported too
+        raise _missing(f"as found by {sys.executable} is not a package: {list(torch.__path__)}")
     numbers = re.findall(r"\d+", str(version))[:2]
     if tuple(map(int, numbers)) < LEAST:
         raise _missing(f"is {version}, which is too old")

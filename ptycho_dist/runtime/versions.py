@@ -16,11 +16,11 @@ PACKAGES = (
     "pydantic",
     "pyyaml",
 )
-"""What computes, reads the data, or reads the config."""
+"""Packages that compute, read the data or read the config."""
 
 
 def torch_libraries() -> dict[str, str]:
-    """What torch was built with: CUDA, and the NCCL that it finds; `none` where there is none."""
+    """Return the versions of torch's CUDA and of NCCL; `none`: there is none."""
     import torch
 
     nccl = "none"
@@ -30,7 +30,7 @@ def torch_libraries() -> dict[str, str]:
 
 
 def package_versions() -> dict[str, str]:
-    """Package → version, with Python; `not installed` where there is none."""
+    """Return the versions of Python and of each package; `not installed`: there is none."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

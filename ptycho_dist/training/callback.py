@@ -1,49 +1,31 @@
-"""What a run does beside computing: say how far it is, agree on stopping, commit checkpoints."""
+"""What a run does beside computing, step by step: report, agree on stopping, commit, count."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ptycho_dist.config.monitor import Monitor
-from ptycho_dist.config.run import RunConfig
-from ptycho_dist.config.world import World
 from ptycho_dist.data.loader import Position
-from ptycho_dist.rundir.heartbeat import State
-from ptycho_dist.rundir.layout import RunDirectory
-from ptycho_dist.runtime.joined_rank import JoinedRank
-from ptycho_dist.training.commit import Committer
-from ptycho_dist.training.datamodule import PtychoData
-from ptycho_dist.training.ddp_buckets import settle_buckets
-from ptycho_dist.training.epoch_pictures import ReconstructionLog
+from ptycho_dist.training.checkpoints import WITHIN_EPOCH, Boundary, RunCheckpoints
+from ptycho_dist.training.datamodule import data_of
+from ptycho_dist.training.ddp_buckets import settle_ddp_buckets
+from ptycho_dist.training.epoch_pictures import EpochPictures
 from ptycho_dist.training.figures import EpochFigures
-from ptycho_dist.training.measuring import MeasurementHad, Measuring
+from ptycho_dist.training.measuring import MeasuredEnough, Measuring
 from ptycho_dist.training.metrics import Row
-from ptycho_dist.training.module import LossSums, PtychoModule
-from ptycho_dist.training.run_state import (
-    begin_validation_anew,
-    put_run_state,
-    require_same_world,
-    restore_own_rng,
-    schedule_shift,
-)
+from ptycho_dist.training.module import LossSums, module_of
+from ptycho_dist.training.progress import Progress
 from ptycho_dist.training.schedule import Patience
 from ptycho_dist.training.step_clock import StepClock
+from ptycho_dist.training.stopping import StoppedOnRequest, stop_wanted
+from ptycho_dist.training.task import TrainingTask
 
 log = logging.getLogger(__name__)
-
-
-class StoppedOnRequest(Exception):
-    """All ranks have stopped at the same optimizer step, and a checkpoint of it is committed."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(f"stopped on request at step {step}")
-        self.step = step
 
 
 class RunCallback(Callback):
@@ -51,95 +33,68 @@ class RunCallback(Callback):
 
     def __init__(
         self,
-        run: RunDirectory,
-        config: RunConfig,
-        world: World,
-        rank: JoinedRank,
-        monitor: Monitor,
-        committer: Committer,
-        pictures: ReconstructionLog,
+        task: TrainingTask,
+        checkpoints: RunCheckpoints,
+        figures: EpochFigures,
+        pictures: EpochPictures,
         clock: StepClock,
         measuring: Measuring,
-        *,
-        may_resize: bool,
     ) -> None:
-        self._run = run
-        self._config = config
-        self._world = world
-        self._window = world.accum_steps
-        self._rank = rank
-        self._agreement = rank.agreement
-        self._ledger = rank.ledger
-        self._report = rank.report
-        self._committer = committer
+        """Connect the parts of a training.
+
+        Args:
+            task: what is trained.
+            checkpoints: commits the checkpoints.
+            figures: rows and sums of the epochs; part of each checkpoint.
+            pictures: drawn at the end of epochs.
+            clock: takes the time of each step.
+            measuring: decides when a run that measures has measured enough.
+        """
+        self._task = task
+        self._world = task.world
+        self._window = task.world.accum_steps
+        self._rank = task.rank
+        self._agreement = task.rank.agreement
+        self._heartbeat = task.rank.heartbeat
+        self._execution = task.config.execution
+        self._monitor = task.monitor
+        self._checkpoints = checkpoints
+        self._committer = checkpoints.committer
+        self._figures = figures
         self._pictures = pictures
         self._clock = clock
         self._measuring = measuring
-        self._may_resize = may_resize
-        self._figures = EpochFigures(run, rank, config.execution.logger_backend)
-        self.last_loss: float | None = None
-        """Mean of the epoch at work, as far as it is known."""
-        self._monitor = monitor
-        self._monitored: float | None = None  # of the epoch that is being committed
-        self._ends_epoch = False  # the checkpoint that is being made
-        self._validates = False  # the checkpoint that is being made stands before a validation
-        self._patience = Patience(config.execution.early_stop_patience, monitor.mode)
-        self._execution = config.execution
-        self._rng: torch.Tensor | None = None
+        self._patience = Patience(self._execution.early_stop_patience, self._monitor.mode)
+        self.progress = Progress(task, clock)
 
     # --- state in the checkpoint -------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Figures of the epochs, and what early stopping has seen."""
+        """Return the figures of the epochs, and the state of early stopping."""
         return {**self._figures.state_dict(), "patience": self._patience.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up those of the committed lineage."""
+        """Restore what `state_dict` returned."""
         self._figures.load_state_dict(state_dict)
         self._patience.load_state_dict(state_dict["patience"])
 
-    def kept(self) -> dict[str, Any]:
-        """The same by name, without clock times, for a drill to compare."""
-        return {**self._figures.kept(), "early stopping": self._patience.state_dict()}
+    def named_state(self) -> dict[str, Any]:
+        """Return the same state by name and without clock times, for a drill to compare."""
+        return {**self._figures.named_state(), "early stopping": self._patience.state_dict()}
 
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        checkpoint["monitored"] = self._monitored
-        put_run_state(
-            checkpoint,
-            _data(trainer).position,
-            self._world,
-            self._agreement,
-            self._rank.device.torch,
-            ends_epoch=self._ends_epoch,
-        )
-        if self._validates:
-            begin_validation_anew(checkpoint)
-
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        data, module = _data(trainer), _module(trainer)
-        resized = require_same_world(checkpoint, self._world, resize=self._may_resize)
-        self._rng = checkpoint["rng"]
-        if resized:
-            module.schedule_shift = schedule_shift(
-                data.position, self._world, int(checkpoint["global_step"])
-            )
-
-    # --- hooks -------------------------------------------------------------------------------
+    # --- what Lightning calls ------------------------------------------------------------------
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data, module = _data(trainer), _module(trainer)
+        """Record where training begins, and prepare what must be ready before the first step."""
+        data, module, step = data_of(trainer), module_of(trainer), trainer.global_step
         position = data.position
         module.epoch_start = position
-        last_parameter = settle_buckets(trainer, module, data)
+        last_parameter = settle_ddp_buckets(trainer, module, data)
         if last_parameter is not None:
             self._clock.watch_gradients(last_parameter, trainer.strategy.model)  # type: ignore[arg-type]
-        self._ledger.append(
+        self._rank.ledger.append(
             "training_started",
-            step=trainer.global_step,
+            step=step,
             epoch=position.epoch,
             micro_batch=position.micro_batch,
             sample=position.sample,
@@ -149,37 +104,38 @@ class RunCallback(Callback):
         )
         if self._rank.rank == 0:
             self.write_rows()
-        self._committer.start(trainer.global_step)
+        self._committer.start(step)
         self._figures.training_begins()
-        self._report.start_counting()
-        self._report.note(began_at=time.time(), began_step=trainer.global_step)
-        self._measuring.begin(trainer.global_step)
-        enough = self._measuring.had(trainer.global_step, self.rows)
+        self._heartbeat.start_counting()
+        self._heartbeat.note(began_at=time.time(), began_step=step)
+        self._measuring.begin(step)
+        enough = self._measuring.is_enough(step, self.rows)
         trainer.should_stop = self._patience.exhausted or enough
-        if self._rng is not None:
-            restore_own_rng(
-                self._rng, self._rank.rank, self._config.training.seed, self._rank.device.torch
-            )
-        self._say(trainer, "training")
-        self._clock.begin(trainer.global_step)
+        # after the DDP buckets, which draw from the generators
+        self._checkpoints.restore_rng()
+        self.progress.report(trainer, "training")
+        self._clock.begin(step)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        position = _data(trainer).position
-        _module(trainer).epoch_start = position
-        self._committer.require_same_globals(f"before epoch {position.epoch}")
+        """Compare the legacy globals, and start the clock of the epoch."""
+        position = data_of(trainer).position
+        module_of(trainer).epoch_start = position
+        self._task.require_same_globals(f"before epoch {position.epoch}")
         self._figures.epoch_begins()
-        self._report.own_work_begins()
+        self._heartbeat.own_work_begins()
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        """Note that a micro-batch has been loaded."""
         self._committer.step_begins()
         self._rank.moved("computing a step")
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor
     ) -> None:
-        self._report.own_work_ends()
+        """Note that this rank may wait for the others from here on."""
+        self._heartbeat.own_work_ends()
         self._rank.moved("the backward pass, where gradients are reduced")
 
     def on_train_batch_end(
@@ -190,45 +146,17 @@ class RunCallback(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        self._batch_done(trainer, batch_idx)
-        self._report.own_work_begins()
-
-    def _batch_done(self, trainer: Trainer, batch_idx: int) -> None:
-        data = _data(trainer)
-        start, stop = data.train_sampler.share(batch_idx)
-        epoch = data.position.epoch
-        self._committer.used(epoch, start, stop)
-        self._clock.used(stop - start)
-        done = data.train_sampler.done_after(batch_idx)
-        data.position = Position(epoch, batch_idx + 1, done)
-        self._report.count_patterns((stop - start) * data.train.group_size)
-        self._report.note(step=trainer.global_step)
-        self._rank.moved("waiting for data")
+        """Count the micro-batch; at the end of an optimizer step, stop or commit if it is due."""
+        done = self._count_batch(trainer, batch_idx)
         epoch_ends = done == self._world.samples
-        if not epoch_ends and (batch_idx + 1) % self._window:
-            return
-        self._committer.step_done()
-        self._clock.step_done()
-        self._measuring.step_done(trainer.global_step)
-        if epoch_ends:
-            return  # its last step is followed by validation: it stops there, or after it
-        self._say(trainer, "training")
-        committer = self._committer
-        stop_agreed, due, enough = self._agreement.turn(
-            self._stop_wanted(), committer.due_by_time, self._measuring.wanted
-        )
-        if enough or self._measuring.had(trainer.global_step, self.rows):
-            self._end_measurement(trainer)
-        if stop_agreed:
-            self._stop(trainer)
-        if self._execution.enable_checkpointing and (
-            due or committer.due_by_steps(trainer.global_step)
-        ):
-            self._commit(trainer)
+        if epoch_ends or (batch_idx + 1) % self._window == 0:
+            self._end_step(trainer, epoch_ends=epoch_ends)
+        self._heartbeat.own_work_begins()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop before the validation if a rank was asked to."""
         self._committer.pause()
-        self._say(trainer, "validating")
+        self.progress.report(trainer, "validating")
         self._rank.moved("validating")
         stop_agreed, *_ = self._agreement.now(self._stop_wanted(), False, False)
         if stop_agreed:
@@ -237,13 +165,15 @@ class RunCallback(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *batch: Any, **place: Any
     ) -> None:
+        """Stop within the validation if a rank was asked to."""
         self._rank.moved("validating")
         stop_agreed, *_ = self._agreement.turn(self._stop_wanted(), False, False)
         if stop_agreed:
             self._give_up_validation(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data, module = _data(trainer), _module(trainer)
+        """Close the figures of the epoch, commit, report, draw, and stop if it is due."""
+        data, module = data_of(trainer), module_of(trainer)
         row = self._figures.epoch_ends(
             module,
             data.position.epoch,
@@ -253,117 +183,117 @@ class RunCallback(Callback):
             validated=data.test is not None,
         )
         monitored = row["train_loss" if self._monitor.split == "train" else "val_loss"]
-        self._watch(trainer, math.nan if monitored is None else monitored)
+        self._watch_loss(trainer, math.nan if monitored is None else monitored)
         data.position = Position(data.position.epoch + 1)
-        enough = self._patience.exhausted or self._measuring.had(trainer.global_step, self.rows)
+        enough = self._patience.exhausted or self._measuring.is_enough(
+            trainer.global_step, self.rows
+        )
         last = data.position.epoch == self._world.epochs or enough
-        self._monitored, self._ends_epoch = monitored, True
+        boundary = Boundary(ends_epoch=True, monitored=monitored)
         if self._execution.enable_checkpointing or last:
-            self._commit(trainer, essential=last)
-        self.last_loss = row["train_loss"]
-        if self._rank.rank == 0:
-            self._tell(row)
-        self._report.note(epoch_at=time.time(), epoch_step=trainer.global_step)
-        self._say(trainer, "training", now=True)
-        # after the commit, which nothing may delay, and before a stop: the epoch is not done again
+            self._checkpoints.commit(trainer, boundary, essential=last)
+        self._report_epoch(trainer, row)
+        # after the commit, which nothing may delay, and before a stop, after which the epoch is
+        # not done again
         with self._clock.phase("validation"):
             self._pictures.draw(module, int(row["epoch"] or 0))
         if enough:
             trainer.should_stop = True
-        elif data.position.epoch < self._world.epochs:
+        elif not last:
             stop_agreed, _, enough = self._agreement.now(
-                self._stop_wanted(), False, self._measuring.wanted
+                self._stop_wanted(), False, self._measuring.time_is_up
             )
             if enough:
-                self._end_measurement(trainer)
+                self._end_measurement(trainer, boundary)
             if stop_agreed:
-                self._stop(trainer)
-        self._monitored, self._ends_epoch = None, False
+                self._stop(trainer, boundary)
 
-    # --- parts -------------------------------------------------------------------------------
+    # --- steps -------------------------------------------------------------------------------
+
+    def _count_batch(self, trainer: Trainer, batch_idx: int) -> int:
+        """Note what a micro-batch has used; return the samples of the epoch used by all ranks."""
+        data = data_of(trainer)
+        start, stop = data.train_sampler.share(batch_idx)
+        epoch = data.position.epoch
+        self._committer.used(epoch, start, stop)
+        self._clock.used(stop - start)
+        done = data.train_sampler.done_after(batch_idx)
+        data.position = Position(epoch, batch_idx + 1, done)
+        self._heartbeat.count_patterns((stop - start) * data.train.group_size)
+        self._heartbeat.note(step=trainer.global_step)
+        self._rank.moved("waiting for data")
+        return done
+
+    def _end_step(self, trainer: Trainer, *, epoch_ends: bool) -> None:
+        """Count an optimizer step; stop or commit after it where all ranks agree."""
+        step = trainer.global_step
+        self._committer.step_done()
+        self._clock.step_done()
+        self._measuring.step_done(step)
+        if epoch_ends:
+            return  # validation or the end of the epoch follows at once, and can stop there
+        self.progress.report(trainer, "training")
+        stop_agreed, due, enough = self._agreement.turn(
+            self._stop_wanted(), self._committer.due_by_time, self._measuring.time_is_up
+        )
+        if enough or self._measuring.is_enough(step, self.rows):
+            self._end_measurement(trainer)
+        if stop_agreed:
+            self._stop(trainer)
+        due = due or self._committer.due_by_steps(step)
+        if due and self._execution.enable_checkpointing:
+            self._checkpoints.commit(trainer)
+
+    # --- epochs ------------------------------------------------------------------------------
 
     @property
     def rows(self) -> list[Row]:
-        """One row per finished epoch."""
+        """One row of figures per finished epoch."""
         return self._figures.rows
 
     def write_rows(self) -> None:
-        """Keep the rows of all finished epochs; on rank 0, and as often as one likes."""
+        """Write the rows of all finished epochs, on rank 0; may be repeated."""
         self._figures.write()
 
-    def _tell(self, row: Row) -> None:
-        """What a disk that is full loses here is written with the next epoch, or at the end."""
-        try:
-            self._ledger.append("epoch_finished", **row)
-            self.write_rows()
-        except OSError as error:
-            log.warning("the figures of epoch %s are not written: %s", row["epoch"], error.strerror)
+    def _report_epoch(self, trainer: Trainer, row: Row) -> None:
+        self.progress.last_loss = row["train_loss"]
+        if self._rank.rank == 0:
+            try:
+                self._rank.ledger.append("epoch_finished", **row)
+                self.write_rows()
+            except OSError as error:  # the rows are written again after the next epoch
+                log.warning(
+                    "the figures of epoch %s are not written: %s", row["epoch"], error.strerror
+                )
+        self._heartbeat.note(epoch_at=time.time(), epoch_step=trainer.global_step)
+        self.progress.report(trainer, "training", now=True)
 
-    def _watch(self, trainer: Trainer, value: float) -> None:
-        """The value is that of all ranks, so all lower the step size, or end, alike."""
-        module = _module(trainer)
-        before = module.plateau.factor
-        if module.plateau.watch(value):
+    def _watch_loss(self, trainer: Trainer, value: float) -> None:
+        """Lower the step size or lose patience; the value is that of all ranks, so all do alike."""
+        plateau = module_of(trainer).plateau
+        before = plateau.factor
+        if plateau.watch(value):
             for group in trainer.optimizers[0].param_groups:
-                group["lr"] *= module.plateau.factor / before
+                group["lr"] *= plateau.factor / before
         self._patience.watch(value)
 
+    # --- stops -------------------------------------------------------------------------------
+
     def _stop_wanted(self) -> bool:
-        """Whether this rank was asked to stop; its own clock asks, too, when the walltime nears."""
-        stop, ends_at = self._rank.stop, self._rank.joined.attempt.ends_at
-        if not stop.requested and ends_at is not None:
-            lead = self._config.requeue.signal_lead_s
-            lead_s = self._committer.needed_lead_s if lead == "auto" else lead
-            if time.time() + lead_s >= ends_at:
-                stop.ask("walltime")
-        return stop.requested
+        lead_s = self._task.config.requeue.signal_lead_s
+        return stop_wanted(self._rank, lead_s, self._committer.needed_lead_s)
 
-    def _give_up_validation(self, trainer: Trainer) -> None:
-        """There is a lead to keep: the whole validation is done after the resume."""
-        _module(trainer).val_sums = LossSums()
-        self._validates = True
-        self._stop(trainer)
+    def _give_up_validation(self, trainer: Trainer) -> NoReturn:
+        """Stop now to keep the lead; the whole validation is done after the resume."""
+        module_of(trainer).val_sums = LossSums()
+        self._stop(trainer, Boundary(before_validation=True))
 
-    def _stop(self, trainer: Trainer) -> None:
-        self._commit(trainer, essential=True)
-        self._rank.say_stopped(trainer.global_step)
+    def _stop(self, trainer: Trainer, boundary: Boundary = WITHIN_EPOCH) -> NoReturn:
+        self._checkpoints.commit(trainer, boundary, essential=True)
+        self._rank.record_stop(trainer.global_step)
         raise StoppedOnRequest(trainer.global_step)
 
-    def _end_measurement(self, trainer: Trainer) -> None:
-        self._measuring.reached()
-        self._commit(trainer, essential=True)
-        raise MeasurementHad(trainer.global_step)
-
-    def _commit(self, trainer: Trainer, *, essential: bool = False) -> None:
-        with self._clock.phase("checkpoint"):
-            if not self._ends_epoch:
-                position, module = _data(trainer).position, _module(trainer)
-                self._figures.gather(module, position.epoch, trainer.global_step)
-            self._committer.commit(trainer, _data(trainer).position, essential=essential)
-
-    def _say(self, trainer: Trainer, state: State, now: bool = False) -> None:
-        if not now and not self._report.due(state):
-            return
-        self._clock.flush()
-        sums = _module(trainer).train_sums
-        if sums.count:
-            loss = sums.total / sums.count
-            self.last_loss = loss if math.isfinite(loss) else None
-        self._report.say(
-            state,
-            epoch=_data(trainer).position.epoch,
-            epochs=self._world.epochs,
-            step=trainer.global_step,
-            total_steps=self._world.total_steps,
-            loss=self.last_loss,
-        )
-
-
-def _data(trainer: Trainer) -> PtychoData:
-    data: PtychoData = trainer.datamodule  # type: ignore[attr-defined]
-    return data
-
-
-def _module(trainer: Trainer) -> PtychoModule:
-    module: PtychoModule = trainer.lightning_module  # type: ignore[assignment]
-    return module
+    def _end_measurement(self, trainer: Trainer, boundary: Boundary = WITHIN_EPOCH) -> NoReturn:
+        self._measuring.note_enough()
+        self._checkpoints.commit(trainer, boundary, essential=True)
+        raise MeasuredEnough(trainer.global_step)

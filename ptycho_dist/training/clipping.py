@@ -1,4 +1,4 @@
-"""Adaptive gradient clipping: a unit's gradient is bounded by the size of its weights."""
+"""Adaptive gradient clipping: the gradient of a unit is bounded by the size of its weights."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Iterable
 
 import torch
 
-_LEAST_WEIGHT = 1e-3  # below it weights that start at zero could never move
+_LEAST_WEIGHT = 1e-3  # without this floor, weights that start at zero could never move
 
 
 def clip_adaptively(parameters: Iterable[torch.nn.Parameter], clipping: float) -> None:
     """Scale the gradient of each unit so that |g| <= clipping · max(|w|, 1e-3), in place.
 
-    A unit is what makes one output: a slice along the first axis of a weight; of a tensor with one
-    axis (biases, scales), the whole. The last layer is clipped like the others; the paper leaves
-    that of a classifier alone. Source:
-    Brock, De, Smith & Simonyan, arXiv:2102.06171, eq. 3.
+    A unit makes one output. It is a slice along the first axis of a weight, or the whole of a
+    tensor with one axis (biases, scales). The last layer is clipped like the others, whereas the
+    paper leaves that of a classifier alone.
+
+    Source: Brock, De, Smith & Simonyan, arXiv:2102.06171, eq. 3.
 
     Args:
-        parameters: those without a gradient are passed over.
+        parameters: whose gradients are scaled; those without a gradient are skipped.
         clipping: λ, above 0.
     """
     for parameter in parameters:

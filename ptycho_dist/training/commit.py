@@ -1,45 +1,35 @@
-"""When a checkpoint is due, and how all ranks commit it together, whatever the disk says."""
+"""When a checkpoint is due, and how all ranks commit it together, also if the disk refuses it."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 from lightning.pytorch import Trainer
 
 from ptycho_dist.checkpoint.catalog import checkpoint_name
 from ptycho_dist.checkpoint.io import CheckpointNotWritten
-from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.lead import Measured, needed_lead
 from ptycho_dist.data.loader import Position
 from ptycho_dist.errors import RunError
 from ptycho_dist.rundir.consumed import ConsumedRanges
-from ptycho_dist.rundir.layout import RunDirectory
-from ptycho_dist.runtime.joined_rank import JoinedRank
+from ptycho_dist.training.task import TrainingTask
 
 log = logging.getLogger(__name__)
 
 TRIES = 3
-"""Checkpoints in a row that may fail before the run ends; one at a stop, or the last, may not."""
+"""Failures in a row that end the run; a checkpoint at a stop or at the end must not fail at all."""
 
 
 class Committer:
-    """Keeps what was used since the last commit, and commits it with a checkpoint."""
+    """Keeps which samples were used since the last commit, and commits them with a checkpoint."""
 
-    def __init__(
-        self,
-        run: RunDirectory,
-        rank: JoinedRank,
-        execution: PyTorchExecutionConfig,
-        require_same_globals: Callable[[str], None],
-    ) -> None:
-        self._run = run
-        self._rank = rank
-        self._execution = execution
-        self.require_same_globals = require_same_globals
-        """Compares the legacy globals of all ranks; takes what comes next, in words."""
+    def __init__(self, task: TrainingTask) -> None:
+        self._task = task
+        self._run = task.run
+        self._rank = task.rank
+        self._execution = task.config.execution
         self._consumed: dict[int, ConsumedRanges] = {}  # by epoch, since the last commit
         self._failures = 0
         self._tried_at = time.monotonic()
@@ -48,12 +38,12 @@ class Committer:
         self._longest = Measured(0.0, 0.0)
 
     def start(self, step: int) -> None:
-        """Training begins at this optimizer step."""
+        """Note the optimizer step at which training begins."""
         self._tried_step = step
         self._tried_at = time.monotonic()
 
     def used(self, epoch: int, start: int, stop: int) -> None:
-        """This rank has used these positions in the order of the epoch."""
+        """Note that this rank has used positions `start` to `stop` in the epoch's order."""
         ranges = self._consumed.setdefault(epoch, ConsumedRanges())
         if stop > start:
             ranges.add(start, stop)
@@ -61,12 +51,12 @@ class Committer:
     # --- time ----------------------------------------------------------------------------------
 
     def step_begins(self) -> None:
-        """A micro-batch begins, perhaps of a step that has begun already."""
+        """Note that a micro-batch begins; its step may have begun already."""
         if self._step_began is None:
             self._step_began = time.monotonic()
 
     def step_done(self) -> None:
-        """An optimizer step is done; the next one begins with its wait for data."""
+        """Note that an optimizer step is done; the next one begins with its wait for data."""
         now = time.monotonic()
         if self._step_began is not None:
             longest = max(self._longest.step_s, now - self._step_began)
@@ -74,12 +64,12 @@ class Committer:
         self._step_began = now
 
     def pause(self) -> None:
-        """What follows is no step: validation, or a checkpoint."""
+        """Note that what follows is no step, but a validation or a checkpoint."""
         self._step_began = None
 
     @property
     def needed_lead_s(self) -> float:
-        """What a stop would take now, as measured in this attempt."""
+        """Seconds that a stop would take now, as measured in this attempt."""
         return needed_lead(self._longest)
 
     @property
@@ -89,31 +79,30 @@ class Committer:
         return every_s is not None and time.monotonic() - self._tried_at >= every_s
 
     def due_by_steps(self, step: int) -> bool:
-        """The same on all ranks."""
+        """Return whether a checkpoint is due by step count; equal on all ranks."""
         every = self._execution.checkpoint_every_n_steps
         return every is not None and step - self._tried_step >= every
 
     # --- the commit ----------------------------------------------------------------------------
 
     def commit(self, trainer: Trainer, position: Position, *, essential: bool) -> bool:
-        """All ranks save together; each first notes which samples the checkpoint stands for.
+        """Commit a checkpoint on all ranks; each first notes for which samples it stands.
 
         Args:
             trainer: at an optimizer-step boundary.
-            position: that the checkpoint stands for.
-            essential: the run cannot go on without it (a stop, the end).
+            position: the place in the data for which the checkpoint stands.
+            essential: whether the run cannot continue without it (a stop, the end).
 
         Returns:
-            Whether it is committed; if not, the run goes on, and the next one is due as usual.
+            Whether it is committed. If not, the run continues, and the next one is due as usual.
 
         Raises:
-            RunError: on all ranks, where it could not be written and is essential, or is the third
-                in a row.
-            SupersededAttempt: on rank 0.
+            RunError: on all ranks, if it is not written and is essential or the third in a row.
+            SupersededAttempt: on rank 0, if a later attempt has taken the run over.
         """
         began = time.monotonic()
         step = trainer.global_step
-        self.require_same_globals(f"before the checkpoint of step {step}")
+        self._task.require_same_globals(f"before the checkpoint of step {step}")
         problem = self._note_consumed(step, position) or self._save(trainer, step)
         if not problem and self._rank.rank == 0:
             problem = self._note_committed(step, position, time.monotonic() - began)
@@ -130,7 +119,11 @@ class Committer:
         return True
 
     def _note_consumed(self, step: int, position: Position) -> str:
-        """All ranks do this before rank 0 writes; returns what went wrong on any, or nothing."""
+        """Note the samples in the ledger of each rank, before rank 0 writes the checkpoint.
+
+        Returns:
+            What went wrong on any rank; empty: nothing.
+        """
         nothing = {position.epoch: ConsumedRanges()}
         problem = ""
         try:
@@ -144,8 +137,10 @@ class Committer:
         return problem or ("another rank cannot write its ledger" if bad else "")
 
     def _note_committed(self, step: int, position: Position, seconds: float) -> str:
-        """What the verifier goes by: where it cannot be said, the commit does not count, and the
-        next one stands for its samples, too."""
+        """Note the commit in the ledger, which the verifier reads; return what went wrong.
+
+        If this fails the commit does not count, and the next one stands for its samples too.
+        """
         try:
             self._rank.ledger.append(
                 "checkpoint_committed",
@@ -163,7 +158,7 @@ class Committer:
         self._rank.moved("writing a checkpoint")
         try:
             trainer.save_checkpoint(self._run.checkpoints / checkpoint_name(step))
-        except CheckpointNotWritten as error:  # on rank 0; the others are at the barrier already
+        except CheckpointNotWritten as error:  # on rank 0; the others wait at the barrier already
             trainer.strategy.barrier()
             return str(error)
         finally:
@@ -178,4 +173,6 @@ class Committer:
         if essential or self._failures >= TRIES:
             count = f"{self._failures} in a row" if self._failures > 1 else "a stop or the end"
             raise RunError(f"the checkpoint of step {step} is not written ({count}): {problem}")
-        log.warning("the checkpoint of step %d is not written, the run goes on: %s", step, problem)
+        log.warning(
+            "the checkpoint of step %d is not written, the run continues: %s", step, problem
+        )

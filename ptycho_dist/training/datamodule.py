@@ -1,4 +1,4 @@
-"""The data of a run on one rank, and the position in it, which is part of every checkpoint."""
+"""The data of a run on one rank, and the position in it, which every checkpoint holds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from ptycho_dist.config.run import RunConfig
@@ -18,12 +18,18 @@ from ptycho_dist.errors import DataError
 
 
 class PtychoData(LightningDataModule):
-    """Training and, where there is any, validation data of one rank."""
+    """Training data of one rank, and validation data if the config names some."""
 
     def __init__(
         self, config: RunConfig, world: World, rank: int, worker_init: Callable[[int], None]
     ) -> None:
-        """Read and check the files; `worker_init` as in make_loader.
+        """Read and check the data files.
+
+        Args:
+            config: names the files, as this node has them.
+            world: counts of ranks and samples, as the plan fixed them.
+            rank: this rank.
+            worker_init: called in each loader worker; see `make_loader`.
 
         Raises:
             DataError: a file is not what the data contract promises, or has another detector
@@ -52,26 +58,26 @@ class PtychoData(LightningDataModule):
             )
         self.train_sampler = self._sampler(len(self.train), config.training.sequential_sampling)
         self.position = Position()
-        """Epoch, and what of it is done; kept by the run's callback."""
+        """The current epoch and how much of it is done; updated by the run's callback."""
 
     @property
     def ranks(self) -> int:
-        """World size."""
+        """The number of ranks."""
         return self._world.ranks
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches from the current position on."""
+        """Return the loader of the training batches from the current position on."""
         self.train_sampler.start = replace(self.position)
         return self._loader(self.train, self.train_sampler)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """All test samples, shared by the ranks; an empty list without test data."""
+        """Return the loader of this rank's share of the test samples; an empty list without any."""
         if self.test is None:
             return []
         return self._loader(self.test, self._sampler(len(self.test), sequential=True))
 
     def state_dict(self) -> dict[str, int]:
-        """The position, for the checkpoint."""
+        """Return the position, for the checkpoint."""
         return asdict(self.position)
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
@@ -93,3 +99,9 @@ class PtychoData(LightningDataModule):
         return make_loader(
             dataset, sampler, config.execution, config.training.seed, self._worker_init
         )
+
+
+def data_of(trainer: Trainer) -> PtychoData:
+    """Return the data of a trainer, with its own type."""
+    data: PtychoData = trainer.datamodule  # type: ignore[attr-defined]
+    return data

@@ -1,8 +1,9 @@
-"""One layout of DDP's gradient buckets from the first step on, in every attempt.
+"""The same layout of DDP's gradient buckets from the first step on, in every attempt.
 
-DDP lays its buckets out anew after the first backward pass that it sees, and the place of a
-gradient in a bucket decides in which order the ranks' parts are added: with three ranks and more
-the first step of a resumed attempt would round otherwise than that step of an uninterrupted run.
+DDP rearranges its buckets after the first backward pass, and the place of a gradient in a bucket
+decides in which order the parts of the ranks are added. Without this module, with three ranks or
+more, the first step of a resumed attempt would round differently from the same step of an
+uninterrupted run.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.module import LossSums, PtychoModule
 
 
-def settle_buckets(trainer: Trainer, module: PtychoModule, data: PtychoData) -> Parameter | None:
-    """Go forward and backward once, on one sample, before anything counts; all ranks together.
+def settle_ddp_buckets(
+    trainer: Trainer, module: PtychoModule, data: PtychoData
+) -> Parameter | None:
+    """Run one forward and backward pass on one sample, so that DDP arranges its buckets.
 
-    Weights, buffers and sums are as before; random generators are not.
+    All ranks call this together, before anything counts. Weights, buffers and sums are restored;
+    random generators are not.
 
     Returns:
-        The parameter that gets its gradient last, here as in each step: the graph does not change.
-        None without DDP, where nothing is done.
+        The parameter that gets its gradient last, here and in each step, as the graph does not
+        change; None without DDP, where nothing is done.
     """
     if not isinstance(trainer.strategy, DDPStrategy):
         return None

@@ -1,8 +1,8 @@
-"""Marks in time: how one is made, and what lies between two of them.
+"""The clock of the device that a rank computes on: marks in time, and the seconds between them.
 
-On a GPU the host runs ahead of the device: there a mark is an event on the current stream, and the
-time between two of them is the device's. Waiting for data then shows where the stream ran dry, and
-the reduction where the stream waits for it.
+On a GPU the host runs ahead of the device. There a mark is an event on the current stream, and the
+time between two marks is the device's own. Waiting for data then shows where the stream ran dry,
+and the reduction shows where the stream waits for it.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ import torch
 
 
 @dataclass(frozen=True)
-class Marks:
-    """The clock of one device."""
+class DeviceClock:
+    """Makes marks in time on one device, and measures between them."""
 
-    make: Callable[[], Any]
-    """A mark, here and now; on a GPU: where the stream stands."""
+    mark: Callable[[], Any]
+    """Makes a mark: the current time on a CPU, the current place of the stream on a GPU."""
     seconds: Callable[[Any, Any], float]
-    """From a mark to a later one; both have passed."""
+    """Seconds from one mark to a later one, both of which the device has passed."""
     passed: Callable[[Any], bool]
-    """Whether the device has come there. Nothing waits."""
+    """Whether the device has passed a mark; returns at once."""
     wait: Callable[[Any], None]
-    """Until it has."""
+    """Waits until the device has passed a mark."""
 
 
-def marks_of(device: torch.device) -> Marks:
-    """The clock of the device that a rank computes on.
+def device_clock(device: torch.device) -> DeviceClock:
+    """Return the clock of a device.
 
-    The events of CUDA have been tried with a stand-in only: not on a GPU yet.
+    The CUDA clock has been tested with a stand-in for its events only, not on a GPU yet.
     """
     if device.type == "cuda":
-        return Marks(
-            _record_event,
-            lambda earlier, later: earlier.elapsed_time(later) / 1e3,  # it gives milliseconds
-            lambda event: event.query(),
-            lambda event: event.synchronize(),
+        return DeviceClock(
+            mark=_record_event,
+            seconds=lambda earlier, later: earlier.elapsed_time(later) / 1e3,  # milliseconds
+            passed=lambda event: event.query(),
+            wait=lambda event: event.synchronize(),
         )
-    return Marks(
-        time.perf_counter,
-        lambda earlier, later: later - earlier,
-        lambda mark: True,
-        lambda mark: None,
+    return DeviceClock(
+        mark=time.perf_counter,
+        seconds=lambda earlier, later: later - earlier,
+        passed=lambda mark: True,
+        wait=lambda mark: None,
     )
 
 

@@ -22,13 +22,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ptycho_dist.rundir.drill_trace import FINAL, RESUMED, SIGNAL, STEP, STOPPED, trace_file
-from ptycho_dist.rundir.layout import RunDirectory
-from ptycho_dist.rundir.run_plan import RunPlan
 from ptycho_dist.runtime.joined_rank import JoinedRank
 from ptycho_dist.runtime.rng import rng_parts
-from ptycho_dist.training.callback import StoppedOnRequest
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.module import PtychoModule
+from ptycho_dist.training.stopping import StoppedOnRequest
+from ptycho_dist.training.task import TrainingTask
 
 
 class DrillCallback(Callback):
@@ -43,55 +42,54 @@ class DrillCallback(Callback):
         trace: Path,
         rank: JoinedRank,
         data: PtychoData,
-        of_run: Callable[[], Mapping[str, Any]],
+        run_state: Callable[[], Mapping[str, Any]],
     ) -> None:
-        """
+        """Open the trace.
+
         Args:
-            interruption: what befalls this rank in this attempt; None: nothing.
-            trace: where to note what happens, one line of JSON each.
-            rank: this one.
-            data: of the run.
-            of_run: the state that the run's own callback keeps.
+            interruption: what happens to this rank in this attempt; None: nothing.
+            trace: the file in which to note what happens, in lines of JSON.
+            rank: this rank.
+            data: the data of the run.
+            run_state: returns the state that the callback of the run keeps.
         """
         self._interruption = interruption
         self._rank = rank
         self._data = data
-        self._of_run = of_run
+        self._run_state = run_state
         self._file = trace.open("a", encoding="utf-8")
         self._validates = False
-        self._fresh = True  # nothing is done in this attempt yet
+        self._fresh = True  # nothing has changed in this attempt yet
 
     @classmethod
     def of(
-        cls,
-        plan: RunPlan,
-        run: RunDirectory,
-        rank: JoinedRank,
-        data: PtychoData,
-        of_run: Callable[[], Mapping[str, Any]],
+        cls, task: TrainingTask, data: PtychoData, run_state: Callable[[], Mapping[str, Any]]
     ) -> DrillCallback | None:
-        """Return the callback for the drill in a plan; None: the plan has no drill."""
-        wanted = plan.drill
+        """Return the callback for the drill in the plan; None: the plan has no drill."""
+        wanted = task.plan.drill
         if wanted is None:
             return None
+        rank = task.rank
         number = rank.joined.attempt.number
         due = [
             each
             for each in wanted["interruptions"]
             if (each["attempt"], each["rank"]) == (number, rank.rank)
         ]
-        path = trace_file(run, number, rank.rank)
+        path = trace_file(task.run, number, rank.rank)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        return cls(due[0] if due else None, path, rank, data, of_run)
+        return cls(due[0] if due else None, path, rank, data, run_state)
 
-    # --- hooks ---------------------------------------------------------------------------------
+    # --- what Lightning calls ------------------------------------------------------------------
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the state that was restored."""
         self._note_resumed(trainer)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        """Note the state that was restored, and interrupt if it is due."""
         self._note_resumed(trainer)
         self._interrupt_at("training", batch_idx)
 
@@ -103,6 +101,7 @@ class DrillCallback(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        """Note the samples, the loss and random numbers of this micro-batch."""
         self._note(
             STEP,
             epoch=self._data.position.epoch,
@@ -114,10 +113,12 @@ class DrillCallback(Callback):
         )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that a validation is to be done, and the state that was restored."""
         self._validates = True
         self._note_resumed(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the validation is done."""
         self._validates = False
 
     def on_validation_batch_start(
@@ -128,24 +129,28 @@ class DrillCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Interrupt if it is due."""
         self._interrupt_at("validation", batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Interrupt if it is due."""
         self._interrupt_at("epoch_end", 0)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
+        """Note the state at a stop."""
         if isinstance(exception, StoppedOnRequest):
             self._note(STOPPED, **self._state(trainer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the state at the end."""
         self._note(FINAL, **self._state(trainer))
 
-    # --- parts ---------------------------------------------------------------------------------
+    # --- details ---------------------------------------------------------------------------------
 
     def _draw(self) -> list[float]:
-        """As a random layer would; ranks draw different numbers of times, as with ragged shares."""
+        """Draw as a random layer would, more often on higher ranks, as with ragged shares."""
         for _ in range(self._rank.rank + 1):
             drawn = [random.random(), float(np.random.random()), float(torch.rand(()))]  # noqa: S311
         return drawn
@@ -161,7 +166,7 @@ class DrillCallback(Callback):
             os.kill(os.getpid(), signal.Signals[wanted["signal"]])
 
     def _note_resumed(self, trainer: Trainer) -> None:
-        """Once, before this attempt has changed anything."""
+        """Note the restored state, once, before this attempt has changed anything."""
         if self._fresh:
             self._note(RESUMED, **self._state(trainer))
             self._fresh = False
@@ -171,10 +176,9 @@ class DrillCallback(Callback):
         self._file.flush()
 
     def _state(self, trainer: Trainer) -> dict[str, Any]:
-        """The live state, item by item; long ones as digests."""
+        """Return the current state by item, as digests where it is long."""
         module, optimizer = trainer.lightning_module, trainer.optimizers[0]
         schedule = trainer.lr_scheduler_configs[0].scheduler
-        of_run = self._of_run()
         return {
             "validation that is to be done": self._validates,
             "weights": _digest(module.state_dict()),
@@ -188,11 +192,11 @@ class DrillCallback(Callback):
             "gradient of an open accumulation window": self._open_window(trainer),
             "position": self._data.state_dict(),
             **{f"random generator of {name}": part for name, part in rng_parts().items()},
-            **of_run,
+            **self._run_state(),
         }
 
     def _open_window(self, trainer: Trainer) -> str | None:
-        """It would be lost: a stop must come where there is none."""
+        """Return a digest of gradients that a stop here would lose; None: there are none."""
         batches = self._data.position.micro_batch
         ends_epoch = self._data.position.sample == len(self._data.train)
         if ends_epoch or batches % trainer.accumulate_grad_batches == 0 or self._fresh:

@@ -1,4 +1,4 @@
-"""Pictures of what the network makes of some samples, every few epochs."""
+"""Pictures of what the network reconstructs, drawn every few epochs during the training."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ _DPI = 100
 log = logging.getLogger(__name__)
 
 
-class ReconstructionLog:
-    """`reconstruction/epoch-NNNN/patches.png` and `object.png`, by `execution.recon_log_*`.
+class EpochPictures:
+    """Draws `reconstruction/epoch-NNNN/patches.png` and `object.png`, by `execution.recon_log_*`.
 
-    The training is not touched: no gradient, no random number, the module's mode as it was.
+    The training is not changed: it computes no gradient, draws no random number, and restores the
+    module's mode.
     """
 
     def __init__(
@@ -40,7 +41,14 @@ class ReconstructionLog:
         data: PtychoData,
         rank: JoinedRank,
     ) -> None:
-        """All ranks have one: they stitch together, and rank 0 draws."""
+        """Prepare the pictures, on every rank: all ranks stitch together, and rank 0 draws.
+
+        Args:
+            run: where the pictures are written.
+            config: names the data files as this node has them.
+            data: the data of the run.
+            rank: this rank.
+        """
         self._run = run
         self._config = config
         self._data = data
@@ -48,7 +56,7 @@ class ReconstructionLog:
         self._whole_scan: GroupDataset | None = None
 
     def draw(self, module: PtychoModule, epoch: int) -> None:
-        """Draw what is due at the end of an epoch, counted from 0; every rank calls it."""
+        """Draw the pictures that are due at the end of an epoch, counted from 0, on all ranks."""
         execution = self._config.execution
         every = execution.recon_log_every_n_epochs
         if every is None or (epoch + 1) % every:
@@ -58,7 +66,7 @@ class ReconstructionLog:
         module.eval()
         try:
             if self._rank.rank == 0:
-                _keep(folder / "patches.png", self._patches(module))
+                _write(folder / "patches.png", self._patches(module))
             if execution.recon_log_stitch:
                 self._stitch(module, folder, epoch)
         finally:
@@ -112,11 +120,11 @@ class ReconstructionLog:
             f"R = {stitched.data_consistency:.4f}",
             region=(slice(0, rows), slice(0, columns)),
         )
-        _keep(folder / "object.png", draw_png(picture))
+        _write(folder / "object.png", draw_png(picture))
 
 
-def _keep(path: Path, picture: bytes) -> None:
-    """A disk that refuses a picture must not end the training."""
+def _write(path: Path, picture: bytes) -> None:
+    """Write a picture; if the disk refuses it, warn, as that must not end the training."""
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         write_bytes_atomic(path, picture)
@@ -125,9 +133,17 @@ def _keep(path: Path, picture: bytes) -> None:
 
 
 def _draw_patches(object_BHW: np.ndarray, weight_BHW: np.ndarray, chosen: Sequence[int]) -> bytes:
-    """Amplitude above, phase below, a column for each sample; one colour scale for each row.
+    """Draw amplitudes above phases, with a column for each sample and a colour scale for each row.
 
-    The lit pixels set the colours: nothing tells the network what the dark ones are.
+    The lit pixels set the colours, as the network cannot know the dark ones.
+
+    Args:
+        object_BHW: object patches, complex.
+        weight_BHW: illumination of each pixel.
+        chosen: indices of the samples.
+
+    Returns:
+        The bytes of a PNG file.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""The end of a run: the object of its training file, as its network sees it."""
+"""The reconstruction at the end of a run: the object of its training file."""
 
 from __future__ import annotations
 
@@ -6,34 +6,37 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_dist.checkpoint.catalog import checkpoint_name
-from ptycho_dist.config.run import RunConfig
 from ptycho_dist.reconstruction.scan import ScanTask, reconstruct_scan
 from ptycho_dist.reconstruction.stitch import Worker, groups_at_once
-from ptycho_dist.rundir.layout import RunDirectory
-from ptycho_dist.runtime.joined_rank import JoinedRank
-from ptycho_dist.training.callback import StoppedOnRequest
 from ptycho_dist.training.module import PtychoModule
+from ptycho_dist.training.stopping import StoppedOnRequest
+from ptycho_dist.training.task import TrainingTask
 
 
-def reconstruct_at_end(
-    run: RunDirectory,
-    config: RunConfig,
-    read_from: Path,
-    module: PtychoModule,
-    step: int,
-    rank: JoinedRank,
+def write_final_reconstruction(
+    task: TrainingTask, data_file: Path, module: PtychoModule, step: int
 ) -> dict[str, Any]:
-    """The object of the training file, on all ranks; rank 0 writes it and returns its scores.
+    """Reconstruct the object of the training file, on all ranks together; rank 0 writes it.
 
-    The last checkpoint is committed: a stop loses nothing but the stages done, and the next
-    attempt comes straight here. `read_from` is the training file as this node has it.
+    The last checkpoint is committed by then: a stop loses only the stages done here, and the next
+    attempt begins with this reconstruction.
+
+    Args:
+        task: what was trained.
+        data_file: the training file as this node has it.
+        module: the trained network.
+        step: optimizer steps done.
+
+    Returns:
+        The scores for result.json, on rank 0; an empty mapping on the others.
 
     Raises:
         StoppedOnRequest: all ranks have agreed to stop.
         UserError: the run directory cannot be written.
         RunError: rank 0 has failed; it raises the reason.
     """
-    rank.report.say("reconstructing")
+    rank, config = task.rank, task.config
+    rank.heartbeat.write("reconstructing")
 
     def stop_if_agreed() -> None:
         rank.moved("reconstructing")
@@ -42,14 +45,14 @@ def reconstruct_at_end(
 
     module = module.to(rank.device.torch).eval()
     learned = module.physics.probe_PHW if config.training.probe_trainable else None
-    task = ScanTask(
+    scan = ScanTask(
         data_file=config.data.train_data_file,
-        read_from=read_from,
+        read_from=data_file,
         data=config.data,
         model=config.model,
-        run=run.run_id,
+        run=task.run.run_id,
         checkpoint=checkpoint_name(step),
-        folder=run.reconstruction,
+        folder=task.run.reconstruction,
         intensity_scale=float(module.physics.log_intensity_scale.exp()),
         nphotons=config.training.nphotons,
     )
@@ -62,5 +65,5 @@ def reconstruct_at_end(
         config.execution.middle_trim,
         alive=rank.alive,
     )
-    delivered = reconstruct_scan(module.network, learned, task, worker, stop_if_agreed)
+    delivered = reconstruct_scan(module.network, learned, scan, worker, stop_if_agreed)
     return {} if delivered is None else {"reconstruction": delivered.metrics["reconstruction"]}

@@ -1,4 +1,4 @@
-"""Who keeps the figures of the epochs: the table alone, or TensorBoard or MLflow beside it."""
+"""Where the figures of the epochs are written: a table, and TensorBoard or MLflow beside it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ptycho_dist.errors import UserError
 from ptycho_dist.training.metrics import COLUMNS, Row, write_metrics
 
 Logger = Callable[[Sequence[Row]], None]
-"""Takes the rows of all finished epochs of the run, and writes what it has not written yet."""
+"""A function that takes the rows of all finished epochs and writes those that are new."""
 
 _FIGURES = tuple(name for name in COLUMNS if name not in ("epoch", "step"))
 
 
 def require_logger(backend: str) -> None:
-    """Check, before anything is trained, that the package of a logger is there.
+    """Check, before anything is trained, that the package of a logger is installed.
 
     Raises:
-        UserError: it is not.
+        UserError: the package is not installed.
     """
     missing = missing_logger_package(backend)
     if missing:
@@ -28,14 +28,14 @@ def require_logger(backend: str) -> None:
 
 
 def open_logger(backend: str, folder: Path) -> Logger:
-    """The logger of a run, for rank 0; each attempt opens it anew and gives it all rows again.
+    """Open the logger of a run, on rank 0; each attempt does so again and passes it all rows.
 
-    What a killed attempt wrote and did not commit is taken back where the backend can; what it
-    committed and did not write is made good.
+    Rows that a killed attempt wrote and did not commit are removed if the backend can do so. Rows
+    that it committed and did not write are written now.
 
     Args:
         backend: `csv`, `tensorboard`, `mlflow` or `none`.
-        folder: `metrics/` of the run directory; nothing is written elsewhere, or sent anywhere.
+        folder: `metrics/` of the run directory; nothing is written elsewhere or sent anywhere.
     """
     if backend == "none":
         return lambda rows: None
@@ -57,7 +57,7 @@ def open_logger(backend: str, folder: Path) -> Logger:
 def _tensorboard(folder: Path) -> Logger:
     from torch.utils.tensorboard import SummaryWriter
 
-    # readers forget all points of earlier attempts: the rows hold those that count
+    # purge_step=0: readers drop all points of earlier attempts; the rows hold those that count
     writer = SummaryWriter(str(folder / "tensorboard"), purge_step=0)
     written = 0
 
@@ -75,7 +75,7 @@ def _tensorboard(folder: Path) -> Logger:
 
 
 def _mlflow(folder: Path) -> Logger:
-    # newer versions ask for a database, which takes SQL packages; the files serve one run well
+    # Newer versions want a database, which needs SQL packages; plain files are enough for one run.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
@@ -86,7 +86,7 @@ def _mlflow(folder: Path) -> Logger:
     experiment = found.experiment_id if found else client.create_experiment("ptycho-dist")
     known = client.search_runs([experiment])
     run_id = (known[0] if known else client.create_run(experiment, run_name=run_name)).info.run_id
-    written = {  # a point is never taken back, and a kill may have come between two of one epoch
+    written = {  # points cannot be removed, and a kill may have come between two of one epoch
         name: {point.step for point in client.get_metric_history(run_id, name)} for name in _FIGURES
     }
 

@@ -1,4 +1,4 @@
-"""When a run of a scaling study has measured enough (plan.json's `measurement`)."""
+"""When a run of a scaling study has measured enough (`measurement` in plan.json)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 from ptycho_dist.training.metrics import Row
 
 
-class MeasurementHad(Exception):
-    """All ranks have ended at the same optimizer step, and a checkpoint of it is committed."""
+class MeasuredEnough(Exception):
+    """All ranks have ended at the same optimizer step, and its checkpoint is committed."""
 
     def __init__(self, step: int) -> None:
         super().__init__(f"measured enough at step {step}")
@@ -20,7 +20,7 @@ class MeasurementHad(Exception):
 
 
 class Measuring:
-    """What decides about the end; without a plan nothing does: the run is an ordinary one."""
+    """Decides when a run has measured enough; without a plan it never has."""
 
     def __init__(self, plan: MeasurementPlan | None, monitor: Monitor, rank: int) -> None:
         self.plan = plan
@@ -33,12 +33,12 @@ class Measuring:
         self._reached_at: float | None = None
 
     def begin(self, step: int) -> None:
-        """This attempt begins, at this optimizer step."""
+        """Note the optimizer step at which this attempt begins."""
         self._first_step = step
         self.step_done(step)
 
     def step_done(self, step: int) -> None:
-        """Optimizer step `step` is done; the warm-up of the attempt may be over with it."""
+        """Note that optimizer step `step` is done; the warm-up may be over with it."""
         if self.plan is None:
             return
         now = time.monotonic()
@@ -47,20 +47,22 @@ class Measuring:
         self._ended = now
 
     @property
-    def wanted(self) -> bool:
-        """Whether the clock of this rank says that it is enough; all ranks must agree on it, and
-        it is asked after the step that was done last."""
+    def time_is_up(self) -> bool:
+        """Whether the clock of rank 0 says that enough is measured, after the last step done.
+
+        It is false on all other ranks; all ranks must agree on it.
+        """
         plan = self.plan
         if plan is None or plan.until != "seconds" or self._rank > 0 or self._began is None:
             return False
         return time.monotonic() - self._began >= plan.value
 
-    def had(self, step: int, rows: Sequence[Row]) -> bool:
-        """Whether it is enough by what all ranks know alike: steps, or the loss of an epoch.
+    def is_enough(self, step: int, rows: Sequence[Row]) -> bool:
+        """Return whether it is enough by the number of steps or by the loss; equal on all ranks.
 
         Args:
             step: optimizer steps of the whole run.
-            rows: of the finished epochs.
+            rows: figures of the finished epochs.
         """
         plan = self.plan
         if plan is None:
@@ -73,16 +75,19 @@ class Measuring:
         else:
             enough = False
         if enough:
-            self.reached()
+            self.note_enough()
         return enough
 
-    def reached(self) -> None:
-        """All ranks know that it is enough."""
+    def note_enough(self) -> None:
+        """Note that all ranks have agreed that it is enough."""
         self._reached_at = self._reached_at or time.time()
 
     def to_json(self, step: int) -> dict[str, Any]:
-        """For result.json. `reached` is false where the epochs were done before; steps and seconds
-        are those after the warm-up of the last attempt, by the clock of rank 0."""
+        """Return the entry of result.json; empty without a plan.
+
+        `reached` is false if the epochs ended first. `steps` and `seconds` count from the end of
+        the last attempt's warm-up, by the clock of rank 0.
+        """
         if self.plan is None:
             return {}
         seconds = None if self._began is None else (self._ended or self._began) - self._began

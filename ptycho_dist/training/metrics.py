@@ -1,4 +1,4 @@
-"""One row of figures per epoch, in `metrics/metrics.csv`: none missing, none twice."""
+"""The table of figures, `metrics/metrics.csv`, with exactly one row per finished epoch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Row = dict[str, float | int | None]
 
 
 def write_metrics(path: Path, rows: list[Row]) -> None:
-    """Write all rows anew, as a whole.
+    """Replace the table by these rows.
 
-    The rows come from the checkpoint's lineage, so that what a killed attempt wrote after its
-    last checkpoint disappears when the epoch is done again.
+    The rows come from the checkpoint, so that those that a killed attempt wrote after its last
+    checkpoint disappear.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")

@@ -1,11 +1,11 @@
-"""The training step: object patches, forward model, loss, weighted so that ranks add up."""
+"""The training step: object patches, forward model, and a loss whose sum over ranks is right."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
 from ptycho_dist.config.run import RunConfig
@@ -23,12 +23,13 @@ from ptycho_dist.training.schedule import Plateau, step_factor
 
 
 class LossSums:
-    """Loss summed over samples, and how many: what ranks can add up without bias.
+    """The sum of the losses of samples, and their number, which ranks can add without bias.
 
-    The sums stay on the device until they are read, so that a step does not wait for it.
+    The sums stay on the device until they are read, so that a step does not wait for the device.
     """
 
     def __init__(self) -> None:
+        """Begin with no sample."""
         self._pending: list[torch.Tensor] = []
         self._total = 0.0
         self.count = 0
@@ -48,12 +49,12 @@ class LossSums:
 
 
 class PtychoModule(LightningModule):
-    """A physics-informed network under automatic optimization (which accumulation needs).
+    """A physics-informed network under automatic optimization, which accumulation needs.
 
-    DDP averages gradients over ranks and Lightning divides by the accumulated micro-batches. The
-    loss of a rank is the sum over its samples × ranks × accum_steps / samples of the optimizer
-    step, so that what remains is the mean over all samples of the step, however unequally a
-    ragged batch was shared: Σ_r Σ_b ℓ / n.
+    DDP averages gradients over ranks, and Lightning divides by the accumulated micro-batches. The
+    loss of a rank is therefore the sum over its samples × ranks × accum_steps / n, where n is the
+    number of samples of the optimizer step. What remains is the mean over all samples of the step,
+    Σ_r Σ_b ℓ / n, however unequally the ranks share a ragged batch.
     """
 
     def __init__(
@@ -64,13 +65,14 @@ class PtychoModule(LightningModule):
         config: RunConfig,
         world: World,
     ) -> None:
-        """
+        """Put the network and its physics together.
+
         Args:
-            network: object patches from views of the patterns.
+            network: makes object patches from views of the patterns.
             physics: probe and brightness of the training scan.
-            canvas_shape_YX: that holds any group, of training and of test data.
+            canvas_shape_YX: a canvas in pixels that holds any group of training or test data.
             config: weights of the losses, step size and its schedule.
-            world: batches and ranks.
+            world: counts of ranks, batches and samples.
         """
         super().__init__()
         self.network = network
@@ -81,19 +83,21 @@ class PtychoModule(LightningModule):
         self._model = config.model
         self._world = world
         self.plateau = Plateau(config.execution.scheduler, config.execution.checkpoint_mode)
-        """What the schedule has seen of the loss."""
+        """What a schedule that watches the loss has seen of it."""
         self.epoch_start = Position()
-        """Where the epoch at work was begun or resumed; kept by the run's callback."""
+        """Where the current epoch was begun or resumed; set by the run's callback."""
         self.schedule_shift = 0
-        """Optimizer steps by which the schedule is ahead of those done: not 0 after a resume on
-        another world size, where an epoch has another number of them."""
+        """Optimizer steps by which the schedule is ahead of the steps done.
+
+        It is not 0 after a resume on another number of ranks, where an epoch has other steps.
+        """
         self.train_sums = LossSums()
         self.val_sums = LossSums()
 
     def forward(self, views: Views, corner_BC2: torch.Tensor) -> torch.Tensor:
-        """The object of each group as its patches see it, (B, C, N, N) complex64.
+        """Return the object patches of each group, (B, C, N, N) complex64.
 
-        After each stage the patches of a group are merged on one canvas and taken from it again,
+        After each stage the patches of a group are merged on one canvas and cut out of it again,
         unless `model.object_big` is off.
         """
         object_BCHW = torch.ones_like(views.probe_BCPHW[:, :, 0])
@@ -108,7 +112,7 @@ class PtychoModule(LightningModule):
         return object_BCHW
 
     def losses(self, batch: GroupBatch) -> torch.Tensor:
-        """The loss of each group of a batch, (B,); B may be 0."""
+        """Return the loss of each group of a batch, (B,); B may be 0."""
         views = self.physics.views(batch["amplitude_BCHW"], batch["rest_BC2"])
         object_BCHW = self(views, batch["corner_BC2"])
         predicted_amp = diffraction_amplitude(object_BCHW, views.probe_BCPHW, views.envelope_HW)
@@ -128,7 +132,7 @@ class PtychoModule(LightningModule):
         return losses_B
 
     def training_step(self, batch: GroupBatch, batch_idx: int) -> torch.Tensor:
-        """The weighted loss of one micro-batch, a scalar."""
+        """Return the weighted loss of one micro-batch, a scalar."""
         losses_B = self.losses(batch)
         self.train_sums.add(losses_B)
         world = self._world
@@ -144,15 +148,15 @@ class PtychoModule(LightningModule):
         return losses_B.sum() * (world.ranks * world.accum_steps / in_step)
 
     def validation_step(self, batch: GroupBatch, batch_idx: int) -> None:
-        """Add the losses of one batch of the test data to the sums of this epoch."""
+        """Add the losses of one batch of test data to the sums of this epoch."""
         self.val_sums.add(self.losses(batch))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam (Kingma & Ba, 2015) with torch's defaults but for the step size and its schedule."""
+        """Return Adam (Kingma & Ba, 2015) with torch's defaults, and its step-size schedule."""
         physics = dict(self.physics.named_parameters())
         probe = [physics.pop("probe_parts")] if "probe_parts" in physics else []
         groups: list[dict[str, Any]] = [{"params": [*self.network.parameters(), *physics.values()]}]
-        if probe:  # far from its start at first, where the network begins near its answer
+        if probe:  # it begins far from its answer, whereas the network begins near its own
             groups.append({"params": probe, "lr": self._weights.probe_learning_rate})
         optimizer = torch.optim.Adam(groups, lr=self._execution.learning_rate)
         world, scheduler = self._world, self._execution.scheduler
@@ -176,10 +180,11 @@ class PtychoModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Once per optimizer step, on the mean gradient of all ranks and micro-batches.
+        """Clip the mean gradient of all ranks and micro-batches, once per optimizer step.
 
-        Lightning has unscaled the gradients of 16-mixed by then. Adaptive clipping is for layers:
-        the learned probe and brightness are none. A bound of 0 clips nothing, as in Lightning.
+        Lightning has unscaled the gradients of 16-mixed by then. Adaptive clipping is for layers,
+        so that it leaves the learned probe and brightness alone. A bound of 0 clips nothing, as in
+        Lightning.
         """
         execution = self._execution
         if execution.gradient_clip_algorithm != "agc":
@@ -188,11 +193,17 @@ class PtychoModule(LightningModule):
             clip_adaptively(self.network.parameters(), execution.gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the schedule has seen of the loss."""
+        """Save what the schedule has seen of the loss, and its shift."""
         checkpoint["plateau"] = self.plateau.state_dict()
         checkpoint["schedule_shift"] = self.schedule_shift
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it up; Lightning restores step sizes and weights."""
+        """Restore what `on_save_checkpoint` saved; Lightning restores step sizes and weights."""
         self.plateau.load_state_dict(checkpoint["plateau"])
         self.schedule_shift = int(checkpoint["schedule_shift"])
+
+
+def module_of(trainer: Trainer) -> PtychoModule:
+    """Return the module that a trainer fits, with its own type."""
+    module: PtychoModule = trainer.lightning_module  # type: ignore[assignment]
+    return module

@@ -1,7 +1,8 @@
-"""What a checkpoint holds of the run beside Lightning's state: position, world, random generators.
+"""What a checkpoint holds beside Lightning's own state: position, world, random generators.
 
-Lightning keeps weights, optimizer, schedule and loop counters. It keeps no random state, no place
-in the data, and would restart a validation in its middle (specs/resume.md, RS-001 to RS-008).
+Lightning saves weights, optimizer, schedule and loop counters. It saves neither the random state
+nor the position in the data, and it would resume a validation in its middle (specs/resume.md,
+RS-001 to RS-008).
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ log = logging.getLogger(__name__)
 
 _VALIDATION = "epoch_loop.val_loop.batch_progress"
 _FIXED = ("ranks", "batch_size", "accum_steps", "threads_per_rank", "samples")
-"""What the bits of the result depend on, beside the config."""
+"""Fields of the world on which the bits of the result depend, beside the config."""
 _RESIZED = ("ranks", "threads_per_rank")
-"""What of it may change where the user allows another world size."""
+"""Those of them that may change if the user allows another number of ranks."""
 
 
 def put_run_state(
@@ -36,7 +37,16 @@ def put_run_state(
     *,
     ends_epoch: bool,
 ) -> None:
-    """Add it to a checkpoint that is being made; all ranks call this together."""
+    """Add the state of the run to a checkpoint that is being made; all ranks call this together.
+
+    Args:
+        checkpoint: is changed in place.
+        position: the place in the data for which the checkpoint stands.
+        world: counts of ranks, batches and samples.
+        agreement: gathers the random states of all ranks.
+        device: of this rank.
+        ends_epoch: whether an epoch has just ended.
+    """
     checkpoint["position"] = {
         "epoch": position.epoch,
         "sample": position.sample,
@@ -47,9 +57,9 @@ def put_run_state(
 
 
 def begin_validation_anew(checkpoint: dict[str, Any]) -> None:
-    """Let a checkpoint that is made before or within a validation say that it has just begun.
+    """Change a checkpoint made before or within a validation, so that the validation starts again.
 
-    Lightning goes on with the validation then, from its first batch, and trains nothing of the
+    After the resume Lightning begins the validation at its first batch, and trains no part of the
     epoch again.
     """
     progress = checkpoint["loops"]["fit_loop"][_VALIDATION]
@@ -60,10 +70,18 @@ def begin_validation_anew(checkpoint: dict[str, Any]) -> None:
 
 
 def require_same_world(checkpoint: dict[str, Any], world: World, *, resize: bool) -> bool:
-    """Check that the run goes on as it was; returns whether its world has another size.
+    """Check that the run resumes in the world that wrote the checkpoint.
+
+    Args:
+        checkpoint: as it was loaded.
+        world: that of this attempt.
+        resize: whether the user has allowed another number of ranks.
+
+    Returns:
+        Whether the number of ranks has changed.
 
     Raises:
-        UserError: something on which the result depends has changed, and nobody has allowed it.
+        UserError: something on which the result depends has changed and may not.
     """
     stored = checkpoint["world"]
     changed = [name for name in _FIXED if stored[name] != getattr(world, name)]
@@ -71,25 +89,27 @@ def require_same_world(checkpoint: dict[str, Any], world: World, *, resize: bool
     if refused:
         found = ", ".join(f"{name} {stored[name]} → {getattr(world, name)}" for name in refused)
         raise UserError(
-            f"the checkpoint was written by another world ({found}); go on with the same one"
+            f"the checkpoint was written by another world ({found}); resume with the same one"
             + ("" if resize else ", or `ptycho-launch resume --allow-resize` for other ranks")
         )
     return "ranks" in changed
 
 
 def schedule_shift(position: Position, world: World, steps_done: int) -> int:
-    """Steps by which the schedule must be ahead of those done, so that it stands where this
-    position is in an epoch of this world."""
+    """Return the steps by which the schedule must be ahead of the steps done.
+
+    With that shift the schedule is where this position is in an epoch of this world.
+    """
     in_epoch = math.ceil(position.sample / world.global_batch)
     return position.epoch * world.steps_per_epoch + in_epoch - steps_done
 
 
 def restore_own_rng(states: torch.Tensor, rank: int, seed: int, device: torch.device) -> None:
-    """Take up the random generators of this rank; a rank that was not there before begins anew.
+    """Restore the random generators of this rank, or seed them if the rank is a new one.
 
     Args:
-        states: of all ranks that wrote the checkpoint, (ranks, ROOM) uint8.
-        rank: this one.
+        states: random states of all ranks that wrote the checkpoint, (ranks, ROOM) uint8.
+        rank: this rank.
         seed: `training.seed`.
         device: of this rank.
     """

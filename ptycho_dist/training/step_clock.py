@@ -1,6 +1,6 @@
-"""Each rank's time in training, always on: what Lightning says of its loops becomes phases.
+"""The clock of each rank's training: the actions of Lightning's loops become phases of steps.
 
-It costs some microseconds a step (benchmarks/step_clock_cost.py).
+It is always on, and costs a few microseconds per step (benchmarks/step_clock_cost.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.step_times import Block, TimesWriter, block_record
 from ptycho_dist.runtime.joined_rank import JoinedRank
 from ptycho_dist.runtime.start_up import this_machine
-from ptycho_dist.training.device_clock import marks_of
+from ptycho_dist.training.device_clock import device_clock
 from ptycho_dist.training.timeline import Timeline
 
 FETCH = "[_TrainingEpochLoop].train_dataloader_next"
@@ -32,21 +32,31 @@ _PHASE_OF_ACTION = {
     "optimizer_step": "optimizer",
     "save_checkpoint": "checkpoint",
 }
-"""By the last part of the name that Lightning gives an action; others belong to what they are in.
-The optimizer step calls forward and backward from within: they take their own time."""
+"""The phase of an action, by the last part of the name that Lightning gives it.
+
+Other actions belong to the phase in which they happen. The optimizer step calls forward and
+backward, whose time is their own.
+"""
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 class StepClock(Profiler):
-    """Lightning calls `start` and `stop`, by name, around all that it does."""
+    """A profiler: Lightning calls `start` and `stop`, with a name, around each of its actions."""
 
     def __init__(self, run: RunDirectory, rank: JoinedRank, threads: int) -> None:
+        """Open the file of step times of this rank.
+
+        Args:
+            run: where the times are written.
+            rank: this rank.
+            threads: intra-op threads of torch, which are recorded.
+        """
         super().__init__()
         self._rank = rank
         self._threads = threads
-        self._timeline = Timeline(marks_of(rank.device.torch))
+        self._timeline = Timeline(device_clock(rank.device.torch))
         self._writer = TimesWriter(run, rank.joined.attempt.number, rank.rank)
         self._phase_of: dict[str, str | None] = {}
         self._step = 0
@@ -57,7 +67,7 @@ class StepClock(Profiler):
     # --- what Lightning calls --------------------------------------------------------------------
 
     def start(self, action_name: str) -> None:
-        """An action begins."""
+        """Note that an action begins."""
         try:
             phase = self._phase_of[action_name]
         except KeyError:
@@ -72,7 +82,7 @@ class StepClock(Profiler):
         self._timeline.enter(phase)
 
     def stop(self, action_name: str) -> None:
-        """The same action ends."""
+        """Note that the same action ends."""
         if self._phase_of.get(action_name) is None:
             return
         self._timeline.leave()
@@ -80,17 +90,19 @@ class StepClock(Profiler):
             self._rank.start_up.spent("first_batch")
             self._starts()
 
-    # --- what the run says -----------------------------------------------------------------------
+    # --- what the run calls ----------------------------------------------------------------------
 
     def begin(self, step: int) -> None:
-        """Training begins, at this optimizer step; its time counts from the first batch on, or from
-        the validation with which it goes on."""
+        """Note the optimizer step at which training begins.
+
+        Time counts from the first batch on, or from the validation with which a resume begins.
+        """
         self._step = step
         self._waits_for_first = True
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """What is done within belongs to this phase."""
+        """Count the time of the `with` block as this phase."""
         self._timeline.enter(name)
         try:
             yield
@@ -100,7 +112,7 @@ class StepClock(Profiler):
     def timed(
         self, phase: str, function: Callable[Arguments, Result]
     ) -> Callable[Arguments, Result]:
-        """The function, whose time belongs to this phase."""
+        """Return the function, changed so that its time counts as this phase."""
 
         def of_phase(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
             if self._waits_for_first and phase == "validation":
@@ -112,10 +124,14 @@ class StepClock(Profiler):
         return of_phase
 
     def watch_gradients(self, last: torch.nn.Parameter, model: DistributedDataParallel) -> None:
-        """`last` is the parameter that gets its gradient last: what follows in the backward pass is
-        the reduction, unless this micro-batch only accumulates.
+        """Count the rest of the backward pass as reduction, once the last gradient is ready.
 
-        The hook looks at nothing and changes nothing, unlike a communication hook of DDP.
+        A micro-batch that only accumulates has no reduction. Unlike a communication hook of DDP,
+        the hook on the gradient neither reads nor changes anything.
+
+        Args:
+            last: the parameter that gets its gradient last.
+            model: knows whether this backward pass reduces.
         """
 
         def ready(_: torch.Tensor) -> None:
@@ -125,21 +141,21 @@ class StepClock(Profiler):
         last.register_post_accumulate_grad_hook(ready)
 
     def used(self, samples: int) -> None:
-        """This rank has used so many samples more."""
+        """Count samples that this rank has used."""
         self._timeline.used(samples)
 
     def step_done(self) -> None:
-        """An optimizer step is done."""
+        """Count an optimizer step."""
         self._timeline.step_done()
 
     def flush(self) -> None:
-        """Write what is known by now; a full disk stops nothing."""
+        """Write what is known by now; a full disk does not stop the training."""
         self._utilisation.sample()
         self._write(self._timeline.take())
 
     def end(self) -> None:
-        """Training is over, however it ended."""
-        with suppress(RuntimeError):  # of a device that has failed
+        """Write the rest when training is over, however it ended."""
+        with suppress(RuntimeError):  # raised by a device that has failed
             self._timeline.end()
         self._write(self._timeline.take(), at_end=True)
 
@@ -183,24 +199,24 @@ class StepClock(Profiler):
 
 
 class _Utilisation:
-    """How busy the GPU says that it is, where the machine tells (torch needs NVML's bindings)."""
+    """The utilisation that the GPU reports, if torch finds the bindings of NVML."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._tells = device.type == "cuda"
+        self._available = device.type == "cuda"
         self._sum, self._count = 0.0, 0
 
     def sample(self) -> None:
-        """Ask now; a machine that does not tell is not asked again."""
-        if not self._tells:
+        """Ask the GPU now; if it does not answer once it is not asked again."""
+        if not self._available:
             return
         try:
             self._sum += torch.cuda.utilization(self._device) / 100  # it gives percent
             self._count += 1
-        except Exception:  # of NVML's bindings, which may be missing or of any age
-            self._tells = False
+        except Exception:  # the bindings of NVML may be missing, or of any version
+            self._available = False
 
     @property
     def mean(self) -> float | None:
-        """Of the samples, 0 to 1."""
+        """Mean of the samples, 0 to 1; None: there are none."""
         return round(self._sum / self._count, 4) if self._count else None

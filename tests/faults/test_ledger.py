@@ -6,7 +6,7 @@ import os
 import resource
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ptycho_dist.errors import UserError
@@ -120,7 +120,6 @@ lines = st.one_of(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(found=st.lists(lines, max_size=6))
 def test_whatever_stands_in_between_the_events_are_read(run, found):
     """RD-004"""

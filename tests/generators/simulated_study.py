@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from launcher.scaling.analysis.results import Collected, Measurement
-from launcher.scaling.study.definition import Point, Study
+from launcher.scaling.study.definition import BaseSetup, Point, Study
 from launcher.timing.attribution import Attribution
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
@@ -74,6 +74,17 @@ def measurement(
     return Measurement(**({"point": point, "attribution": attribution} | fields | others))
 
 
+BASE = BaseSetup(
+    ranks=1,
+    batch_size=64,
+    accum_steps=1,
+    global_batch=64,
+    learning_rate=1e-3,
+    samples=3600,
+    epochs=10,
+)
+
+
 def study(measured: list[Measurement], *, missing: tuple = (), **others: object) -> Collected:
     """All that a study has collected."""
     points = [each.point for each in (*measured, *missing)]
@@ -83,14 +94,7 @@ def study(measured: list[Measurement], *, missing: tuple = (), **others: object)
         "cluster": "local",
         "command": ("ptycho-launch", "scale", "run.yaml"),
         "config_sha256": "0" * 64,
-        "base": {
-            "ranks": 1,
-            "batch_size": 64,
-            "global_batch": 64,
-            "learning_rate": 1e-3,
-            "samples": 3600,
-            "epochs": 10,
-        },
+        "base": BASE,
         "modes": tuple(dict.fromkeys(mode for point in points for mode in point.modes)),
         "nodes": tuple(sorted({point.nodes for point in points})),
         "tasks_per_node": tuple(sorted({point.tasks_per_node for point in points})),

@@ -13,7 +13,7 @@ from launcher.scaling.analysis.results import (
     Size,
     StudyAnalysis,
 )
-from launcher.scaling.study.definition import Point, Study
+from launcher.scaling.study.definition import BaseSetup, Point, Study
 from launcher.timing.attribution import PARTS, Attribution
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
@@ -87,10 +87,10 @@ def a_study(
         cluster=cluster,
         command=("ptycho-launch", "scale", "run.yaml", "--nodes", ",".join(map(str, nodes))),
         config_sha256="5e0f" * 16,
-        base={
-            "ranks": 1, "batch_size": BATCH, "global_batch": BATCH * max(nodes),
-            "learning_rate": 1e-3, "samples": 512, "epochs": 10,
-        },
+        base=BaseSetup(
+            ranks=1, batch_size=BATCH, accum_steps=1, global_batch=BATCH * max(nodes),
+            learning_rate=1e-3, samples=512, epochs=10,
+        ),
         modes=modes,
         nodes=nodes,
         tasks_per_node=tasks,
@@ -194,8 +194,8 @@ def _series(mode, tasks, nodes, repeats, cores, device, laws):
         "it foretold the held-out size best" if laws else "there are too few sizes for a law",
         sizes[-1].ranks, "One more doubling would bring less than half of it.",
         (
-            *(["The cores of the machine: too few."] if sizes[-1].oversubscribed else []),
+            *(["Oversubscription: too few cores."] if sizes[-1].oversubscribed else []),
             "A step takes more than with perfect scaling.",
-            "Exposed communication loses 7.1 ms a step: 3.2 ms with 1 rank, 10.3 ms with 4 ranks.",
+            "Exposed communication: 7.1 ms lost per step, from 3.2 ms to 10.3 ms.",
         ),
     )  # fmt: skip

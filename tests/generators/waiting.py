@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-HANG_S = 300
+HANG_S = 900
 """No test waits longer: whatever has not happened by then hangs. It is no measure of speed."""
 T = TypeVar("T")
 

@@ -38,6 +38,8 @@ PROGRAM_SUFFIX = "_program.py"
 """How the files in tests/ are named that are programs of their own."""
 READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
 """Variables that Python or the loader reads before the program begins."""
+MEASURED = "COVERAGE_PROCESS"
+"""How the variables begin by which coverage.py measures the processes that start."""
 CUSTOMIZE = ("sitecustomize", "usercustomize")
 """Modules that Python imports before the program begins."""
 
@@ -83,6 +85,8 @@ def same_interpreter(environment: Mapping[str, str], preloaded: Mapping[str, str
         named = {name: variables[name] for name in variables if name.startswith(READ_AT_START)}
         return named | {"PYTHONPATH": ""}
 
+    if any(name.startswith(MEASURED) for name in environment):
+        return False
     return settings(environment) == settings(preloaded) and not any(
         entry.name.partition(".")[0] in CUSTOMIZE or _is_known(entry.name.partition(".")[0])
         for folder in added_folders(environment, preloaded)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import fork_child
 
 SERVER = Path(__file__).with_name("fork_server.py")
+FORKING_PYTHON = SERVER.with_name("forking_python.py")
 ROOM_FOR_COMMAND = 16_384
 ENVIRONMENT = dict(os.environ)
 """As the session began: no test has changed it yet."""
@@ -23,13 +26,17 @@ class ForkServer:
     """The server of this test process, started when it is first used; it ends with us."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        self._folder = tempfile.TemporaryDirectory(prefix="fork-server-")  # a short path
+        self.address = f"{self._folder.name}/door"
+        self._life, theirs = socket.socketpair()
+        with theirs, socket.socket(socket.AF_UNIX) as door:
+            door.bind(self.address)
+            door.listen()
+            handed_over = [theirs.fileno(), door.fileno()]
             self._process = subprocess.Popen(
-                [sys.executable, str(SERVER), str(theirs.fileno()), "x" * ROOM_FOR_COMMAND],
+                [sys.executable, str(SERVER), *map(str, handed_over), "x" * ROOM_FOR_COMMAND],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=handed_over,
                 env=ENVIRONMENT,
             )
 
@@ -37,25 +44,25 @@ class ForkServer:
         self, program: fork_child.Program, surroundings: fork_child.Surroundings
     ) -> tuple[int, socket.socket]:
         """Start a program; returns its number, and the socket that will bring its status."""
-        ours, theirs = socket.socketpair()
         request = {
             "command": program.command,
             "environment": dict(surroundings.environment),
             "directory": surroundings.directory,
-            "import_from": list(surroundings.import_from),
             "new_session": surroundings.new_session,
         }
-        with self._lock, theirs:
-            socket.send_fds(self._requests, [b"x"], [theirs.fileno(), *surroundings.streams])
-        ours.sendall(json.dumps(request).encode())
-        ours.shutdown(socket.SHUT_WR)
-        return number_from(ours), ours
+        text = json.dumps(request).encode()
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self.address)
+        socket.send_fds(server, [len(text).to_bytes(8, "big")], list(surroundings.streams))
+        server.sendall(text)
+        return number_from(server), server
 
     def close(self) -> None:
         """End the server; what it has forked lives on."""
-        self._requests.close()
         self._process.kill()
         self._process.wait()
+        self._life.close()
+        self._folder.cleanup()
 
 
 def number_from(connection: socket.socket) -> int:
@@ -73,7 +80,6 @@ class Popen(subprocess.Popen[Any]):
     directly, and `returncode` is its own, also where a signal has ended it.
     """
 
-    server: ClassVar[ForkServer | None] = None
     _status: socket.socket | None = None
 
     def _execute_child(self, *arguments: Any) -> None:
@@ -82,10 +88,8 @@ class Popen(subprocess.Popen[Any]):
         if program is None or asked["preexec_fn"] is not None or not asked["close_fds"]:
             super()._execute_child(*arguments)  # type: ignore[misc]
             return
-        if Popen.server is None:
-            Popen.server = ForkServer()
         surroundings = fork_child.surroundings_of(asked, ENVIRONMENT)
-        self.pid, self._status = Popen.server.start(program, surroundings)
+        self.pid, self._status = the_server().start(program, surroundings)
         self._child_created = True
         fork_child.close_ends_of_child(self, asked)
 
@@ -130,8 +134,29 @@ def run(
     return done
 
 
+_lock = threading.Lock()
+_servers: list[ForkServer] = []
+
+
+def the_server() -> ForkServer:
+    """The one server of this session, started when the first test needs it."""
+    with _lock:
+        if not _servers:
+            _servers.append(ForkServer())
+        return _servers[0]
+
+
 def close_server() -> None:
     """At the end of a test session."""
-    if Popen.server is not None:
-        Popen.server.close()
-        Popen.server = None
+    while _servers:
+        _servers.pop().close()
+
+
+def virtual_environment(folder: Path) -> Path:
+    """A folder whose `bin/python` has the server fork what it can, for `environment.venv`."""
+    program = folder / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    words = [sys.executable, "-I", "-S", str(FORKING_PYTHON), the_server().address, sys.executable]
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    program.chmod(0o755)
+    return folder

@@ -1,20 +1,24 @@
 """A Python that has imported everything, and forks programs on request.
 
-    fork_server.py DESCRIPTOR PADDING
+    fork_server.py LIFE DOOR PADDING
 
-DESCRIPTOR is a socket. A message on it carries four descriptors: a socket of the new process, and
-its standard streams. That socket brings the request as JSON up to its end, and takes the number of
-the process back, and later its status as waitpid gives it, 8 bytes each. PADDING is the room for
-the command of a process in /proc/PID/cmdline. The server ends when DESCRIPTOR is closed.
+DOOR is the descriptor of a listening socket, with a connection for each process: the length of the
+request (8 bytes) together with the three standard streams, and the request as JSON; back come the
+number of the process (0: it cannot be a fork) and later its status as waitpid gives it, 8 bytes
+each. Who hangs up before
+the end has the process killed. PADDING is the room for the command of a process in
+/proc/PID/cmdline. The server ends when nobody holds the other end of the socket LIFE.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import pkgutil
 import selectors
+import signal
 import socket
 import sys
 from typing import Any
@@ -28,7 +32,11 @@ import fork_child  # noqa: E402
 
 HEAVY = (
     "lightning.pytorch.loggers",
+    "PIL.BmpImagePlugin",
+    "PIL.GifImagePlugin",
+    "PIL.JpegImagePlugin",
     "torch._dynamo",
+    "torch.distributed.algorithms.ddp_comm_hooks.debugging_hooks",
     "torch.distributed.run",
     "torch.nn.parallel",
     "torch.optim.lr_scheduler",
@@ -48,56 +56,69 @@ def preload() -> None:
                 importlib.import_module(module.name)
 
 
-def serve(requests: socket.socket) -> None:
-    """Fork until nobody can ask any more."""
-    selector = selectors.DefaultSelector()
-    selector.register(requests, selectors.EVENT_READ)
-    while True:
-        for key, _ in selector.select():
-            if key.fileobj is requests:
-                _, descriptors, _, _ = socket.recv_fds(requests, 1, 4)
-                if not descriptors:
-                    return
-                own, *streams = descriptors
-                pid, answer = start(socket.socket(fileno=own), streams)
-                ended = os.pidfd_open(pid)
-                selector.register(ended, selectors.EVENT_READ, (pid, answer))
-            else:
-                selector.unregister(key.fileobj)
-                os.close(key.fd)
-                tell_end(*key.data)
+class Server:
+    """Forks, and tells each asker how its fork ended."""
 
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
 
-def start(answer: socket.socket, streams: list[int]) -> tuple[int, socket.socket]:
-    """Read a request and fork."""
-    with answer.makefile("rb") as file:
-        asked: dict[str, Any] = json.load(file)
-    program = fork_child.Program.of(asked["command"])
-    assert program is not None
-    pid = fork_child.fork_program(
-        program,
-        fork_child.Surroundings(
-            environment=asked["environment"],
-            directory=asked["directory"],
-            import_from=asked["import_from"],
-            streams=tuple(streams),
-            new_session=asked["new_session"],
-        ),
-    )
-    for stream in streams:
-        os.close(stream)
-    answer.sendall(pid.to_bytes(8, "big"))
-    return pid, answer
+    def serve(self, life: socket.socket, door: socket.socket) -> None:
+        """Answer until nobody can ask any more."""
+        self._selector.register(life, selectors.EVENT_READ, lambda: sys.exit(0))
+        self._selector.register(door, selectors.EVENT_READ, lambda: self._start(door.accept()[0]))
+        while True:
+            for key, _ in self._selector.select():
+                key.data()
 
-
-def tell_end(pid: int, answer: socket.socket) -> None:
-    """The child has ended: its status goes to whoever asked for it, if that is still there."""
-    _, status = os.waitpid(pid, 0)
-    with answer:
-        try:
-            answer.sendall(status.to_bytes(8, "big"))
-        except OSError:
+    def _start(self, asker: socket.socket) -> None:
+        first, streams, _, _ = socket.recv_fds(asker, 8, 3)
+        if len(first) < 8:
+            asker.close()
             return
+        request = asker.recv(int.from_bytes(first, "big"), socket.MSG_WAITALL)
+        pid = fork_if_possible(json.loads(request), streams)
+        for stream in streams:
+            os.close(stream)
+        asker.sendall(pid.to_bytes(8, "big"))
+        if pid == 0:
+            asker.close()
+            return
+        ended = os.pidfd_open(pid)
+        self._selector.register(ended, selectors.EVENT_READ, lambda: self._end(pid, ended, asker))
+        self._selector.register(asker, selectors.EVENT_READ, lambda: self._hung_up(pid, asker))
+
+    def _end(self, pid: int, ended: int, asker: socket.socket) -> None:
+        """The fork has ended; its status goes to the asker, if that is still there."""
+        _, status = os.waitpid(pid, 0)
+        self._selector.unregister(ended)
+        os.close(ended)
+        if asker.fileno() != -1:
+            self._selector.unregister(asker)
+            with contextlib.suppress(OSError):
+                asker.sendall(status.to_bytes(8, "big"))
+            asker.close()
+
+    def _hung_up(self, pid: int, asker: socket.socket) -> None:
+        """The asker was killed: so is what it stood for."""
+        self._selector.unregister(asker)
+        asker.close()
+        os.kill(pid, signal.SIGKILL)  # not waited for yet: the number is still its own
+
+
+def fork_if_possible(asked: dict[str, Any], streams: list[int]) -> int:
+    """The number of the fork; 0: it has to be started anew."""
+    environment = asked["environment"]
+    program = fork_child.Program.of(asked["command"])
+    if program is None or not fork_child.same_interpreter(environment, ENVIRONMENT):
+        return 0
+    surroundings = fork_child.Surroundings(
+        environment=environment,
+        directory=asked["directory"],
+        import_from=fork_child.added_folders(environment, ENVIRONMENT),
+        streams=(streams[0], streams[1], streams[2]),
+        new_session=asked["new_session"],
+    )
+    return fork_child.fork_program(program, surroundings)
 
 
 if __name__ == "__main__":
@@ -105,4 +126,4 @@ if __name__ == "__main__":
     threads = fork_child.threads_of_this_process()
     assert threads == 1, f"the fork server has {threads} threads"
     fork_child.let_children_be_forks(ENVIRONMENT)
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    Server().serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:3]))

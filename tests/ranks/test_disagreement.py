@@ -104,13 +104,13 @@ if odd == "end":  # after the last checkpoint
             settings["N"] = 32
     callback.RunCallback = Late
 if odd == "leaving":  # after the last comparison
-    import ptycho_dist.runtime.rank_heartbeat as report
-    whole = report.RankReport.say
+    import ptycho_dist.runtime.rank_heartbeat as heartbeat
+    whole = heartbeat.RankHeartbeat.write
     def say(self, state, **words):
         whole(self, state, **words)
         if state == "finished":
             settings["N"] = 32
-    report.RankReport.say = say
+    heartbeat.RankHeartbeat.write = say
 if odd == "import":
     raise OSError("no licence")
 """

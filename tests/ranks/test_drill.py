@@ -22,7 +22,7 @@ import sys
 
 class Late:
     def find_spec(self, name, path, target=None):
-        if name == "ptycho_dist.training.callback":
+        if name == "ptycho_dist.training.checkpoints":
             from ptycho_dist.training import run_state
             own = run_state.restore_own_rng
             run_state.restore_own_rng = lambda states, rank, *rest: own(states, 0, *rest)

@@ -72,7 +72,7 @@ def test_rank_zero_that_never_starts_is_named(without_patience, start_ranks):
     [
         ({"WORLD_SIZE": "3"}, "started 3 ranks, the plan has 2"),
         ({"LOCAL_RANK": "5"}, "is task 5 of its node"),
-        ({"RANK": "x"}, "makes no sense"),
+        ({"RANK": "x"}, "missing or not a number"),
         ({"PTYCHO_DIST_ATTEMPT": "nonsense"}, "is not an attempt"),
     ],
 )

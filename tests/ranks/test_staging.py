@@ -81,7 +81,7 @@ class FakeRank:
         self.world = world
         self.joined = SimpleNamespace(store=world.store, nodes=world.nodes, attempt=world.attempt)
         self.stop = SimpleNamespace(requested=False)
-        self.report = SimpleNamespace(say=lambda state: None)
+        self.heartbeat = SimpleNamespace(write=lambda state: None)
         self.ledger = SimpleNamespace(append=self.note)
         self.agreement = SimpleNamespace(vote=self.vote)
         self.alive_calls = 0
@@ -135,7 +135,7 @@ class FakeWorld:
 def world(make_run, tmp_path, monkeypatch):
     """`world(nodes, places)`: started ranks, each with the place that its config names."""
     monkeypatch.setattr(staging, "POLL_S", 0.01)
-    monkeypatch.setattr(staging, "SAY_EVERY_S", 0.0)
+    monkeypatch.setattr(staging, "PUBLISH_EVERY_S", 0.0)
     run = make_run("")
     attempt = begin_attempt(run, job_id="test", cluster="local", nodes=["here"])
     config = run.config()
@@ -210,7 +210,7 @@ def test_who_waits_shows_life_only_while_a_copier_goes_on(world, held, tmp_path,
     while waiter.alive_calls < 3:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    monkeypatch.setattr(staging, "SAY_EVERY_S", 3600.0)  # from here on nothing is said
+    monkeypatch.setattr(staging, "PUBLISH_EVERY_S", 3600.0)  # from here on nothing is said
     seen = -1
     while seen != waiter.alive_calls:  # what was said already is heard
         assert time.monotonic() < deadline

@@ -153,7 +153,7 @@ def test_ctrl_c_during_wait_leaves_the_run_going_and_cancel_ends_it(make_config,
     finally:
         watcher.kill()
     assert watcher.returncode == 130
-    assert "the run goes on" in out
+    assert "the run continues" in out
     assert f"ptycho-launch cancel {run.run_id}" in out
     step = read_heartbeats(run)[0].progress["step"]
     wait_for(lambda: steps_done(run, step + 3))

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import fork_client
 import pytest
+from waiting import HANG_S
 
 from ptycho_dist.rundir.layout import RunDirectory
 
@@ -29,7 +31,7 @@ class Cluster:
         )
 
     def run(
-        self, args: Sequence[str], timeout: float = 60, check: bool = True
+        self, args: Sequence[str], timeout: float = HANG_S, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run one command on the cluster; with `check`, a failure fails the test and says why."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH_"))}
@@ -46,11 +48,11 @@ def _running(directory: Path, *options: str) -> Iterator[Cluster]:
     def script(command: str, *args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(SCRIPT), command, "--dir", str(directory), *args],
-            capture_output=True, text=True, timeout=150, check=False,
+            capture_output=True, text=True, timeout=HANG_S, check=False,
         )  # fmt: skip
 
     try:
-        up = script("up", "--limit-s", "120", *options)
+        up = script("up", "--limit-s", "240", *options)
         if up.returncode == PACKAGES_MISSING:
             if os.environ.get("CI") or os.environ.get("PTYCHO_DIST_REQUIRE_SLURM") == "1":
                 pytest.fail(up.stderr)
@@ -79,6 +81,22 @@ def cluster_without_accounting(tmp_path_factory: pytest.TempPathFactory) -> Iter
 def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two nodes for one test, which may break them."""
     yield from _running(tmp_path_factory.mktemp("cluster") / "c", "--no-accounting", "--nodes", "2")
+
+
+@pytest.fixture(scope="session")
+def forking_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter that has the fork server run what it can."""
+    venv = fork_client.virtual_environment(tmp_path_factory.mktemp("forking") / "venv")
+    return venv / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def forked_ranks(forking_python: Path) -> str:
+    """A line of run.yaml: the ranks of the job are forks of a preloaded Python.
+
+    For tests of what a job does once its ranks live. Those of its start do without.
+    """
+    return f"environment: {{venv: {forking_python.parents[1]}}}\n"
 
 
 @pytest.fixture

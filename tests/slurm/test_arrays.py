@@ -6,10 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from attempt_files import attempt_files
+from waiting import HANG_S, wait_for
 
 from launcher.control import submit
 from launcher.planning.data_facts import read_data_facts
@@ -29,15 +29,7 @@ requeue: {signal_lead_s: 60}
 """
 
 
-def until(condition, seconds=90):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.1)
-    return found
-
-
-def test_an_array_from_submission_to_resume(cluster, make_config, launch, tmp_path):
+def test_an_array_from_submission_to_resume(cluster, make_config, forked_ranks, launch, tmp_path):
     """LP-233, LP-235, LP-236, LP-238, LP-239, LP-242: four members, at most three at once. One is
     cancelled while it waits, one fails and is resumed alone."""
     root = tmp_path / "runs"
@@ -48,7 +40,7 @@ def test_an_array_from_submission_to_resume(cluster, make_config, launch, tmp_pa
         return done.stdout
 
     command(
-        "submit", make_config(TEXT), "--cluster", "slurm", "--throttle", "3",
+        "submit", make_config(TEXT + forked_ranks), "--cluster", "slurm", "--throttle", "3",
         "--array", "training.seed=1,2", "--array", "execution.learning_rate=1e-3,1e30",
     )  # fmt: skip
     (path,) = root.iterdir()
@@ -78,7 +70,7 @@ def test_an_array_from_submission_to_resume(cluster, make_config, launch, tmp_pa
     command("resume", "tiny")
     second = json.loads(array.submission_json.read_text())["jobs"][1]
     assert second["indices"] == "1"
-    until(lambda: len(attempt_files(runs[1])) == 2)
+    wait_for(lambda: len(attempt_files(runs[1])) == 2)
     command("cancel", "tiny")
     assert attempt_files(runs[1])[1]["job_id"] == f"{second['job_id']}_1"
     assert [len(attempt_files(run)) for run in runs] == [1, 2, 1, 0]
@@ -127,7 +119,7 @@ def test_a_submission_killed_around_sbatch_is_found_again(
         assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
         (run,) = [run for run in list_runs(root) if run.path not in seen]
         seen.add(run.path)
-        job_id = until(lambda run=run: status_of(run, Scheduler()).job_id)
+        job_id = wait_for(lambda run=run: status_of(run, Scheduler()).job_id)
         shown = cluster.run(["squeue", "-h", "-o", "%k|%r", "-j", job_id]).stdout.strip()
         assert shown == f"ptycho-dist:{run.run_id}|JobHeldUser"
         assert status_of(run, Scheduler()).state == "pending"
@@ -135,7 +127,7 @@ def test_a_submission_killed_around_sbatch_is_found_again(
     command = [sys.executable, "-m", "launcher", "submit", config, "--cluster", "slurm", "--json",
                "--runs-dir", root]  # fmt: skip
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    answers = [json.loads(process.communicate(timeout=60)[0]) for process in both]
+    answers = [json.loads(process.communicate(timeout=HANG_S)[0]) for process in both]
     assert len({answer["run_id"] for answer in answers}) == 2
     assert len({answer["job_id"] for answer in answers}) == 2
     runs = list_runs(root)

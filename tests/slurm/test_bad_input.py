@@ -3,11 +3,11 @@
 import json
 import os
 import shlex
-import time
 
 import pytest
 from bad_configs import bad_configs
 from injections import OF_A_SHELL
+from waiting import wait_for
 
 from launcher.cli import build_parser, main
 from ptycho_dist.rundir.layout import RunDirectory
@@ -74,12 +74,12 @@ def test_texts_that_could_be_commands_arrive_as_they_are(
     script = changed_script(RunDirectory(path), rank=0, instead=dump)
     submit = f"cd {shlex.quote(str(work))} && exec sbatch --parsable {script}"
     job_id = cluster.run(["bash", "-c", submit]).stdout.strip()
-    deadline = time.monotonic() + 60
-    job = ""
-    while "JobState=FAILED" not in job:
+
+    def failed():
         job = cluster.run(["scontrol", "--oneliner", "show", "job", job_id]).stdout
-        assert time.monotonic() < deadline, job
-        time.sleep(0.1)
+        return job if "JobState=FAILED" in job else ""
+
+    job = wait_for(failed, "failed job")
     assert "OverSubscribe=OK" in job  # not exclusive
     variables = dict(each.split("=", 1) for each in seen.read_text().split("\0") if each)
     assert {name: variables[name] for name in texts} == texts

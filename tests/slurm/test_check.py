@@ -56,7 +56,7 @@ def test_everything_that_is_wrong_comes_at_once(cluster, check):
     assert report["passed"] is False
     found = errors(report)
     assert "short has 4 nodes" in found["resources.nodes"]["message"]
-    assert "2 GPUs at most" in found["resources.gpus_per_node"]["message"]
+    assert "at most 2 GPUs" in found["resources.gpus_per_node"]["message"]
     assert "short allows 00:10:00" in found["resources.time"]["message"]
     assert {each["origin"] for each in found.values()} == {"--set"}
     # this cluster enforces no accounts: a wrong one stands in nobody's way

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import HANG_S, wait_for
 
 SCRIPT = Path(__file__).parents[2] / "slurm" / "cluster" / "cluster.py"
 SMALL = ("--nodes", "2", "--no-accounting")
@@ -36,7 +37,7 @@ def script(tmp_path: Path) -> Iterator[Script]:
         used.add(name)
         return subprocess.run(
             arguments(command, tmp_path / name, *args),
-            capture_output=True, text=True, timeout=120, check=False, **extra,
+            capture_output=True, text=True, timeout=HANG_S, check=False, **extra,
         )  # fmt: skip
 
     yield run
@@ -67,13 +68,6 @@ def processes_of(directory: Path) -> list[str]:
     return found
 
 
-def wait_for(condition: Callable[[], bool], limit_s: float = 20) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "not within the time limit"
-        time.sleep(0.1)
-
-
 def test_four_idle_nodes_with_two_gpus_each(cluster: Any) -> None:
     nodes = cluster.run(["sinfo", "-h", "-N", "-p", "debug", "-o", "%N %T %G %c"]).stdout
     assert nodes.splitlines() == [f"node{i} idle gpu:2 4" for i in range(1, 5)]
@@ -100,7 +94,7 @@ def test_a_job_starts_at_once_and_sacct_lists_it(cluster: Any, tmp_path: Path) -
     state, account, submit, start = cluster.run(query).stdout.strip().split("|")
     assert (state, account) == ("COMPLETED", "users")
     seconds = [time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S")) for text in (submit, start)]
-    assert seconds[1] - seconds[0] <= 3
+    assert seconds[1] - seconds[0] <= 15  # not by the scheduler that comes every half minute
 
 
 def test_a_cancelled_job_ends_within_kill_wait(cluster: Any) -> None:
@@ -111,7 +105,7 @@ def test_a_cancelled_job_ends_within_kill_wait(cluster: Any) -> None:
     wait_for(lambda: cluster.run(state).stdout.strip() == "RUNNING")
     time.sleep(0.5)  # the trap must be set
     cluster.run(["scancel", job_id])
-    wait_for(lambda: cluster.run(state).stdout.strip() == "CANCELLED", limit_s=30)
+    wait_for(lambda: cluster.run(state).stdout.strip() == "CANCELLED")
 
 
 def test_without_accounting_sacct_fails(cluster_without_accounting: Any) -> None:
@@ -120,18 +114,26 @@ def test_without_accounting_sacct_fails(cluster_without_accounting: Any) -> None
 
 
 def test_up_again_is_quick_and_prints_the_same(cluster: Any) -> None:
-    began = time.monotonic()
-    again = subprocess.run(
-        arguments("up", cluster.dir), capture_output=True, text=True, timeout=60, check=True
-    )
-    assert time.monotonic() - began < 2
-    assert again.stdout == (cluster.dir / "env.sh").read_text()
-    assert again.stdout == f"export SLURM_CONF={cluster.env['SLURM_CONF']}\n"
+    def seconds(command: str) -> tuple[float, str]:
+        began = time.monotonic()
+        done = subprocess.run(
+            arguments(command, cluster.dir),
+            capture_output=True, text=True, timeout=HANG_S, check=True,
+        )  # fmt: skip
+        return time.monotonic() - began, done.stdout
+
+    daemons = state_of(cluster.dir)["daemons"]
+    yardstick, _ = seconds("status")  # which only looks
+    took, said = min(seconds("up") for _ in range(3))
+    assert took < max(2, 4 * yardstick)
+    assert state_of(cluster.dir)["daemons"] == daemons
+    assert said == (cluster.dir / "env.sh").read_text()
+    assert said == f"export SLURM_CONF={cluster.env['SLURM_CONF']}\n"
 
 
 def test_up_with_other_options_is_refused(cluster: Any) -> None:
     other = subprocess.run(
-        arguments("up", cluster.dir, "--nodes", "2"), capture_output=True, text=True, timeout=60
+        arguments("up", cluster.dir, "--nodes", "2"), capture_output=True, text=True, timeout=HANG_S
     )
     assert (other.returncode, other.stdout) == (2, "")
     assert "nodes 4 -> 2" in other.stderr
@@ -143,7 +145,7 @@ def test_two_started_at_once_share_nothing(script: Script, tmp_path: Path) -> No
         for name in ("a", "b")
     ]
     try:
-        assert [process.wait(60) for process in starting] == [0, 0]
+        assert [process.wait(HANG_S) for process in starting] == [0, 0]
         one, two = (state_of(tmp_path / name)["endpoints"] for name in ("a", "b"))
         assert not set(one["node_addresses"]) & set(two["node_addresses"])
         assert not set(one["node_ports"]) & set(two["node_ports"])
@@ -175,9 +177,10 @@ def test_down_leaves_nothing(
     # The step must run: an srun that finds no controller ends the job, and its child is anyone's.
     step = f"srun sh -c 'echo up >> {inside}; exec sleep 300'"
     job = f"env -i sleep 300 & echo $! > {inside}; {step}"
-    subprocess.run(["sbatch", "-o", "/dev/null", "--wrap", job], env=env, check=True, timeout=20)
+    command = ["sbatch", "-o", "/dev/null", "--wrap", job]
+    subprocess.run(command, env=env, check=True, timeout=HANG_S)
     wait_for(lambda: inside.exists() and inside.read_text().endswith("up\n"))
-    bystander = subprocess.Popen(["sleep", "60"], env=env)
+    bystander = subprocess.Popen(["sleep", "600"], env=env)
     try:
         daemons = state_of(tmp_path / "c")["daemons"]
         for name in daemons if victims is None else victims:
@@ -200,7 +203,7 @@ def test_an_interrupted_up_leaves_nothing(script: Script, tmp_path: Path, number
     wait_for(lambda: (tmp_path / "c" / "log" / "mariadbd.log").exists())
     starting.send_signal(number)
     expected = -9 if number == signal.SIGKILL else 128 + number
-    assert starting.wait(30) == expected
+    assert starting.wait(HANG_S) == expected
     if number == signal.SIGKILL:
         assert script("down", "c").returncode == 0
     assert processes_of(tmp_path / "c") == []

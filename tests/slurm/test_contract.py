@@ -8,8 +8,10 @@ import time
 
 import pytest
 from attempt_files import attempt_files
+from waiting import HANG_S, wait_for
 
 from ptycho_dist.config.plain_data import config_digest, decode_run_config
+from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import read_ledger
 
@@ -19,7 +21,7 @@ FOUR_RANKS = ("--set", "resources.nodes=2", "--set", "resources.tasks_per_node=2
 TEXT = """
 model: {n_filters_scale: 0.125}
 training: {nepochs: 2, batch_size: 4}
-execution: {join_timeout_s: 15}
+execution: {join_timeout_s: 300}
 """
 
 
@@ -40,7 +42,7 @@ def test_ptycho_train_under_srun_gives_the_losses_of_a_submitted_run(
             "--gridsize", "1", "--n_filters_scale", "0.125", "--max_epochs", "2",
             "--batch_size", "4", "--set", "reconstruct=false",
         ],
-        timeout=120,
+        timeout=HANG_S,
     )  # fmt: skip
     done = launch(
         "submit", make_config(TEXT), *FOUR_RANKS, "--cluster", "slurm", "--wait",
@@ -57,11 +59,12 @@ def test_ptycho_train_under_srun_gives_the_losses_of_a_submitted_run(
     assert (attempt["outcome"], attempt["cluster"]) == ("finished", "slurm")
 
 
-def fails(cluster, script):
-    """Submit by hand; seconds until the job has failed."""
-    began = time.monotonic()
+def fails(cluster, run, script):
+    """Submit by hand; seconds from the first rank until the job has failed."""
     job_id = cluster.run(["sbatch", "--parsable", str(script)]).stdout.strip()
-    while time.monotonic() < began + 100:
+    wait_for(lambda: read_heartbeats(run), "rank")
+    began = time.monotonic()
+    while time.monotonic() < began + HANG_S:
         shown = cluster.run(["scontrol", "--oneliner", "show", "job", job_id]).stdout
         words = dict(word.split("=", 1) for word in shown.split() if "=" in word)
         if words["JobState"] not in {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING"}:
@@ -80,10 +83,10 @@ def prepared(launch, config, root, *more):
 
 
 def test_a_rank_with_another_config_file_and_package_ends_the_job_and_is_named(
-    cluster, make_config, simulate, launch, changed_script, tmp_path
+    cluster, make_config, forked_ranks, forking_python, simulate, launch, changed_script, tmp_path
 ):
     """RD-034, RD-038: within 60 s, with the fields and the rank, in status and in each log."""
-    run = prepared(launch, make_config(TEXT), tmp_path / "r")
+    run = prepared(launch, make_config(TEXT + forked_ranks), tmp_path / "r")
     plan = json.loads(run.plan_json.read_text())
     del plan["data"]  # else the other file is found at once, by the rank itself (RD-036)
     run.plan_json.write_text(json.dumps(plan))
@@ -98,9 +101,9 @@ def test_a_rank_with_another_config_file_and_package_ends_the_job_and_is_named(
     info = tmp_path / "site" / "h5py-0.1.2.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: h5py\nVersion: 0.1.2\n")
-    instead = f"export PYTHONPATH={info.parent}; exec {sys.executable} -u -m ptycho_dist.rank "
+    instead = f"export PYTHONPATH={info.parent}; exec {forking_python} -u -m ptycho_dist.rank "
     script = changed_script(run, rank=3, instead=instead + str(other.path))
-    assert fails(cluster, script) < 75  # 60 s from the first registration, and the start before
+    assert fails(cluster, run, script) < 75  # 60 s from the first registration, and the end
     status = json.loads(launch("status", run.path, "--json", env=cluster.env).stdout)
     assert status["state"] == "failed"
     for words in (
@@ -117,7 +120,7 @@ def test_a_rank_with_another_config_file_and_package_ends_the_job_and_is_named(
 
 
 def test_a_rank_with_another_legacy_value_ends_the_job_and_is_named(
-    cluster, make_config, launch, changed_script, tmp_path
+    cluster, make_config, forking_python, launch, changed_script, tmp_path
 ):
     """LI-053, LI-070"""
     for folder, label in (("site", "as installed"), ("odd", "another")):
@@ -125,12 +128,13 @@ def test_a_rank_with_another_legacy_value_ends_the_job_and_is_named(
         (tmp_path / folder / "foreign_params.py").write_text(f"cfg = {{'label': {label!r}}}\n")
     config = make_config(
         TEXT + f"legacy: {{module: foreign_params}}\n"
-        f"environment: {{env: {{PYTHONPATH: {tmp_path / 'site'}}}}}\n"
+        f"environment: {{venv: {forking_python.parents[1]}, "
+        f"env: {{PYTHONPATH: {tmp_path / 'site'}}}}}\n"
     )
     run = prepared(launch, config, tmp_path / "r")
     instead = f"export PYTHONPATH={tmp_path / 'odd'}"
     script = changed_script(run, rank=3, instead=instead)
-    assert fails(cluster, script) < 75
+    assert fails(cluster, run, script) < 75
     status = json.loads(launch("status", run.path, "--json", env=cluster.env).stdout)
     words = 'label: rank 3 has "another", ranks 0, 1, 2 have "as installed"'
     assert words in status["cause"]

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from waiting import HANG_S
 
 pytestmark = pytest.mark.slurm
 
@@ -17,16 +18,16 @@ POINTS = ("window", "epoch-end", "validation")
 
 
 def test_four_ranks_on_two_nodes_lose_nothing(
-    cluster, make_config, simulate, launch, tmp_path, capsys
+    cluster, make_config, forked_ranks, simulate, launch, tmp_path, capsys
 ):
     """RS-001, RS-008, RS-050, guarantees G2, G4 and G6."""
     test = simulate(tmp_path / "test.npz", n_patterns=10, seed=1)
-    config = make_config(TEXT)
+    config = make_config(TEXT + forked_ranks)
     config.write_text(config.read_text().replace("npz}", f"npz, test_data_file: {test}}}"))
     done = launch(
         "drill", config, "--cluster", "slurm", "--ranks", "4", "--points", ",".join(POINTS),
         "--runs-dir", tmp_path / "runs",
-        env=cluster.env, timeout=400,
+        env=cluster.env, timeout=HANG_S * 2,
     )  # fmt: skip
     lines = done.stdout.splitlines()
     assert (done.returncode, lines[-1]) == (0, "PASS"), done.stdout + done.stderr

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from attempt_files import attempt_files
+from waiting import HANG_S, wait_for
 
 from launcher.status.history import history_of
 from launcher.status.run_status import status_of
@@ -28,24 +29,15 @@ reconstruct: false
 resources: {nodes: 3, tasks_per_node: 1}
 """
 ALONE = TEXT.replace("nodes: 3, tasks_per_node: 1", "nodes: 1, tasks_per_node: 1")
-PATIENCE_S = 150
-
-
-def wait_for(condition, what):
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"no {what} within {PATIENCE_S} s"
-        time.sleep(0.1)
-    return found
 
 
 @pytest.fixture
-def submit(cluster, make_config, launch, tmp_path, request):
+def submit(cluster, make_config, forked_ranks, launch, tmp_path, request):
     def start(name, *extra):
         root = tmp_path / f"runs-{name}"
         done = launch(
-            "submit", make_config(TEXT), "--cluster", "slurm", "--runs-dir", root, "--json", *extra,
-            env=cluster.env,
+            "submit", make_config(TEXT + forked_ranks), "--cluster", "slurm", "--runs-dir", root,
+            "--json", *extra, env=cluster.env,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         submission = json.loads(done.stdout)
@@ -57,20 +49,20 @@ def submit(cluster, make_config, launch, tmp_path, request):
 
 
 @pytest.fixture(scope="module")
-def walltime_run(cluster, scan_file, tmp_path_factory):
-    """A run of one rank with a walltime of two minutes, which passes while other tests run."""
+def walltime_run(cluster, scan_file, forked_ranks, tmp_path_factory):
+    """A run of one rank that is asked to stop after 40 to 70 s, which pass while others run."""
     folder = tmp_path_factory.mktemp("walltime")
     config = folder / "run.yaml"
-    text = ALONE.replace("nepochs: 60", "nepochs: 100000")
+    text = ALONE.replace("nepochs: 60", "nepochs: 100000") + forked_ranks
     config.write_text(f"name: walltime\ndata: {{train_data_file: {scan_file}}}\n{text}")
-    sets = ("resources.time=2:00", "requeue.signal_lead_s=40", "requeue.max_restarts=1")
+    sets = ("resources.time=10:00", "requeue.signal_lead_s=530", "requeue.max_restarts=1")
     done = subprocess.run(
         [
             *(sys.executable, "-m", "launcher", "submit", str(config), "--cluster", "slurm"),
             *("--runs-dir", str(folder / "runs"), "--json"),
             *(word for text in sets for word in ("--set", text)),
         ],
-        capture_output=True, text=True, timeout=60, env={**os.environ, **cluster.env},
+        capture_output=True, text=True, timeout=HANG_S, env={**os.environ, **cluster.env},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     submission = json.loads(done.stdout)

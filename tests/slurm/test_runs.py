@@ -12,6 +12,7 @@ import jsonschema
 import numpy as np
 import pytest
 from attempt_files import attempt_files
+from waiting import HANG_S, wait_for
 
 from ptycho_dist.attempts.processes import start_time
 from ptycho_dist.rundir.heartbeat import read_heartbeats
@@ -25,7 +26,7 @@ FOUR_RANKS = ("--set", "resources.nodes=2", "--set", "resources.tasks_per_node=2
 TEXT = """
 model: {n_filters_scale: 0.125}
 training: {nepochs: 3, batch_size: 4}
-execution: {join_timeout_s: 15}
+execution: {join_timeout_s: 300}
 requeue: {signal_lead_s: 60}
 """
 SECRETS = {
@@ -38,6 +39,11 @@ SECRETS = {
 @pytest.fixture
 def config(make_config):
     return make_config(TEXT)
+
+
+@pytest.fixture
+def forking_config(make_config, forked_ranks):
+    return make_config(TEXT + forked_ranks)
 
 
 def losses(run):
@@ -54,21 +60,17 @@ def joined(run):
     return [event for event in read_ledger(run) if event["event"] == "joined"]
 
 
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.1)
-    return found
-
-
 def job_ids(cluster):
     return cluster.run(["squeue", "--noheader", "--states=all", "--format=%i"]).stdout.split()
 
 
 def sbatch_by_hand(cluster, script):
-    """Submit a script and wait for its end: SLURM's state and exit code of the job."""
-    job_id = cluster.run(["sbatch", "--parsable", str(script)]).stdout.strip()
+    """Submit a script; returns the number of the job."""
+    return cluster.run(["sbatch", "--parsable", str(script)]).stdout.strip()
+
+
+def end_of(cluster, job_id):
+    """Wait for the end of a job: SLURM's state and its exit code."""
 
     def ended():
         shown = cluster.run(["scontrol", "--oneliner", "show", "job", job_id]).stdout
@@ -76,7 +78,7 @@ def sbatch_by_hand(cluster, script):
         over = words["JobState"] not in {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING"}
         return (words["JobState"], words["ExitCode"]) if over else None
 
-    return wait_for(ended, 120)
+    return wait_for(ended, "end of the job")
 
 
 def files_with_a_secret(root):
@@ -136,7 +138,7 @@ def test_the_printed_script_given_to_sbatch_by_hand_runs_the_same_job(
     assert status["state"] == "prepared"
     script = tmp_path / "job.sbatch"
     script.write_text(printed.stdout)
-    assert sbatch_by_hand(cluster, script) == ("COMPLETED", "0:0")
+    assert end_of(cluster, sbatch_by_hand(cluster, script)) == ("COMPLETED", "0:0")
     assert run.result_json.exists()
     assert len(joined(run)) == 4
     done = launch(
@@ -151,18 +153,18 @@ def test_the_printed_script_given_to_sbatch_by_hand_runs_the_same_job(
     plan = json.loads(launch("plan", config, *FOUR_RANKS, "--json", "--runs-dir", submitted).stdout)
     assert plan["script"].replace("tiny-RUN-ID", other.run_id) == other.script.read_text()
     # RD-023: a finished run does not start again
-    assert sbatch_by_hand(cluster, script) == ("COMPLETED", "0:0")
+    assert end_of(cluster, sbatch_by_hand(cluster, script)) == ("COMPLETED", "0:0")
     assert len(attempt_files(run)) == 1
 
 
 def test_without_accounting_the_end_is_noticed_within_10_s(
-    cluster_without_accounting, config, launch, tmp_path
+    cluster_without_accounting, forking_config, launch, tmp_path
 ):
     cluster = cluster_without_accounting
     assert cluster.run(["sacct"], check=False).returncode != 0
     done = launch(
-        "submit", config, *FOUR_RANKS, "--cluster", "slurm", "--wait", "--runs-dir", tmp_path / "r",
-        env=cluster.env,
+        "submit", forking_config, *FOUR_RANKS, "--cluster", "slurm", "--wait",
+        "--runs-dir", tmp_path / "r", env=cluster.env,
     )  # fmt: skip
     returned = time.time()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -171,14 +173,14 @@ def test_without_accounting_the_end_is_noticed_within_10_s(
     assert returned - attempt_files(run)[0]["ended_at"] < 10  # the bound itself
 
 
-def test_two_jobs_on_one_node_at_once_both_train(cluster, config, launch, tmp_path):
+def test_two_jobs_on_one_node_at_once_both_train(cluster, forking_config, launch, tmp_path):
     """RD-031"""
     root = tmp_path / "runs"
     two = ("--set", "resources.tasks_per_node=2", "--cluster", "slurm", "--runs-dir", root)
     for _ in range(2):
-        assert launch("submit", config, *two, env=cluster.env).returncode == 0
+        assert launch("submit", forking_config, *two, env=cluster.env).returncode == 0
     runs = [RunDirectory(path) for path in root.iterdir()]
-    wait_for(lambda: all(run.result_json.exists() for run in runs), 120)
+    wait_for(lambda: all(run.result_json.exists() for run in runs))
     wait_for(lambda: all(attempt_files(run)[0]["ended_at"] for run in runs))
     first, second = (attempt_files(run)[0] for run in runs)
     assert first["nodes"] == second["nodes"]  # the scheduler fills a node before the next
@@ -200,17 +202,20 @@ def test_two_jobs_on_one_node_at_once_both_train(cluster, config, launch, tmp_pa
     ],
 )
 def test_a_rank_that_cannot_come_is_named_and_the_job_ends(
-    cluster, config, launch, tmp_path, changed_script, instead, words
+    cluster, forking_config, launch, tmp_path, changed_script, instead, words
 ):
     """RD-032, RD-033, guarantee G7."""
-    launch("script", config, *FOUR_RANKS, "--runs-dir", tmp_path / "r")
+    little_patience = ("--set", "execution.join_timeout_s=15")
+    launch("script", forking_config, *FOUR_RANKS, *little_patience, "--runs-dir", tmp_path / "r")
     run = only_run(tmp_path / "r")
     script = changed_script(run, rank=3, instead=instead)
+    job_id = sbatch_by_hand(cluster, script)
+    wait_for(lambda: read_heartbeats(run), "rank")
     began = time.monotonic()
-    state, exit_code = sbatch_by_hand(cluster, script)
+    state, exit_code = end_of(cluster, job_id)
     assert state == "FAILED"
     assert exit_code != "0:0"
-    assert time.monotonic() - began < 75  # 60 s from the first registration, and the start before
+    assert time.monotonic() - began < 75  # 60 s from the first registration, and the end of the job
     status = json.loads(launch("status", run.path, "--json", env=cluster.env).stdout)
     assert status["state"] == "failed"
     assert words in status["cause"]
@@ -226,7 +231,7 @@ def test_a_rank_that_cannot_come_is_named_and_the_job_ends(
 
 
 def test_cancel_ends_every_rank_within_30_s_and_the_ledger_says_so(
-    cluster, config, launch, tmp_path
+    cluster, forking_config, launch, tmp_path
 ):
     """RD-071: also where a step takes seconds, in which srun would kill the ranks.
 
@@ -235,15 +240,15 @@ def test_cancel_ends_every_rank_within_30_s_and_the_ledger_says_so(
     root = tmp_path / "runs"
     long = ("--set", "training.nepochs=5000", "--set", "model.n_filters_scale=2.0")
     launch(
-        "submit", config, *FOUR_RANKS, *long, "--cluster", "slurm", "--runs-dir", root,
+        "submit", forking_config, *FOUR_RANKS, *long, "--cluster", "slurm", "--runs-dir", root,
         env=cluster.env,
     )  # fmt: skip
     run = only_run(root)
-    wait_for(lambda: any(h.progress.get("step", 0) >= 1 for h in read_heartbeats(run).values()), 90)
+    wait_for(lambda: any(h.progress.get("step", 0) >= 1 for h in read_heartbeats(run).values()))
     pids = [heartbeat.pid for heartbeat in read_heartbeats(run).values()]
     assert len(pids) == 4
     later = launch(
-        "submit", config, "--cluster", "slurm", "--runs-dir", tmp_path / "later", "--json",
+        "submit", forking_config, "--cluster", "slurm", "--runs-dir", tmp_path / "later", "--json",
         "--after", run.path, env=cluster.env,
     )  # fmt: skip
     assert later.returncode == 0, later.stderr
@@ -311,7 +316,7 @@ def test_a_slurm_that_is_not_there(cluster, config, launch, tmp_path):
     only_python = {"PATH": "/nowhere"}
     for env, words in ((unreachable, "does not answer"), (only_python, "not on PATH")):
         done = launch(
-            "submit", config, "--cluster", "slurm", "--runs-dir", root, env=env, timeout=90
+            "submit", config, "--cluster", "slurm", "--runs-dir", root, env=env, timeout=HANG_S
         )
         assert (done.returncode, done.stdout) == (3, "")
         assert words in done.stderr
@@ -320,7 +325,7 @@ def test_a_slurm_that_is_not_there(cluster, config, launch, tmp_path):
 
 
 def test_a_job_submitted_from_inside_another_one_is_not_led_astray(
-    cluster, config, launch, tmp_path
+    cluster, forking_config, launch, tmp_path
 ):
     """LP-046, LP-048: variables of an allocation and stale exports of a login shell."""
     stale = {
@@ -334,8 +339,8 @@ def test_a_job_submitted_from_inside_another_one_is_not_led_astray(
         "WORLD_SIZE": "99",
     }
     done = launch(
-        "submit", config, *FOUR_RANKS, "--cluster", "slurm", "--wait", "--runs-dir", tmp_path / "r",
-        env={**cluster.env, **stale},
+        "submit", forking_config, *FOUR_RANKS, "--cluster", "slurm", "--wait",
+        "--runs-dir", tmp_path / "r", env={**cluster.env, **stale},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 

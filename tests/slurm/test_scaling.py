@@ -19,7 +19,7 @@ requeue: {signal_lead_s: 60}
 
 
 def test_a_study_from_its_submission_to_its_measurements(
-    cluster, make_config, launch, tmp_path, monkeypatch
+    cluster, make_config, forked_ranks, launch, tmp_path, monkeypatch
 ):
     """SC-010, SC-011, SC-014, SC-016, SC-017: three sizes, one after another, also when the one
     between is cancelled; that one alone is submitted again."""
@@ -31,8 +31,8 @@ def test_a_study_from_its_submission_to_its_measurements(
         return done.stdout
 
     command(
-        "scale", make_config(TEXT), "--nodes", "1,2", "--mode", "strong,weak", "--repeats", "1",
-        "--steps", "2", "--warm-up", "1", "--cluster", "slurm", "--yes",
+        "scale", make_config(TEXT + forked_ranks), "--nodes", "1,2", "--mode", "strong,weak",
+        "--repeats", "1", "--steps", "2", "--warm-up", "1", "--cluster", "slurm", "--yes",
     )  # fmt: skip
     (path,) = root.iterdir()
     array = ArrayDirectory(path)

@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 from attempt_files import attempt_files
+from waiting import wait_for
 
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
@@ -25,15 +26,6 @@ training: {nepochs: 100000, batch_size: 4}
 resources: {nodes: 2, tasks_per_node: 2}
 requeue: {on: []}
 """
-PATIENCE_S = 90
-
-
-def wait_for(condition, what):
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"hang: no {what} within {PATIENCE_S} s"
-        time.sleep(0.05)
-    return found
 
 
 def one_rank(run, cluster, job_id, generator):
@@ -74,14 +66,14 @@ def interrupt(run, trial, delay, send, name, last_stop):
     ("send", "name"), [(one_rank, "SIGUSR2"), (whole_job, "SIGTERM")], ids=["USR2", "TERM"]
 )
 def test_a_signal_at_a_random_moment(
-    cluster, make_config, launch, tmp_path, pytestconfig, capsys, send, name
+    cluster, make_config, forked_ranks, launch, tmp_path, pytestconfig, capsys, send, name
 ):
     """RD-060 to RD-063, guarantee G6."""
     root = tmp_path / "runs"
     generator = random.Random(name)
     done = launch(
-        "submit", make_config(TEXT), "--cluster", "slurm", "--runs-dir", root, "--json",
-        env=cluster.env,
+        "submit", make_config(TEXT + forked_ranks), "--cluster", "slurm", "--runs-dir", root,
+        "--json", env=cluster.env,
     )  # fmt: skip
     submission = json.loads(done.stdout)
     job_id = submission["job_id"]

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S
 
 pytestmark = pytest.mark.slurm
 
@@ -74,7 +75,7 @@ def test_each_command_does_what_the_tutorial_says(cluster, tmp_path):
         if re.search(r"\bmake\b|^source ", command):
             continue
         done = subprocess.run(
-            ["bash", "-c", command], cwd=tmp_path, env=environment, timeout=120,
+            ["bash", "-c", command], cwd=tmp_path, env=environment, timeout=HANG_S,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         expected = exit_code(shown)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from waiting import HANG_S
 
 from ptycho_dist.attempts.attempt import begin_attempt
 from ptycho_dist.checkpoint.catalog import checkpoint_name
@@ -346,7 +347,7 @@ def test_a_disk_that_fills_up_leaves_nothing(make_run, scan_file, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", limited, "--model_path", run.path, "--test_data", scan_file,
          "--output_dir", out, "--accelerator", "cpu"],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=HANG_S,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.splitlines()) == 1

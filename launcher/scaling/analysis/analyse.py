@@ -1,4 +1,4 @@
-"""From what a study has measured to what follows from it: pure, the same answer each time."""
+"""The analysis of a study: what follows from its measurements; without side effects."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def analyse(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> StudyAnalysis:
-    """What follows from a study.
+    """Analyse a study; equal arguments give equal results.
 
     Args:
-        collected: all that it measured, and what it did not.
-        deadline_s: by when the work of the study's config is to be done, in seconds from the start
-            of the job; None: nobody asks.
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
+        collected: the measurements of the study, and the points without one.
+        deadline_s: time in which the work of the study's config has to be done, in seconds from the
+            start of the job; None: there is no deadline.
+        seed: seed of the bootstrap.
+        resamples: number of resamples of the bootstrap.
     """
     collected = replace(collected, measured=tuple(in_order(collected.measured)))
     measured = [each for each in collected.measured if usable(each)]
@@ -74,7 +74,18 @@ def _series(
     seed: int,
     resamples: int,
 ) -> tuple[Series, LawChoice]:
-    """Of one mode and number of tasks per node; `repeats`: nodes → runs, ascending."""
+    """Analyse one mode with one number of tasks per node.
+
+    Args:
+        mode: strong or weak.
+        tasks_per_node: ranks on each node.
+        repeats: nodes → runs, in ascending order.
+        seed: seed of the bootstrap.
+        resamples: number of resamples of the bootstrap.
+
+    Returns:
+        The series, and the choice of its law.
+    """
     sizes = sizes_of(repeats, seed=seed, resamples=resamples)
     measured = {nodes * tasks_per_node: throughputs(runs) for nodes, runs in repeats.items()}
     choice = choose(mode, measured)
@@ -101,11 +112,13 @@ def _methods(seed: int, resamples: int, drifted: Drift | None) -> dict[str, Any]
         "confidence": CONFIDENCE,
         "resamples": resamples,
         "seed": seed,
-        "interval": "bootstrap of the repeats, percentiles in the logarithm, corrected for few "
-        "repeats (variance by n/(n-1), quantiles by Student's t over the normal's)",
-        "law_fit": "least squares of relative residuals, parameters between 0 and 1",
-        "law_interval": "profile likelihood with the F quantile; where the law misses the sizes by "
-        "more than the repeats explain, the variance is that of the misses",
+        "interval": "percentile bootstrap over the repeats, on the logarithm of the throughput, "
+        "corrected for small samples (variance scaled by n/(n−1), quantiles by the ratio of "
+        "Student's t to the normal distribution)",
+        "law_fit": "least squares of the relative residuals, with parameters between 0 and 1",
+        "law_interval": "profile likelihood with the quantile of the F distribution; where the law "
+        "misses the sizes by more than the repeats explain, the variance is that of the lack of "
+        "fit",
         "lack_of_fit_level": fitting.LACK_OF_FIT,
         "least_sizes_usl": USL.least_sizes,
         "least_sizes_held_out": LEAST_SIZES,
@@ -114,7 +127,7 @@ def _methods(seed: int, resamples: int, drifted: Drift | None) -> dict[str, Any]
         "knee_least_marginal_efficiency": LEAST_MARGINAL,
         "few_repeats": FEW_REPEATS,
         "time_to_solution_least_runs": LEAST_RUNS,
-        "time_to_solution": "mean without the fastest and the slowest run",
+        "time_to_solution": "mean of the runs without the fastest and the slowest one",
         "drift_per_hour": None if drifted is None else drifted.per_hour,
         "drift_p": None if drifted is None else drifted.p,
     }

@@ -1,4 +1,4 @@
-"""What a referee would ask about a study, in sentences."""
+"""Caveats of a study: what a referee would ask about, in sentences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ FEW_REPEATS = 3
 
 
 def caveats(collected: Collected, drifted: Drift | None) -> tuple[str, ...]:
-    """Warnings, the most important first."""
+    """The caveats of a study, the most important first.
+
+    Args:
+        collected: the measurements of the study.
+        drifted: the drift of its throughput; None: unknown.
+    """
     measured = [each for each in collected.measured if usable(each)]
     useless = [each.run_id for each in collected.measured if not usable(each)]
     found = [
@@ -25,7 +30,7 @@ def caveats(collected: Collected, drifted: Drift | None) -> tuple[str, ...]:
         *_missing(collected.missing),
     ]
     if useless:
-        found.append(f"Left out, damaged or without a throughput: {named(useless)}.")
+        found.append(f"Left out because damaged or without a throughput: {named(useless)}.")
     found += _few_repeats(measured)
     if drifted is not None and drifted.p < ALARM:
         found.append(drift_sentence(drifted))
@@ -46,8 +51,8 @@ def _oversubscribed(measured: Sequence[Measurement]) -> list[str]:
         return []
     texts = [f"{size}, {threads}" for size, threads in sizes.items()]
     return [
-        f"Oversubscribed: {'; '.join(texts)}. Ranks took turns there: speed-up and laws that "
-        "include these sizes show the lack of cores, not how the training scales."
+        f"Oversubscribed: {'; '.join(texts)}. The ranks had to share cores, so speed-ups and laws "
+        "that include these sizes show the lack of cores, not how the training scales."
     ]
 
 
@@ -58,8 +63,8 @@ def _shared_machines(measured: Sequence[Measurement]) -> list[str]:
     if not shared:
         return []
     return [
-        f"Nodes shared one machine: {named(list(shared))}. No network lay between these ranks, and "
-        "they shared memory bandwidth and disks."
+        f"Nodes shared one machine: {named(list(shared))}. These ranks communicated without a "
+        "network, and they shared memory bandwidth and disks."
     ]
 
 
@@ -67,7 +72,7 @@ def _devices(measured: Sequence[Measurement]) -> list[str]:
     devices = sorted({each.device for each in measured})
     if len(devices) < 2:
         return []
-    return [f"The runs used different devices: {named(devices)}. Their sizes do not compare."]
+    return [f"The runs used different devices: {named(devices)}. Their sizes are not comparable."]
 
 
 def _missing(missing: Sequence[Missing]) -> list[str]:
@@ -78,8 +83,8 @@ def _missing(missing: Sequence[Missing]) -> list[str]:
         sizes[size_name(each.point)].append(f"{each.run_id}: {each.state}, {each.why}")
     texts = [f"{size}, {named(runs)}" for size, runs in sizes.items()]
     return [
-        f"{counted(len(missing), 'run')} of the study measured nothing: {'; '.join(texts)}. If the "
-        "slow or unlucky ones are those that fail, the others flatter."
+        f"{counted(len(missing), 'run')} of the study gave no measurement: {'; '.join(texts)}. If "
+        "slow runs are the ones that fail, the remaining runs make the study look too good."
     ]
 
 
@@ -90,13 +95,13 @@ def _few_repeats(measured: Sequence[Measurement]) -> list[str]:
     said = []
     if once:
         said.append(
-            f"One repeat only: {named(once)}. There is no interval: low and high are the value "
-            "itself, which says nothing of how sure it is; the same holds for ratios to it."
+            f"Only one repeat: {named(once)}. There is no interval for these sizes, nor for ratios "
+            "to them: low and high equal the value, which does not make it certain."
         )
     if few:
         said.append(
-            f"Fewer than {FEW_REPEATS} repeats: {named(few)}. The intervals are wide, and lean on "
-            "the noise being normal."
+            f"Fewer than {FEW_REPEATS} repeats: {named(few)}. The intervals are wide, and valid "
+            "only if the noise is normally distributed."
         )
     return said
 
@@ -110,8 +115,8 @@ def _node_sets(measured: Sequence[Measurement]) -> list[str]:
     if not changed:
         return []
     return [
-        f"Repeats ran on different nodes: {named(changed)}. Their spread includes that between "
-        "the nodes."
+        f"Repeats ran on different nodes: {named(changed)}. Their spread includes the differences "
+        "between the nodes."
     ]
 
 
@@ -120,8 +125,8 @@ def _attempts(measured: Sequence[Measurement]) -> list[str]:
     if not again:
         return []
     return [
-        f"More than one attempt: {named(again)}. Throughput is that of the steps that count; "
-        "goodput and job time include the rest."
+        f"More than one attempt: {named(again)}. The throughput comes from the measured steps of "
+        "the last attempt; goodput and job time include all attempts."
     ]
 
 
@@ -134,18 +139,19 @@ def _solutions(measured: Sequence[Measurement]) -> list[str]:
         if failed:
             said.append(
                 f"{size}: {len(failed)} of {counted(len(runs), 'run')} did not reach the target "
-                f"loss: {named(failed)}. The time to solution is that of the others."
+                f"loss: {named(failed)}. The time to solution comes from the other runs."
             )
         if mean is not None and len(times) < LEAST_RUNS:
             said.append(
-                f"{size}: {counted(len(times), 'run')} reached the target; MLPerf HPC's rule needs "
-                f"{LEAST_RUNS}, so there is no figure by it. Their plain mean is {mean:.4g} s."
+                f"{size}: {counted(len(times), 'run')} reached the target, but the rule of MLPerf "
+                f"HPC needs {LEAST_RUNS}, so there is no figure by this rule. The plain mean is "
+                f"{mean:.4g} s."
             )
     return said
 
 
 def _by_size(measured: Sequence[Measurement]) -> dict[str, list[Measurement]]:
-    """Strong and weak points of one size are different runs, unless they are the same."""
+    """Mode and size → runs. A run that serves both modes is listed under each of them."""
     found: dict[str, list[Measurement]] = defaultdict(list)
     for each in measured:
         for mode in each.point.modes:

@@ -1,4 +1,4 @@
-"""Two studies beside each other: the sizes that both have measured, before and after."""
+"""Comparison of two studies: the sizes that both have measured, before and after a change."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from launcher.scaling.analysis.sizes import (
     usable,
 )
 from launcher.scaling.study.definition import Mode
-from launcher.timing.attribution import PARTS
+from launcher.timing.attribution import PARTS, STEP_PARTS
 
 _NOTICEABLE = 0.01
-"""The least part of a step by which a part must change to be named."""
+"""Fraction of a step by which a part must change to be reported."""
 
 _MUST_AGREE: Mapping[str, Callable[[Measurement], Sequence[str]]] = {
     "batch per rank": lambda run: [str(run.point.batch_size)],
@@ -45,37 +45,37 @@ _MUST_AGREE: Mapping[str, Callable[[Measurement], Sequence[str]]] = {
 
 @dataclass(frozen=True)
 class ComparedSize:
-    """A size that both studies have."""
+    """A size that both studies have measured."""
 
     mode: Mode
     nodes: int
     tasks_per_node: int
     ranks: int
     before: Estimate
-    """Samples/s."""
+    """Samples/s of all ranks."""
     after: Estimate
     ratio: Estimate
     """after / before."""
     verdict: str
-    """faster, slower, or no difference shown."""
+    """`faster`, `slower` or `no difference shown`, with the change."""
     parts: tuple[str, ...]
-    """Parts of a step that changed by more than chance, in sentences; the largest first."""
+    """Parts of a step that changed by more than chance, in words; the largest change first."""
     not_comparable: tuple[str, ...]
-    """What else differs at this size."""
+    """What else differs between the runs of this size."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Study B (after) beside study A (before)."""
+    """Study B (after) compared with study A (before)."""
 
     sizes: tuple[ComparedSize, ...]
     not_comparable: tuple[str, ...]
-    """What differs between the studies as a whole, beside what was changed on purpose."""
+    """What differs between the studies as a whole, in sentences."""
     only_before: tuple[str, ...]
     """Sizes of A that B has not measured."""
     only_after: tuple[str, ...]
     by_chance: str
-    """How to read many verdicts at once."""
+    """How many verdicts chance alone would give; empty for a single size."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -88,10 +88,10 @@ _Key = tuple[Mode, int, int]
 def compare_sizes(
     a: Collected, b: Collected, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Comparison:
-    """Compares study A (before) with study B (after).
+    """Compare study A (before) with study B (after).
 
-    The ratio of the mean throughputs has a 95 % interval (intervals.py); a size is faster or slower
-    if it does not include 1.
+    A size is faster or slower if the 95 % interval of the ratio of its mean throughputs
+    (intervals.py) does not include 1.
     """
     before, after = _repeats(a), _repeats(b)
     both = [key for key in before if key in after]
@@ -146,7 +146,7 @@ def _compared(
 def _verdict(ratio: Estimate, fewest: int) -> str:
     change = f"{ratio.value - 1:+.1%}"
     if fewest < 2:
-        return f"no difference shown: with one repeat nobody can tell whether {change} is chance"
+        return f"no difference shown: with one repeat, {change} may be chance"
     interval = f"{ratio.low - 1:+.1%} to {ratio.high - 1:+.1%}"
     if ratio.low > 1:
         return f"faster: {change} ({interval})"
@@ -156,7 +156,7 @@ def _verdict(ratio: Estimate, fewest: int) -> str:
 
 
 def _changed_parts(before: Sequence[Measurement], after: Sequence[Measurement]) -> tuple[str, ...]:
-    """Welch's t for each part of a step; more than chance and more than _NOTICEABLE of a step."""
+    """Parts that changed by more than chance (Welch's t) and more than _NOTICEABLE of a step."""
     if min(len(before), len(after)) < 2:
         return ()
     least = _NOTICEABLE * float(np.mean([step_s(each) for each in before]))
@@ -169,7 +169,7 @@ def _changed_parts(before: Sequence[Measurement], after: Sequence[Measurement]) 
             found.append((part, float(np.mean(values[0])), scaled(change, 1000)))
     found.sort(key=lambda each: -abs(each[2].value))
     return tuple(
-        f"{part.replace('_', ' ')}: {1000 * was:.3g} ms a step, now {change.value:+.3g} ms "
+        f"{STEP_PARTS[part].name}: {1000 * was:.3g} ms a step, now {change.value:+.3g} ms "
         f"({change.low:+.3g} to {change.high:+.3g})"
         for part, was, change in found
     )
@@ -178,11 +178,11 @@ def _changed_parts(before: Sequence[Measurement], after: Sequence[Measurement]) 
 def _studies_differ(a: Collected, b: Collected) -> tuple[str, ...]:
     found = []
     if a.study.config_sha256 != b.study.config_sha256:
-        found.append("The studies have different configs: what else was changed shows as well.")
+        found.append("The studies have different configs, which may explain the changes.")
     old, new = a.study.measurement, b.study.measurement
     if old != new:
-        words = [f"{m.until} {m.value:g} after {m.warm_up_steps} steps" for m in (old, new)]
-        found.append(f"They measured differently: {words[0]}; {words[1]}.")
+        words = [f"{m.until} {m.value:g} after {m.warm_up_steps} warm-up steps" for m in (old, new)]
+        found.append(f"The studies measured differently: {words[0]} before, {words[1]} after.")
     return tuple(found)
 
 
@@ -193,7 +193,9 @@ def _runs_differ(before: Sequence[Measurement], after: Sequence[Measurement]) ->
             sorted({text for run in runs for text in of_run(run)}) for runs in (before, after)
         )
         if old != new:
-            found.append(f"{what}: {named(old) or 'unknown'}; {named(new) or 'unknown'}")
+            found.append(
+                f"{what}: {named(old) or 'unknown'} before, {named(new) or 'unknown'} after"
+            )
     for when, runs in (("before", before), ("after", after)):
         if any(each.oversubscribed for each in runs):
             found.append(f"oversubscribed {when}: more threads than cores")
@@ -205,6 +207,6 @@ def _by_chance(sizes: int) -> str:
         return ""
     expected = (1 - CONFIDENCE) * sizes
     return (
-        f"{sizes} sizes are compared, each at {CONFIDENCE:.0%}: if nothing had changed, "
-        f"{expected:.2g} of them would still be called faster or slower, on average."
+        f"{sizes} sizes are compared, each with {CONFIDENCE:.0%} confidence: even if nothing had "
+        f"changed, {expected:.2g} of them would on average be called faster or slower."
     )

@@ -1,38 +1,40 @@
-"""The cheapest size that does the work of the config in time.
+"""The cheapest size that does the work of the config before a deadline.
 
     hours(p) = start-up + (samples per epoch × epochs / X(p)) × wall / training
 
-Start-up: from the job's start to the first batch, the queue left out. wall / training: what
-checkpoints and validation added to the measured steps. A measured size is taken if one is in time;
-the law is asked only if none is, for node counts up to twice the largest measured one.
+Start-up lasts from the start of the job to the first batch, without the queue. wall / training is
+what checkpoints and validation added to the measured steps. If a measured size is in time, the
+cheapest of these is chosen; otherwise the law predicts other node counts, up to twice the largest
+measured one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from launcher.scaling.analysis.laws import FARTHEST, throughput_by
 from launcher.scaling.analysis.results import ForDeadline, Law, Series, Size
 from launcher.scaling.analysis.sizes import size_name
-from launcher.scaling.study.definition import Mode
+from launcher.scaling.study.definition import BaseSetup, Mode
 from launcher.text.durations import duration
-from ptycho_dist.rundir.checked_json import count
 
 _HOUR_S = 3600.0
 
 
 @dataclass(frozen=True)
 class _Candidate:
+    """A size with the time that it needs."""
+
     nodes: int
     tasks_per_node: int
     seconds: float
     at_worst_s: float
-    """With the throughput at the low end of its interval."""
+    """Seconds needed with the throughput at the low end of its interval."""
     law: str | None
-    """Which foretells it; None: it was measured."""
+    """Name of the law that predicts the time; None: the size was measured."""
     extrapolated: bool
+    """Whether the size is larger than every measured one."""
 
     @property
     def node_seconds(self) -> float:
@@ -43,36 +45,31 @@ class _Candidate:
         return self.nodes * self.tasks_per_node
 
 
-def for_deadline(
-    deadline_s: float, series: Sequence[Series], base: Mapping[str, Any]
-) -> ForDeadline:
-    """The cheapest size in node-hours, over all series of one mode.
+def for_deadline(deadline_s: float, series: Sequence[Series], base: BaseSetup) -> ForDeadline:
+    """Find the size that needs the fewest node-hours, over all series of one mode.
 
     Args:
-        deadline_s: for one job from its start, without the queue; positive.
-        series: of the study; strong mode is asked, weak mode only if nothing else was measured.
-        base: of the study's config: samples and epochs are the work; ranks × batch_size is what
-            strong mode shares between the ranks.
+        deadline_s: seconds from the start of one job, without the queue; positive.
+        series: the series of the study; weak ones count only if no strong one was measured.
+        base: the setup in the study's config: samples × epochs is the work, ranks × batch_size
+            is what strong scaling divides between the ranks.
     """
     mode: Mode = "strong" if any(each.mode == "strong" for each in series) else "weak"
     asked = [each for each in series if each.mode == mode and each.sizes]
-    samples, epochs = count(base, "samples"), count(base, "epochs")
-    if not samples or not epochs or not asked:
-        missing = (
-            "Nothing was measured" if not asked else "The study does not say samples and epochs"
-        )
-        return _none(deadline_s, mode, f"{missing}: there is no work to divide by a throughput.")
-    work = samples * epochs
+    if not asked:
+        return _none(deadline_s, mode, "Nothing was measured, so no size has a known throughput.")
+    work = base.samples * base.epochs
     measured = [_measured(size, work) for each in asked for size in each.sizes]
     in_time = [each for each in measured if each.seconds <= deadline_s]
     if not in_time:
-        split = _micro_batch(base) if mode == "strong" else None
-        foretold = [
-            candidate for each in asked for candidate in _foretold(each, work, samples, split)
+        # The samples that the ranks share in one micro-batch, which strong scaling keeps.
+        split = base.ranks * base.batch_size if mode == "strong" else None
+        predicted = [
+            candidate for each in asked for candidate in _predicted(each, work, base.samples, split)
         ]
-        in_time = [each for each in foretold if each.seconds <= deadline_s]
+        in_time = [each for each in predicted if each.seconds <= deadline_s]
         if not in_time:
-            return _none(deadline_s, mode, _too_slow(deadline_s, [*measured, *foretold]))
+            return _none(deadline_s, mode, _too_slow(deadline_s, [*measured, *predicted]))
     best = min(in_time, key=lambda each: (each.node_seconds, each.nodes))
     return ForDeadline(
         deadline_s=deadline_s,
@@ -97,15 +94,17 @@ def _measured(size: Size, work: float) -> _Candidate:
     )
 
 
-def _micro_batch(base: Mapping[str, Any]) -> int | None:
-    """Samples that the ranks of the config share in one micro-batch; strong mode keeps it."""
-    ranks, batch_size = count(base, "ranks"), count(base, "batch_size")
-    return ranks * batch_size if ranks and batch_size else None
+def _predicted(series: Series, work: float, samples: int, split: int | None) -> list[_Candidate]:
+    """Node counts that were not measured, as the chosen law predicts them.
 
+    Start-up and checkpoints are taken from the next smaller measured size.
 
-def _foretold(series: Series, work: float, samples: int, split: int | None) -> list[_Candidate]:
-    """Node counts that were not measured, by the chosen law; start-up and checkpoints are those of
-    the next smaller size that was. `split`: what the ranks must be able to share equally."""
+    Args:
+        series: the measured sizes and their laws.
+        work: samples over all epochs.
+        samples: samples per epoch.
+        split: samples that the ranks must be able to divide equally; None: any number will do.
+    """
     law = next((each for each in series.laws if each.name == series.chosen), None)
     if law is None:
         return []
@@ -138,16 +137,16 @@ def _seconds(size: Size, work: float, throughput: float) -> float:
 def _why(best: _Candidate, deadline_s: float, work: float, mode: Mode) -> str:
     how = "was measured"
     if best.law is not None:
-        how = f"was not measured: {best.law} foretells it"
+        how = f"was not measured: {best.law} predicts it"
         how += ", beyond the largest measured size" if best.extrapolated else ""
     text = (
-        f"{size_name(best)} does {work:.4g} samples in {duration(best.seconds)}, "
-        f"{best.node_seconds / _HOUR_S:.3g} node-hours, the fewest of all that make "
-        f"{duration(deadline_s)}; it {how}. The queue is not included."
+        f"{size_name(best)} would process {work:.4g} samples in {duration(best.seconds)} and use "
+        f"{best.node_seconds / _HOUR_S:.3g} node-hours, the fewest of all sizes that need at most "
+        f"{duration(deadline_s)}; this size {how}. Time in the queue is not included."
     )
     if best.at_worst_s > deadline_s:
         text += (
-            f" It is close: at the low end of the interval of its throughput it takes "
+            f" It is close: with the throughput at the low end of its interval it would take "
             f"{duration(best.at_worst_s)}."
         )
     return text + _of_mode(mode)
@@ -157,8 +156,9 @@ def _too_slow(deadline_s: float, candidates: Sequence[_Candidate]) -> str:
     fastest = min(candidates, key=lambda each: each.seconds)
     how = "measured" if fastest.law is None else f"by {fastest.law}"
     return (
-        f"None does it in {duration(deadline_s)}: the fastest, {size_name(fastest)} ({how}), takes "
-        f"{duration(fastest.seconds)}. Nothing is said beyond twice the largest measured size."
+        f"No size does the work in {duration(deadline_s)}: the fastest, {size_name(fastest)} "
+        f"({how}), takes {duration(fastest.seconds)}. Sizes beyond twice the largest measured one "
+        "are not considered."
     )
 
 
@@ -170,6 +170,6 @@ def _of_mode(mode: Mode) -> str:
     if mode == "strong":
         return ""
     return (
-        " Only weak scaling was measured: its global batch grows with the size, so the epochs hold "
-        "fewer, larger optimizer steps, and the loss they reach may differ."
+        " Only weak scaling was measured. Its global batch grows with the size, so an epoch has "
+        "fewer optimizer steps with larger batches, and the loss reached may differ."
     )

@@ -1,9 +1,9 @@
 """Whether the machine got faster or slower while the study ran.
 
-The sizes of each repeat run in random order, so that a drift widens the intervals instead of posing
-as scaling; here it is looked for. In log X = (its size) + b·t + noise, least squares over all runs,
-b is tested against 0 with Student's t: each size keeps a mean of its own, so what the sizes differ
-by is not taken for drift.
+The sizes of each repeat run in random order, so that a drift widens the intervals instead of
+looking like scaling. To find a drift, the model log X = mean of the size + b·t + noise is fitted to
+all runs by least squares, and b is tested against 0 with Student's t. Each size has its own mean,
+so differences between sizes do not count as drift.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from scipy import stats
 from launcher.scaling.analysis.results import Measurement
 
 ALARM = 0.05
+"""A drift with a smaller p-value is a caveat of the study."""
 _LEAST_FREEDOM = 3
 
 
@@ -26,17 +27,17 @@ class Drift:
     """A trend of throughput over the time of the study."""
 
     per_hour: float
-    """Relative change of throughput in an hour."""
+    """Relative change of throughput per hour."""
     over_study: float
-    """The same from the first run's start to the last one's."""
+    """Relative change of throughput from the first run's start to the last one's."""
     hours: float
-    """That this took."""
+    """Hours from the first run's start to the last one's."""
     p: float
-    """How often runs without a drift show one as strong."""
+    """p-value: how often runs without a drift show one at least this strong."""
 
 
 def drift(measured: Iterable[Measurement]) -> Drift | None:
-    """The drift of a study; None: too few repeats, or none with a time of its own."""
+    """The drift of a study; None: there are too few repeats, or all started at the same time."""
     groups: dict[tuple[int, ...], list[tuple[float, float]]] = defaultdict(list)
     for each in measured:
         point = each.point
@@ -66,12 +67,12 @@ def _relative(log_change: float) -> float:
 
 
 def drift_sentence(found: Drift) -> str:
-    """For a warning."""
+    """The drift in a sentence, for the caveats."""
     rises = "rises" if found.over_study > 0 else "falls"
-    rate = f"{found.per_hour:+.1%} an hour; " if found.hours >= 1 else ""
+    rate = f"{100 * found.per_hour:+.1f} % an hour; " if found.hours >= 1 else ""
     return (
-        f"Throughput {rises} by {abs(found.over_study):.1%} from the first run to the last "
-        f"({rate}p = {found.p:.2g}): something else than the size changed "
-        "while the study ran. The random order keeps it from posing as scaling; it widens the "
-        "intervals."
+        f"Throughput {rises} by {100 * abs(found.over_study):.1f} % from the first run to the last "
+        f"({rate}p = {found.p:.2g}): something other than the size changed "
+        "while the study ran. Because the sizes ran in random order, this widens the intervals but "
+        "does not look like scaling."
     )

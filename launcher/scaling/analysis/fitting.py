@@ -1,18 +1,19 @@
-"""The parameters of a scaling law from measured throughputs, with profile-likelihood intervals.
+"""Fits of scaling laws to measured throughputs, with profile-likelihood intervals.
 
-The noise of a throughput is a part of it, so relative residuals are squared. A law is a cone in
-its linear coefficients (laws.py), with parameters from 0 to 1 its edges are known, so the best fit
-is a non-negative least-squares problem: convex, one minimum, no first guess.
+The noise of a throughput is proportional to it, so the fit minimises the squares of the relative
+residuals. In its linear coefficients (laws.py) a law is a cone. Since the parameters lie between 0
+and 1, the edges of this cone are known, and the best fit is a non-negative least-squares problem:
+it is convex, has one minimum and needs no initial guess.
 
-The interval of a parameter is all its values for which the sum of squares, the other parameters
-fitted anew, stays below S + s²·F(0.95; 1, ν) (Bates & Watts, Nonlinear Regression Analysis (1988),
-section 6.1). It needs no derivative, is not symmetric where the law is not, and at a bound it ends
-there: if the truth is 0, 0 is inside.
+The interval of a parameter holds all values for which the sum of squares, with the other parameters
+fitted again, stays below S + s²·F(0.95; 1, ν) (Bates & Watts, Nonlinear Regression Analysis (1988),
+section 6.1). It needs no derivative and need not be symmetric. It ends at the bounds, so it
+includes 0 if the true value is 0.
 
-s² is that of the residuals of all runs, unless the law misses the means of the sizes by more than
-the repeats explain (lack-of-fit F test at 5 %; Draper & Smith, Applied Regression Analysis,
-section 2.1). Then it is that of these misses alone, with their few degrees of freedom: the
-intervals are as wide as a law that does not hold deserves.
+s² is the variance of the residuals of all runs, unless the law misses the means of the sizes by
+more than the repeats explain (lack-of-fit F test at 5 %; Draper & Smith, Applied Regression
+Analysis, section 2.1). In that case s² is the variance of the lack of fit alone, with its few
+degrees of freedom, which makes the intervals of a law that does not hold wide.
 """
 
 from __future__ import annotations
@@ -32,24 +33,24 @@ from launcher.scaling.analysis.results import Estimate
 
 LACK_OF_FIT = 0.05
 _LEAST_VARIANCE = 1e-16
-"""Of relative residuals: where repeats agree to the last bit, rounding is what is left."""
+"""Least variance of relative residuals; repeats that agree to the last bit leave only rounding."""
 _PRECISION = 1e-6
 _UNKNOWN = 10.0
-"""The interval of X1 ends at this multiple of it and at its inverse: a law that misses the sizes
-by as much as they are has no end of its own."""
+"""The interval of X1 reaches at most to this multiple of X1 and to its inverse; for a law that does
+not describe the sizes at all, the limit is never reached."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A law with its parameters."""
+    """A law with its fitted parameters."""
 
     law: ScalingLaw
     x1: Estimate
     parameters: tuple[Estimate, ...]
     """In the order of `law.parameters`."""
     lack_of_fit: float | None
-    """p-value: how often repeats as these would miss a law that holds by so much; None: there are
-    no repeats to say so."""
+    """p-value: how often repeats with this spread would miss a law that holds by at least this
+    much; None: there are no repeats."""
 
     @property
     def misses(self) -> bool:
@@ -57,20 +58,20 @@ class Fit:
         return self.lack_of_fit is not None and self.lack_of_fit < LACK_OF_FIT
 
     def throughput(self, ranks: Sequence[float]) -> np.ndarray:
-        """(sizes,) Samples/s."""
+        """Samples/s of the law, of shape (sizes,)."""
         values = [each.value for each in self.parameters]
         return self.law.throughput(np.array(ranks, float), self.x1.value, values)
 
 
 def fit(law: ScalingLaw, throughputs: Mapping[int, Sequence[float]]) -> Fit:
-    """Fits a law, with an interval for each parameter.
+    """Fit a law, with an interval for each parameter.
 
     Args:
-        law: which.
-        throughputs: ranks → positive samples/s of its repeats; `law.least_sizes` sizes or more.
+        law: the law.
+        throughputs: ranks → positive samples/s of the repeats; at least `law.least_sizes` sizes.
 
     Raises:
-        ValueError: there are fewer sizes.
+        ValueError: there are too few sizes.
     """
     if len(throughputs) < law.least_sizes:
         found = len(throughputs)
@@ -102,7 +103,7 @@ def fit(law: ScalingLaw, throughputs: Mapping[int, Sequence[float]]) -> Fit:
 def best_fit(
     law: ScalingLaw, throughputs: Mapping[int, Sequence[float]]
 ) -> Callable[[Sequence[float]], np.ndarray]:
-    """Ranks → samples/s by the best fit, without intervals."""
+    """The best fit as a function from ranks to samples/s, without intervals."""
     scale, parameters, _ = _Problem.of(law, throughputs).best()
     x1 = 1 / scale if law.in_time else scale
     return lambda ranks: law.throughput(np.array(ranks, float), x1, parameters)
@@ -113,15 +114,15 @@ class _Problem:
     """Relative least squares: |weighted·(c, c·parameters…) − target|², c = X1 or 1/X1."""
 
     weighted: np.ndarray
-    """(sizes, 1 + parameters) Features over the measured value, times √repeats."""
+    """Features over the measured value, times √repeats; shape (sizes, 1 + parameters)."""
     target: np.ndarray
-    """(sizes,) √repeats."""
+    """√repeats of each size; shape (sizes,)."""
     within: float
-    """Sum of the squares of the repeats around the mean of their size, in the logarithm."""
+    """Sum of squares of the repeats around the mean of their size, on the logarithms."""
     sizes: int
     runs: int
     unit: float
-    """What c is measured in, so that numbers are near 1."""
+    """The unit of c, chosen so that the numbers are near 1."""
 
     @classmethod
     def of(cls, law: ScalingLaw, throughputs: Mapping[int, Sequence[float]]) -> _Problem:
@@ -137,7 +138,7 @@ class _Problem:
         return cls(weighted, root, within, len(ranks), int(counts.sum()), unit)
 
     def best(self) -> tuple[float, tuple[float, ...], float]:
-        """c, the parameters, and the sum of squares of the means of the sizes."""
+        """c, the parameters, and the least sum of squares over the means of the sizes."""
         corners = _corners(self.weighted.shape[1] - 1)
         weights, distance = nnls(self.weighted @ _edges(corners), self.target)
         scale = float(weights.sum())
@@ -145,14 +146,14 @@ class _Problem:
         return scale * self.unit, parameters, float(distance**2)
 
     def with_parameter(self, which: int, value: float) -> float:
-        """The least sum of squares with one parameter held."""
+        """The least sum of squares with one parameter fixed at a value."""
         corners = _corners(self.weighted.shape[1] - 1)
         corners = corners[corners[:, which] == 0].copy()
         corners[:, which] = value
         return float(nnls(self.weighted @ _edges(corners), self.target)[1] ** 2)
 
     def with_scale(self, scale: float) -> float:
-        """The least sum of squares with X1 held."""
+        """The least sum of squares with c fixed."""
         known = self.weighted * (scale / self.unit)
         left, columns = self.target - known[:, 0], known[:, 1:]
         if columns.shape[1] == 1:
@@ -165,12 +166,12 @@ class _Problem:
 
 @lru_cache(maxsize=8)
 def _corners(parameters: int) -> np.ndarray:
-    """(2^parameters, parameters) All combinations of 0 and 1."""
+    """All combinations of 0 and 1; shape (2^parameters, parameters)."""
     return np.array(list(product((0.0, 1.0), repeat=parameters)))
 
 
 def _edges(corners: np.ndarray) -> np.ndarray:
-    """(1 + parameters, corners) The edges of the cone: (1, parameters…) at each corner."""
+    """The edges of the cone, (1, parameters…) at each corner; shape (1 + parameters, corners)."""
     return np.vstack([np.ones(len(corners)), corners.T])
 
 
@@ -180,7 +181,7 @@ def _f_quantile(freedom: int) -> float:
 
 
 def _interval(squares: Callable[[float], float], value: float, limit: float) -> Estimate:
-    """The values of a parameter, from 0 to 1, with squares below the limit."""
+    """The values of a parameter between 0 and 1 whose sum of squares is below the limit."""
     return Estimate(
         value,
         _crossing(squares, 0.0, value, limit),
@@ -191,15 +192,15 @@ def _interval(squares: Callable[[float], float], value: float, limit: float) -> 
 def _ends_of_scale(
     squares: Callable[[float], float], scale: float, limit: float
 ) -> tuple[float, float]:
-    """As `_interval`, for c, which has no bounds of its own: it is cut where nothing is known."""
+    """The interval of c, which has no natural bounds and is cut at _UNKNOWN."""
     low, high = scale / _UNKNOWN, scale * _UNKNOWN
     return _crossing(squares, low, scale, limit), _crossing(squares, high, scale, limit)
 
 
 def _crossing(squares: Callable[[float], float], end: float, inside: float, limit: float) -> float:
-    """Where between `end` and `inside` the sum of squares reaches the limit; `end` if nowhere."""
+    """Where the sum of squares reaches the limit between `inside` and `end`; `end` if nowhere."""
     if squares(end) <= limit:
         return end
-    if squares(inside) >= limit:  # to rounding: the interval is the point itself
+    if squares(inside) >= limit:  # within rounding, the interval is a single point
         return inside
     return float(brentq(lambda v: squares(v) - limit, end, inside, xtol=1e-12, rtol=_PRECISION))

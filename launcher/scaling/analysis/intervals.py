@@ -1,12 +1,13 @@
-"""95 % intervals of a few repeats: bootstrap, with what the percentile bootstrap lacks for few.
+"""95 % intervals of a few repeats: the bootstrap with corrections for small samples.
 
-The plain percentile bootstrap of n values is too narrow for small n, by √((n−1)/n) (it takes the
-variance of the sample for that of the population) and by z/t (it takes that variance for known):
-Hesterberg, What Teachers Should Know About the Bootstrap, Am. Stat. 69, 371 (2015), section 4.2.
-Of five repeats it covers the truth about 84 times of 100. Here the values are moved away from
-their mean by √(n/(n−1)) before they are drawn, and the quantiles are widened by t/z, with the
-degrees of freedom of Welch (Biometrika 34, 28 (1947)). All in the logarithm: the noise of a
-throughput is a part of it. benchmarks/interval_coverage.py measures how often they cover.
+For small n the interval of the plain percentile bootstrap is too narrow, by √((n−1)/n) because it
+uses the variance of the sample for that of the population, and by z/t because it treats this
+variance as known (Hesterberg, What Teachers Should Know About the Bootstrap, Am. Stat. 69, 371
+(2015), section 4.2). With five repeats it covers the true value in about 84 of 100 cases. Here the
+values are moved away from their mean by √(n/(n−1)) before they are drawn, and the quantiles are
+widened by t/z, with the degrees of freedom of Welch (Biometrika 34, 28 (1947)). All of this is done
+on logarithms, because the noise of a throughput is proportional to it.
+benchmarks/interval_coverage.py measures the coverage.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from launcher.scaling.analysis.results import Estimate
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 LEAST_REPEATS = 2
-"""With fewer there is nothing that an interval could come from."""
+"""With fewer repeats there is no spread from which an interval could follow."""
 _Z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
 
 
 def mean_interval(
     values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Estimate:
-    """The arithmetic mean of positive values with its interval; of one value: (value, value)."""
+    """The arithmetic mean of positive values with its interval; a single value has no width."""
     value = float(np.mean(values))
     if len(values) < LEAST_REPEATS:
         return Estimate(value, value, value)
@@ -40,10 +41,10 @@ def mean_interval(
 def ratio_interval(
     above: Sequence[float], below: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Estimate:
-    """The ratio of two means of positive values, drawn apart from each other.
+    """The ratio of two means of positive values, which are resampled independently.
 
-    If one of the two has a single value, nobody can say how sure the ratio is: its interval is
-    (value, value).
+    If one of the two has a single value, the uncertainty of the ratio is unknown, and the interval
+    is (value, value).
     """
     value = float(np.mean(above) / np.mean(below))
     if min(len(above), len(below)) < LEAST_REPEATS:
@@ -55,7 +56,7 @@ def ratio_interval(
 
 
 def difference(after: Sequence[float], before: Sequence[float]) -> Estimate:
-    """mean(after) − mean(before), Welch's t; values of any sign.
+    """mean(after) − mean(before) for values of any sign, with the interval of Welch's t.
 
     If one of the two has a single value, the interval is (value, value).
     """
@@ -74,12 +75,12 @@ def scaled(estimate: Estimate, factor: float) -> Estimate:
 
 
 def _logs(values: Sequence[float]) -> np.ndarray:
-    """Sorted: the order of the repeats means nothing, so it must not change the draws."""
+    """The logarithms, sorted so that the order of the repeats does not change the draws."""
     return np.log(np.sort(np.asarray(values, float)))
 
 
 def _log_means(logs: np.ndarray, seed: int, resamples: int) -> np.ndarray:
-    """(resamples,) Logarithms of means of draws with replacement, less that of all the values."""
+    """Log of the mean of each resample minus log of the mean of all; shape (resamples,)."""
     count = logs.size
     wide = np.exp((logs - logs.mean()) * np.sqrt(count / (count - 1)))
     drawn = wide[_indices(seed, resamples, count)]
@@ -100,7 +101,7 @@ def _around(value: float, log_deviations: np.ndarray, widening: float) -> Estima
 
 
 def _welch(first: np.ndarray, second: np.ndarray) -> float:
-    """Degrees of freedom of the difference of two means."""
+    """Degrees of freedom of the difference of two means, after Welch."""
     parts = np.array([each.var(ddof=1) / each.size for each in (first, second)])
     freedoms = np.array([first.size - 1, second.size - 1])
     if parts.sum() == 0:
@@ -111,5 +112,5 @@ def _welch(first: np.ndarray, second: np.ndarray) -> float:
 
 @lru_cache(maxsize=256)
 def t_ratio(freedom: float) -> float:
-    """By how much wider Student's t is than the normal distribution."""
+    """The ratio of the quantile of Student's t to that of the normal distribution."""
     return float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) / _Z

@@ -1,9 +1,9 @@
-"""The knee: where more ranks stop being worth it.
+"""The knee of a series: the size from which more ranks gain too little.
 
-Going up from one measured size to the next, ranks grow by q and throughput by g; a doubling of the
-ranks there multiplies throughput by g^(1/log2 q). Its marginal efficiency is that less one: 1 if
-throughput doubles, 0 if nothing comes of it. The knee is the size before the first step whose
-marginal efficiency is below LEAST.
+From one measured size to the next, ranks grow by a factor q and throughput by a factor g, so a
+doubling of the ranks multiplies the throughput by g^(1/log2 q). The marginal efficiency is this
+factor minus one: 1 if the throughput doubles, 0 if it stays the same. The knee is the size before
+the first step whose marginal efficiency is below LEAST.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from launcher.pages.words import percent
 from launcher.scaling.analysis.intervals import ratio_interval
 from launcher.scaling.analysis.results import Estimate
 
 LEAST = 0.5
+"""Marginal efficiency below which a step is not worth its ranks."""
 
 
 @dataclass(frozen=True)
 class Knee:
-    """Where it is."""
+    """The knee of a series, and why it is there."""
 
     ranks: int | None
-    """None: there is none up to the largest measured size."""
+    """The size in ranks; None: there is no knee up to the largest measured size."""
     why: str
 
 
@@ -32,7 +34,7 @@ def knee(throughputs: Mapping[int, Sequence[float]], *, seed: int, resamples: in
     """The knee of a series (ranks → positive samples/s of the repeats)."""
     ranks = sorted(throughputs)
     if len(ranks) < 2:
-        return Knee(None, "One size was measured: nothing can be said of the next.")
+        return Knee(None, "Only one size was measured, so there is no step to a larger one.")
     for few, many in pairwise(ranks):
         gain = ratio_interval(throughputs[many], throughputs[few], seed=seed, resamples=resamples)
         marginal = marginal_efficiency(gain, few, many)
@@ -41,34 +43,35 @@ def knee(throughputs: Mapping[int, Sequence[float]], *, seed: int, resamples: in
             return Knee(few, _why(few, many, marginal, sure=sure))
     return Knee(
         None,
-        f"None up to {ranks[-1]} ranks: from {ranks[-2]} to {ranks[-1]} ranks a doubling still "
-        f"brings {_percent(marginal)} of what it could; below {LEAST:.0%} it would be a knee."
-        + _unsure(marginal.low < LEAST),
+        f"There is no knee up to {ranks[-1]} ranks: from {ranks[-2]} to {ranks[-1]} ranks, a "
+        f"doubling still gains {_percent(marginal)} of the ideal; at a knee it would be less than "
+        f"{percent(LEAST)}." + _unsure(marginal.low < LEAST),
     )
 
 
 def marginal_efficiency(gain: Estimate, few: int, many: int) -> Estimate:
-    """Of one doubling, from the ratio of throughput between two sizes."""
+    """The marginal efficiency of a doubling, from the ratio of two sizes' throughputs."""
     doublings = math.log2(many / few)
     return Estimate(*(each ** (1 / doublings) - 1 for each in (gain.value, gain.low, gain.high)))
 
 
 def _why(few: int, many: int, marginal: Estimate, *, sure: bool) -> str:
     if marginal.value < 0:
-        text = f"From {few} to {many} ranks throughput falls, by {_percent(marginal)} a doubling."
+        text = f"From {few} to {many} ranks, throughput falls: {_percent(marginal)} per doubling."
     else:
         text = (
-            f"From {few} to {many} ranks a doubling brings {_percent(marginal)} of what it could; "
-            f"{LEAST:.0%} is asked for."
+            f"From {few} to {many} ranks, a doubling gains only {_percent(marginal)} of the ideal; "
+            f"the threshold is {percent(LEAST)}."
         )
     return text + _unsure(not sure)
 
 
 def _unsure(unsure: bool) -> str:
-    return " The interval includes both answers: more repeats would decide." if unsure else ""
+    return " The interval includes both answers; more repeats would decide." if unsure else ""
 
 
 def _percent(marginal: Estimate) -> str:
     if marginal.low == marginal.high:
-        return f"{marginal.value:.0%}"
-    return f"{marginal.value:.0%} (95 %: {marginal.low:.0%} to {marginal.high:.0%})"
+        return percent(marginal.value)
+    interval = f"{percent(marginal.low)} to {percent(marginal.high)}"
+    return f"{percent(marginal.value)} (95 % interval: {interval})"

@@ -1,5 +1,4 @@
-"""What a study has measured, and what follows from it: the types between collecting, analysis and
-report."""
+"""Types of a study's results: the measurements, and the analysis that the report shows."""
 
 from __future__ import annotations
 
@@ -18,30 +17,30 @@ class Measurement:
     run_id: str
     started_at: float
     attribution: Attribution
-    """Of the steps that count."""
+    """Time of the measured steps, by part."""
     start_up_s: dict[str, float]
-    """queue (from when it could have begun), launch (to the first rank's process), then START_UP:
-    the slowest rank's each."""
+    """Seconds in each of STAGES before the first batch of the last attempt, those of the slowest
+    rank in each stage."""
     job_s: float
-    """From the first attempt's start to the last one's end, waits between attempts included."""
+    """Seconds from the first attempt's start to the last one's end, waits in between included."""
     goodput: float
-    """Part of the time of all attempts in which steps were made that are in the weights."""
+    """Useful time over the time of all attempts, 0 to 1 (launcher.timing.goodput)."""
     attempts: int
     time_to_solution_s: float | None
-    """From the start of the first attempt, data staging included, until the target loss was
-    reached; None: no target was asked for, or it was not reached."""
+    """Seconds from the start of the first attempt, data staging included, until the target loss was
+    reached; None: there was no target, or it was not reached."""
     loss: float | None
     host_peak_bytes: int | None
-    """Of the rank that needs most."""
+    """Peak host memory of the rank that needs most."""
     device_peak_bytes: int | None
     gpu_utilisation: float | None
-    """Mean over the ranks, 0 to 1."""
+    """Mean over the ranks, 0 to 1; None: not recorded."""
     machines: int
-    """Different operating systems: nodes may share one."""
+    """Number of different operating systems, which nodes may share."""
     cores: int
-    """Of all these machines."""
+    """Number of cores of all these machines."""
     threads: int
-    """Of all ranks."""
+    """Number of threads of all ranks."""
     device: str
     nodes: tuple[str, ...]
 
@@ -53,18 +52,19 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Missing:
-    """A point that has measured nothing that counts."""
+    """A point without a valid measurement."""
 
     point: Point
     run_id: str
     state: str
-    """Of the run."""
+    """State of the run, as `status` says it."""
     why: str
+    """Why there is no measurement."""
 
 
 @dataclass(frozen=True)
 class Collected:
-    """All points of a study."""
+    """All points of a study, with and without a measurement."""
 
     study: Study
     measured: tuple[Measurement, ...]
@@ -85,25 +85,26 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Size:
-    """All repeats of one size."""
+    """The repeats of one size, taken together."""
 
     nodes: int
     tasks_per_node: int
     ranks: int
     repeats: int
-    """That have measured."""
+    """Number of runs with a measurement."""
     throughput: Estimate
     """Samples/s of all ranks."""
     step_s: Estimate
     speedup: Estimate
-    """Throughput beside that of the smallest size of the series."""
+    """Throughput relative to the smallest size of the series."""
     efficiency: Estimate
-    """Speed-up beside that of the ranks; 1 at the smallest size."""
+    """Speed-up over the ratio of the ranks; 1 at the smallest size."""
     parts_s: dict[str, float]
-    """Per step: PARTS."""
+    """Seconds per step in each of PARTS."""
     start_up_s: dict[str, float]
     time_to_solution_s: float | None
-    """By MLPerf HPC's rule: mean without the fastest and the slowest, of five runs or more."""
+    """By the rule of MLPerf HPC: the mean without the fastest and the slowest of at least five
+    runs."""
     time_to_solution_runs: int
     goodput: float
     host_peak_bytes: int | None
@@ -111,7 +112,7 @@ class Size:
     gpu_utilisation: float | None
     oversubscribed: bool
     time_to_solution_mean_s: float | None = None
-    """The plain mean of the runs that reached the target, however many."""
+    """Plain mean of the runs that reached the target, whatever their number."""
 
 
 @dataclass(frozen=True)
@@ -119,17 +120,18 @@ class Law:
     """A scaling law, fitted to a series."""
 
     name: str
-    """Amdahl, Gustafson, USL."""
+    """`Amdahl`, `Gustafson` or `USL`."""
     formula: str
     source: str
     parameters: dict[str, Estimate]
-    """X1: samples/s of one rank; serial: the serial part; contention, coherency: of the USL."""
+    """X1: samples/s of one rank; serial: the serial fraction; contention and coherency: those of
+    the USL."""
     held_out_ranks: int | None
-    """The size left out to choose between the laws; None: there were too few."""
+    """The size held out to choose between the laws; None: there were too few sizes."""
     held_out_error: float | None
-    """(predicted − measured) / measured there."""
+    """(predicted − measured) / measured at the held-out size."""
     curve: tuple[tuple[float, float], ...]
-    """(ranks, samples/s) up to the limit of what may be said."""
+    """Pairs of ranks and samples/s, up to twice the largest measured size."""
 
 
 @dataclass(frozen=True)
@@ -139,44 +141,45 @@ class Series:
     mode: Mode
     tasks_per_node: int
     sizes: tuple[Size, ...]
-    """By ranks."""
+    """The sizes in the order of their ranks."""
     laws: tuple[Law, ...]
     chosen: str | None
-    """Name of the law that predicts the held-out size best."""
+    """Name of the chosen law; None: there are too few sizes for any."""
     why_chosen: str
     knee_ranks: int | None
-    """The largest measured size before one more doubling brings less than it should."""
+    """The size from which one more doubling gains too little; None: there is none."""
     knee_why: str
     limits: tuple[str, ...]
-    """What limits it, in sentences, from the parts of a step."""
+    """What limits the scaling, in sentences."""
 
 
 @dataclass(frozen=True)
 class ForDeadline:
-    """The cheapest size that does the work of the config in time."""
+    """The cheapest size that does the work of the config before a deadline."""
 
     deadline_s: float
     mode: Mode
     nodes: int | None
-    """None: none of what may be said does."""
+    """None: no measured or predicted size is fast enough."""
     tasks_per_node: int | None
     hours: float | None
     node_hours: float | None
     extrapolated: bool
+    """Whether the size is larger than every measured one."""
     why: str
 
 
 @dataclass(frozen=True)
 class StudyAnalysis:
-    """What follows from a study."""
+    """The analysis of a study."""
 
     series: tuple[Series, ...]
     deadline: ForDeadline | None
     warnings: tuple[str, ...]
-    """What a referee would ask about: oversubscribed points, missing ones, drift, few repeats."""
+    """Caveats in sentences: oversubscribed points, missing points, drift, few repeats."""
     lr_rule: LrRule
     methods: dict[str, Any] = field(default_factory=dict)
-    """Numbers of the methods paragraph: resamples, confidence, drop rule."""
+    """Numbers and texts for the methods paragraph."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

@@ -1,4 +1,4 @@
-"""The repeats of each size, taken together."""
+"""The sizes of a study: the repeats of each, taken together."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from launcher.text.counted import counted
 from launcher.text.plain_text import plain
 
 ONE = Estimate(1.0, 1.0, 1.0)
-"""A size beside itself."""
+"""The ratio of a size to itself."""
 _MOST = 1e15
 _NAMED = 5
 
 
 def in_order(measured: Iterable[Measurement]) -> list[Measurement]:
-    """As they ran: sums of floats depend on the order, and figures must not."""
+    """The runs in the order in which they ran, so that sums of floats are reproducible."""
     return sorted(measured, key=lambda each: (each.point.index, each.run_id))
 
 
 def usable(measurement: Measurement) -> bool:
-    """Whether a run has a throughput that can be compared, and no figure that is none."""
+    """Whether a run has a throughput, and all its figures are finite and plausible."""
     attribution = measurement.attribution
     figures = (
         measurement.started_at,
@@ -47,12 +47,12 @@ def usable(measurement: Measurement) -> bool:
 
 
 def step_s(measurement: Measurement) -> float:
-    """Of one optimizer step, without checkpoints and validation."""
+    """Seconds of one optimizer step, without checkpoints and validation."""
     return measurement.attribution.training_s / measurement.attribution.steps
 
 
 def parts_of_step(measurement: Measurement) -> dict[str, float]:
-    """Seconds of each part, per optimizer step."""
+    """Part → seconds per optimizer step."""
     attribution = measurement.attribution
     return {part: seconds / attribution.steps for part, seconds in attribution.parts_s.items()}
 
@@ -67,14 +67,14 @@ def by_size(measured: Iterable[Measurement], mode: Mode) -> dict[int, dict[int, 
 
 
 def throughputs(repeats: Iterable[Measurement]) -> list[float]:
-    """Samples/s of each."""
+    """Samples/s of each run."""
     return [each.attribution.samples_per_s for each in repeats]
 
 
 def sizes_of(
     series: Mapping[int, Sequence[Measurement]], *, seed: int, resamples: int
 ) -> tuple[Size, ...]:
-    """The sizes of one series (nodes → repeats), by ranks; the smallest one is the base."""
+    """The sizes of one series (nodes → repeats), by ranks; the smallest one is the reference."""
     base: Sequence[Measurement] | None = None
     sizes = []
     for nodes in sorted(series):
@@ -120,7 +120,7 @@ def _size(
 
 
 def _means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Of each entry; a run that does not have it spent nothing there."""
+    """The mean of each entry over the records; a missing entry counts as zero."""
     names = dict.fromkeys(chain.from_iterable(records))
     return {name: float(np.mean([each.get(name, 0.0) for each in records])) for name in names}
 
@@ -130,7 +130,7 @@ def _most(values: Iterable[int | None]) -> int | None:
 
 
 class _Sized(Protocol):
-    """A size, or a point."""
+    """Anything with nodes and ranks, such as a size or a point."""
 
     @property
     def nodes(self) -> int: ...
@@ -145,7 +145,7 @@ def size_name(size: _Sized) -> str:
 
 
 def named(names: Sequence[str]) -> str:
-    """Names for a sentence: the first few, and how many more."""
+    """Names for a sentence: the first few, and the number of the others."""
     shown = [plain(name)[:80] for name in names[:_NAMED]]
     more = len(names) - len(shown)
     return "; ".join(shown) + (f"; and {more} more" if more else "")

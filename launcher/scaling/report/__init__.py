@@ -1,1 +1,1 @@
-"""The report of a scaling study: a page, figures, tables, and all that is needed to repeat it."""
+"""The report of a scaling study: page, figures, tables, and what is needed to repeat the study."""

@@ -1,4 +1,4 @@
-"""Stacked bars, one per size: the parts of a step, and the start-up."""
+"""Stacked bars, one per size: the parts of a step, and the stages of the start-up."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from launcher.timing.start_up import STAGE_NAMES, STAGES
 
 _HATCH = "////"
 _VISIBLE = 0.004
-"""Of the longest bar: as wide as the line between two parts."""
+"""Fraction of the longest bar below which a part is too thin to be seen."""
 
 
 def parts(mode: Mode, sizes: Sequence[Size]) -> Drawn:
-    """Milliseconds of a step in each of PARTS, mean over the ranks."""
+    """The bars of a step: milliseconds in each of PARTS, mean over the ranks."""
     figure = _stack(
         sizes,
         [{part: 1000 * size.parts_s.get(part, 0.0) for part in PARTS} for size in sizes],
@@ -45,30 +45,30 @@ def parts(mode: Mode, sizes: Sequence[Size]) -> Drawn:
     return Drawn(
         f"parts-{mode}",
         figure,
-        f"Where the time of a step goes: {mode} scaling.",
+        f"Parts of an optimizer step, {mode} scaling, mean over the ranks.",
         f"Parts of a step, {mode} scaling. {'; '.join(said)}.",
     )
 
 
 def has_start_up(sizes: Sequence[Size]) -> bool:
-    """Whether anything is known of it."""
+    """Whether the start-up time of any size is known."""
     return any(drawable(value) > 0 for size in sizes for value in size.start_up_s.values())
 
 
 def start_up(mode: Mode, sizes: Sequence[Size]) -> Drawn:
-    """Seconds from the queue to the first batch, the slowest rank's of each stage."""
+    """The bars of the start-up: seconds from the queue to the first batch, slowest rank."""
     figure = _stack(
         sizes,
         [{stage: size.start_up_s.get(stage, 0.0) for stage in STAGES} for size in sizes],
         STAGES,
         STAGE_NAMES,
-        "s, the slowest rank's",
+        "s, slowest rank in each stage",
     )
     said = [f"{size_name(size)}: {rounded(sum(size.start_up_s.values()))} s" for size in sizes]
     return Drawn(
         f"start-up-{mode}",
         figure,
-        f"From the queue to the first batch: {mode} scaling.",
+        f"From the queue to the first batch, {mode} scaling, slowest rank in each stage.",
         f"Start-up, {mode} scaling. {'; '.join(said)}.",
     )
 
@@ -80,7 +80,7 @@ def _stack(
     names: Mapping[str, str],
     label: str,
 ) -> Figure:
-    """One bar per size, the smallest on top; the legend has what can be seen."""
+    """Draw one bar per size, the smallest on top; the legend names what is wide enough to see."""
     longest = max(sum(max(0.0, drawable(width)) for width in each.values()) for each in values)
     shown = [name for name in order if any(drawable(each[name]) > 0 for each in values)]
     seen = [n for n in shown if any(drawable(each[n]) > _VISIBLE * longest for each in values)]

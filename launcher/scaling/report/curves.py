@@ -12,17 +12,15 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 from launcher.pages.drawing import GRID, INK, MUTED, PAPER, new_figure, series_colour, series_style
 from launcher.pages.words import percent, rounded
+from launcher.scaling.analysis.laws import FARTHEST
 from launcher.scaling.analysis.results import Estimate, Law, Series, Size
 from launcher.scaling.report.drawn import LEGEND, Drawn, drawable
 from launcher.scaling.report.wording import OVERSUBSCRIBED, series_name
 from launcher.text.counted import counted
 
-FURTHEST = 2.0
-"""No curve is drawn past so many times the largest size that was measured."""
-
 
 def throughput(measured: Sequence[Series]) -> Drawn:
-    """Samples/s over ranks, both to base 2, with the ideal and the chosen law."""
+    """Throughput over ranks on log2 axes, with the ideal and the chosen law."""
     figure = _panels(measured, "samples/s, all ranks", _throughput_of)
     for axes in figure.axes:
         axes.set_yscale("log", base=2)
@@ -37,15 +35,15 @@ def throughput(measured: Sequence[Series]) -> Drawn:
     return Drawn(
         "throughput",
         figure,
-        "Throughput of all ranks over the number of ranks, both axes to base 2; bars are 95 % "
-        "intervals. Dotted: in proportion to the ranks, from the smallest size. Lines are the "
-        "chosen law, dashed beyond what was measured.",
+        "Throughput of all ranks over the number of ranks, both axes logarithmic to base 2; bars "
+        "are 95 % intervals. Dotted: proportional to the ranks, from the smallest size. Lines: the "
+        "chosen law, dashed beyond the measured sizes.",
         f"Samples per second by number of ranks. {'; '.join(said)}.",
     )
 
 
 def efficiency(measured: Sequence[Series]) -> Drawn:
-    """Speed-up beside that of the ranks, over ranks to base 2."""
+    """Efficiency over ranks on a log2 axis."""
     figure = _panels(measured, "efficiency", _efficiency_of)
     highest = max(
         (drawable(size.efficiency.high) for series in measured for size in series.sizes),
@@ -62,8 +60,8 @@ def efficiency(measured: Sequence[Series]) -> Drawn:
     return Drawn(
         "efficiency",
         figure,
-        "Efficiency: speed-up over the smallest size, beside that of the ranks. Bars are 95 % "
-        "intervals.",
+        "Efficiency: the speed-up over the smallest size, divided by the ratio of the ranks. Bars "
+        "are 95 % intervals.",
         f"Efficiency by number of ranks. {'; '.join(said)}.",
     )
 
@@ -71,7 +69,7 @@ def efficiency(measured: Sequence[Series]) -> Drawn:
 def _panels(
     measured: Sequence[Series], label: str, draw: Callable[[Axes, Series, int], None]
 ) -> Figure:
-    """One panel per mode beside each other, the series of a mode in it, one legend below."""
+    """Draw one panel per mode, side by side, with one legend below."""
     modes = list(dict.fromkeys(series.mode for series in measured))
     figure = new_figure(height_in=3.9)
     row = figure.subplots(1, len(modes), sharey=True, squeeze=False)[0]
@@ -94,7 +92,7 @@ def _panels(
 
 
 def _readable(ranks: Sequence[int]) -> list[int]:
-    """The measured sizes, without those whose labels would lie upon their neighbours'."""
+    """The measured sizes, without those whose labels would overlap their neighbours'."""
     kept: list[int] = []
     for each in ranks:
         if not kept or each >= 1.25 * kept[-1]:
@@ -107,7 +105,7 @@ def _throughput_of(axes: Axes, series: Series, place: int) -> None:
     ideal = [(r, first.throughput.value * r / first.ranks) for r in (first.ranks, last.ranks)]
     axes.plot(*zip(*ideal, strict=True), color=MUTED, linestyle=":", linewidth=1.2, zorder=1)
     law = next((law for law in series.laws if law.name == series.chosen), None)
-    points = _within(law, FURTHEST * last.ranks)
+    points = _within(law, FARTHEST * last.ranks)
     colour = series_colour(place)
     inside = [point for point in points if point[0] <= last.ranks]
     beyond = [point for point in points if point[0] >= last.ranks]

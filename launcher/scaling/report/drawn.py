@@ -14,15 +14,15 @@ LEGEND: dict[str, Any] = {
     "columnspacing": 1.4,
     "handlelength": 1.8,
 }
-"""Below the axes: nowhere on the data."""
+"""Arguments that place a legend below the axes, where it covers no data."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure and the words that belong to it."""
+    """A figure with its caption and its text alternative."""
 
     name: str
-    """Of its files."""
+    """Name of its files, without suffix."""
     figure: Figure
     caption: str
     alternative: str

@@ -10,7 +10,7 @@ from launcher.scaling.report.wording import by_mode
 
 
 def study_figures(analysis: StudyAnalysis) -> list[Drawn]:
-    """All figures, in the order of the page; none of a study that has measured nothing."""
+    """All figures in the order of the page; empty where nothing was measured."""
     measured = [series for series in analysis.series if series.sizes]
     if not measured:
         return []

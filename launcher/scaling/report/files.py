@@ -17,13 +17,13 @@ from ptycho_dist.rundir.files import json_bytes
 
 FORMAT = 1
 _STEERS = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins so for a formula."""
+"""First characters that make a spreadsheet take a cell for a formula."""
 
 
 def report_data(
     collected: Collected, analysis: StudyAnalysis, origin: StudyProvenance
 ) -> dict[str, Any]:
-    """All of study-report.json; a figure that is not finite is null."""
+    """The content of study-report.json; figures that are not finite are null."""
     data = {
         "format": FORMAT,
         "study": {**asdict(collected.study), "command": origin.command},
@@ -46,12 +46,12 @@ def report_data(
 
 
 def report_json(data: Mapping[str, Any]) -> bytes:
-    """The file."""
+    """The bytes of study-report.json."""
     return json_bytes(data)
 
 
 def sizes_csv(analysis: StudyAnalysis) -> bytes:
-    """One line per size of each series; units are in the names of the columns."""
+    """sizes.csv: one line per size of each series, with units in the column names."""
     rows = []
     for series in analysis.series:
         for size in series.sizes:
@@ -81,7 +81,7 @@ def sizes_csv(analysis: StudyAnalysis) -> bytes:
 
 
 def runs_csv(collected: Collected) -> bytes:
-    """One line per run that has measured, in the order in which they ran."""
+    """runs.csv: one line per run with a measurement, in the order in which they ran."""
     rows = []
     for each in sorted(collected.measured, key=lambda measured: measured.point.index):
         point, parts = each.point, each.attribution
@@ -153,7 +153,7 @@ def _cell(value: Any) -> Any:
 
 
 def finite_or_null(data: Any) -> Any:
-    """Plain data in which what is not finite is None, for JSON."""
+    """Plain data for JSON, in which numbers that are not finite are None."""
     if isinstance(data, dict):
         return {str(name): finite_or_null(each) for name, each in data.items()}
     if isinstance(data, (list, tuple)):

@@ -1,4 +1,4 @@
-"""The methods paragraph: what was measured and how, as a proposal or a paper would say it."""
+"""The methods paragraph: what was measured and how, in the words of a proposal or a paper."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from launcher.text.counted import counted, listed
 _LR_RULES = {
     "sqrt": "the learning rate scaled with the square root of the global batch",
     "linear": "the learning rate scaled in proportion to the global batch",
-    "none": "the learning rate left as it is",
+    "none": "an unchanged learning rate",
 }
 _NAMED = ("python", "torch", "lightning", "cuda", "nccl", "numpy", "ptycho-dist")
-"""Packages that the paragraph names; the table of provenance has all."""
+"""Packages that the paragraph names; the provenance table lists all."""
 
 
 def methods_text(collected: Collected, analysis: StudyAnalysis, origin: StudyProvenance) -> str:
-    """One text to be pasted; every number in it is of this study."""
+    """The paragraph, ready to be pasted; every number in it comes from this study."""
     study = collected.study
     return " ".join(
         [
@@ -46,16 +46,18 @@ def _what(study: Study, analysis: StudyAnalysis, origin: StudyProvenance) -> lis
     ]
     base = study.base
     if "strong" in study.modes:
-        kept = exact(base.get("global_batch"))
-        said.append(f"Strong scaling keeps the global batch of {kept} samples.")
+        kept = exact(base.global_batch)
+        said.append(f"Strong scaling keeps the global batch of {kept} samples constant.")
     if study.measurement.until == "target_loss":
-        said.append("Each repeat has a seed of its own for network and order of the data.")
-    if "weak" in study.modes:
-        kept = exact(base.get("batch_size"))
         said.append(
-            f"Weak scaling keeps the batch of {kept} samples per rank, with "
-            f"{_LR_RULES[analysis.lr_rule]}, from {exact(base.get('learning_rate'))} at a global "
-            f"batch of {exact(base.get('global_batch'))}."
+            "Each repeat has its own random seed for the network and the order of the data."
+        )
+    if "weak" in study.modes:
+        kept = exact(base.batch_size)
+        said.append(
+            f"Weak scaling keeps the batch of {kept} samples per rank constant, with "
+            f"{_LR_RULES[analysis.lr_rule]}, from {exact(base.learning_rate)} at a global "
+            f"batch of {exact(base.global_batch)}."
         )
     return said
 
@@ -66,18 +68,19 @@ def _how(collected: Collected) -> list[str]:
     until = {
         "steps": f"{exact(plan.value)} optimizer steps",
         "seconds": f"{exact(plan.value)} seconds",
-        "target_loss": f"until the loss of an epoch was at most {exact(plan.value)}",
+        "target_loss": f"all steps until the loss of an epoch was at most {exact(plan.value)}",
     }[plan.until]
     measured, all_points = len(collected.measured), len(study.points)
     said = [
-        f"Each size ran {counted(study.repeats, 'time')}; all sizes of one repeat ran before those "
-        f"of the next, in an order drawn at random (seed {study.seed}), so that a drift of the "
-        f"machine does not pose as scaling. {measured} of {counted(all_points, 'run')} measured.",
+        f"Each size was run {counted(study.repeats, 'time')}, in randomised complete blocks: all "
+        f"sizes of one repeat ran before those of the next, in random order (seed {study.seed}), "
+        "so that a drift of the machine does not look like scaling. Of "
+        f"{counted(all_points, 'run')}, {measured} gave a measurement.",
         f"Each run measured {until}, after {counted(plan.warm_up_steps, 'optimizer step')} of "
-        "warm-up at the beginning of each attempt, which do not count.",
-        "Throughput is the samples of all ranks over the wall time of these steps without "
-        "checkpoints and validation; every moment of a rank belongs to exactly one part of a step, "
-        "and start-up is measured apart.",
+        "warm-up at the beginning of each attempt, which were discarded.",
+        "Throughput is the number of samples of all ranks divided by the wall time of these steps "
+        "without checkpoints and validation. Every moment of a rank belongs to exactly one part of "
+        "a step; start-up is measured separately.",
     ]
     oversubscribed = sum(each.oversubscribed for each in collected.measured)
     if oversubscribed:
@@ -85,24 +88,24 @@ def _how(collected: Collected) -> list[str]:
         machines = max(each.machines for each in collected.measured)
         where = "the machine has" if machines == 1 else f"the {machines} machines have"
         said.append(
-            f"In {oversubscribed} of these runs the ranks computed with more threads than {where} "
-            f"cores ({cores}): they show what the launcher costs, not how the training scales."
+            f"In {oversubscribed} of these runs the ranks used more threads than {where} cores "
+            f"({cores}); they show the overhead of the launcher, not the scaling of the training."
         )
     return said
 
 
 def _statistics(analysis: StudyAnalysis) -> list[str]:
     said = [
-        f"Intervals are {percent(analysis.methods.get('confidence', 0.95))}: "
-        f"{analysis.methods.get('interval', 'bootstrap of the repeats')}, "
+        f"Intervals are {percent(analysis.methods.get('confidence', 0.95))} confidence intervals: "
+        f"{analysis.methods.get('interval', 'bootstrap over the repeats')}, with "
         f"{exact(analysis.methods.get('resamples'))} resamples."
     ]
     runs = [size.time_to_solution_runs for series in analysis.series for size in series.sizes]
     if any(runs):
         said.append(
-            "Time to solution counts from the start of the first attempt, with the staging of the "
-            "data, to the target loss; it is the mean without the fastest and the slowest run "
-            "where there are five or more (MLPerf HPC, Farrell et al. 2021)."
+            "Time to solution runs from the start of the first attempt, including data staging, "
+            "until the target loss is reached; with five runs or more it is the mean without the "
+            "fastest and the slowest run (MLPerf HPC, Farrell et al. 2021)."
         )
     return said
 
@@ -112,8 +115,8 @@ def _laws(analysis: StudyAnalysis) -> list[str]:
     if not laws:
         return []
     named = "; ".join(f"{law.name}, {law.formula} ({law.source})" for law in laws.values())
-    said = [f"We fitted {named}."]
-    for what, name in (("law_fit", "Fit"), ("law_interval", "Intervals of its parameters")):
+    said = [f"We fitted the following laws: {named}."]
+    for what, name in (("law_fit", "Fit"), ("law_interval", "Parameter intervals")):
         if isinstance(analysis.methods.get(what), str):
             said.append(f"{name}: {analysis.methods[what]}.")
     for series in analysis.series:
@@ -122,10 +125,11 @@ def _laws(analysis: StudyAnalysis) -> list[str]:
             continue
         said.append(
             f"For {series.mode} scaling with {counted(series.tasks_per_node, 'task')} per node, "
-            f"{chosen.name} foretold the held-out {counted(chosen.held_out_ranks, 'rank')} to "
+            f"{chosen.name} predicted the throughput at the held-out size of "
+            f"{counted(chosen.held_out_ranks, 'rank')} within "
             f"{rounded(abs(100 * chosen.held_out_error))} % and was chosen."
         )
-    said.append("Nothing is said of more than twice the largest size that was measured.")
+    said.append("No statement is made about sizes beyond twice the largest measured size.")
     return said
 
 
@@ -154,8 +158,7 @@ def _where(collected: Collected, origin: StudyProvenance) -> list[str]:
     )
     whose = "" if origin.versions_of == "ranks" else " (of the launcher)"
     code = "; ".join(
-        f"commit {checkout.commit[:12]}"
-        + (" with changes that are not committed" if checkout.dirty else "")
+        f"commit {checkout.commit[:12]}" + (" with uncommitted changes" if checkout.dirty else "")
         for state in origin.code
         for checkout in state.checkouts
         if checkout.commit

@@ -1,4 +1,4 @@
-"""Two studies beside each other, on a terminal."""
+"""The comparison of two studies, printed on a terminal."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from launcher.text.plain_text import plain
 
 
 def show_comparison(comparison: Comparison, before: str, after: str, screen: Console) -> None:
-    """A table of the sizes that both have, then what changed in a step, then what to beware of.
+    """Print a table of the common sizes, then what changed in a step, then the warnings.
 
     Args:
-        comparison: of two studies.
-        before: name of the one.
-        after: name of the other.
+        comparison: the comparison of two studies.
+        before: name of the first study.
+        after: name of the second study.
         screen: where it is printed.
     """
     if comparison.sizes:
@@ -44,7 +44,7 @@ def _table(comparison: Comparison, before: str, after: str) -> Table:
     table = Table(
         box=None,
         pad_edge=False,
-        caption="samples/s of all ranks; in brackets 95 % intervals",
+        caption="samples/s of all ranks, with 95 % intervals in parentheses",
         caption_justify="left",
     )
     table.add_column("size")

@@ -1,7 +1,7 @@
-"""Where the figures of a study come from: code, config, packages, nodes, SLURM, NCCL.
+"""The provenance of a study's figures: code, config, packages, nodes, SLURM, NCCL.
 
-What a run directory says is untrusted; what it does not say is left out, and nothing is guessed:
-versions that are the launcher's, not the ranks', are said to be.
+Run directories are untrusted. What they do not record is left out and nothing is guessed; where the
+ranks recorded no versions, those of the launcher are shown and labelled as such.
 """
 
 from __future__ import annotations
@@ -31,38 +31,38 @@ from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import rank_writer
 
 _READ_BYTES = 64 * 1024
-"""A rank has joined before anything else that its ledger tells."""
+"""Bytes of a ledger that are read; `joined` is the first event of a rank."""
 _PACKAGES = ("ptycho-dist", "torch", "lightning", "numpy", "scipy", "pydantic")
 
 
 @dataclass(frozen=True)
 class StudyProvenance:
-    """What a referee asks before believing a figure."""
+    """Where the figures of a study come from."""
 
     study: str
     directory: str
     config_sha256: str
     code: tuple[CodeState, ...]
-    """More than one: the code changed in the course of the study."""
+    """States of the code; more than one where it changed during the study."""
     versions: dict[str, str]
-    """Package → version; several are separated by commas."""
+    """Package → version, or versions separated by commas."""
     versions_of: Literal["ranks", "launcher"]
     nodes: tuple[str, ...]
     machines: int
-    """The most that one run was on, by their operating systems."""
+    """The largest number of different operating systems that one run used."""
     devices: tuple[str, ...]
     backends: tuple[str, ...]
-    """Of torch.distributed."""
+    """Backends of torch.distributed."""
     cluster: str
     """`slurm` or `local`."""
     slurm_cluster: tuple[str, ...]
     partitions: tuple[str, ...]
     slurm_version: str | None
-    """As the machine says on which the report is made; None: it has none."""
+    """SLURM's version on the machine that makes the report; None: there is no SLURM."""
     variables: dict[str, str]
     """NCCL_* and GLOO_* of rank 0."""
     command: str
-    """That repeats it; reports are sent to strangers, so what looks like a secret is taken out."""
+    """The command that repeats the study, without anything that looks like a secret."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -70,7 +70,7 @@ class StudyProvenance:
 
 
 def provenance_of(study_dir: Path, collected: Collected) -> StudyProvenance:
-    """Read it from the directories of a study and of its runs."""
+    """Read the provenance from the directories of a study and of its runs."""
     array = ArrayDirectory(study_dir)
     runs = [
         RunDirectory(study_dir / "members" / each.run_id)
@@ -107,7 +107,7 @@ def provenance_of(study_dir: Path, collected: Collected) -> StudyProvenance:
 
 
 def _joined(run: RunDirectory) -> Mapping[str, Any] | None:
-    """What rank 0 said of itself in the latest attempt in which it came so far."""
+    """The event `joined` of rank 0 in the latest attempt that has one."""
     with suppress(UserError):
         for number in reversed(attempt_numbers(run)):
             path = run.ledger / f"{number:03d}-{rank_writer(0)}.jsonl"
@@ -147,7 +147,7 @@ def _planned_partition(runs: Sequence[RunDirectory]) -> str:
 
 
 def _gathered(records: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """All names; of each, the values that differ."""
+    """Name → its different values over all records, separated by commas."""
     names = sorted({name for record in records for name in record})
     return {
         name: ", ".join(dict.fromkeys(record[name] for record in records if name in record))

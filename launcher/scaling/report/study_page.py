@@ -1,4 +1,4 @@
-"""The page of a study: what was found first, then what it rests on."""
+"""The page of a study: first the findings, then what they rest on."""
 
 from __future__ import annotations
 
@@ -29,42 +29,42 @@ from launcher.scaling.report.wording import by_mode, estimate, sentence, series_
 from launcher.text.counted import counted
 from launcher.text.durations import duration
 
-_NOTHING = "No run of this study has measured anything that counts."
+_NOTHING = "No run of this study has given a valid measurement."
 
 
 def study_page(
     collected: Collected, analysis: StudyAnalysis, origin: StudyProvenance, figures: Sequence[Drawn]
 ) -> Page:
-    """The whole page; sections that would be empty are left out."""
+    """The whole page; empty sections are left out."""
     measured = [series for series in analysis.series if series.sizes]
     drawn = {each.name: each for each in figures}
     sections = [
-        Section("What was found", list(_found(measured))),
+        Section("Findings", list(_found(measured))),
         Section("Warnings", [Caution(sentence(w)) for w in _warnings(analysis)]),
         Section("Throughput and efficiency", list(_curves(measured, drawn))),
         Section("Where the time of a step goes", list(_parts(measured, drawn))),
         Section("Scaling laws", list(_laws(measured))),
-        Section("For a deadline", list(_deadline(analysis.deadline))),
+        Section("Cheapest size for the deadline", list(_deadline(analysis.deadline))),
         Section("Start-up", list(_start_up(measured, drawn))),
         Section("Time to solution", list(_time_to_solution(measured))),
-        Section("Goodput, memory, GPUs", list(_resources(measured))),
-        Section("Points that measured nothing", _missing(collected)),
+        Section("Goodput, memory and GPUs", list(_resources(measured))),
+        Section("Runs without a measurement", _missing(collected)),
         Section(
             "Methods",
             [
-                Text("To be pasted into a proposal or a paper:"),
+                Text("Text for a proposal or a paper:"),
                 Code(methods_text(collected, analysis, origin)),
             ],
         ),
         Section("All runs", [runs_table(collected)] if collected.measured else []),
         Section("Provenance", list(_provenance(origin))),
-        Section("To repeat this", [Code(origin.command)] if origin.command else []),
+        Section("How to repeat this study", [Code(origin.command)] if origin.command else []),
     ]
     study = collected.study
     began = time.strftime("%Y-%m-%d", time.localtime(study.created_at))
     subtitle = (
         f"Scaling study of {began} on {origin.cluster}: {' and '.join(study.modes)} scaling, "
-        f"{len(collected.measured)} of {counted(len(study.points), 'run')} measured"
+        f"{len(collected.measured)} of {counted(len(study.points), 'run')} with a measurement"
     )
     return Page(
         f"Scaling study: {study.name}",
@@ -74,7 +74,7 @@ def study_page(
 
 
 def finding(measured: Sequence[Series]) -> str:
-    """What a reader must know first: the fastest size of all, and the knee of its series."""
+    """The main finding in words: the fastest size of all, and the knee of its series."""
     return _finding(_best(measured)) if measured else _NOTHING
 
 
@@ -83,11 +83,12 @@ def _found(measured: Sequence[Series]) -> Iterator[Block]:
     if not measured:
         return
     best = _best(measured)
-    # the heading and what loses most, after what was said of cores; the rest is with the parts
+    # Show the heading and the largest loss (after a note on the cores, if any); the section on the
+    # parts of a step shows the rest.
     most = 3 if any(size.oversubscribed for size in best.sizes) else 2
     limits = " ".join(map(sentence, best.limits[:most]))
     if limits:
-        yield Text(f"What limits it: {limits}")
+        yield Text(f"What limits the scaling: {limits}")
     if len(measured) > 1:
         yield findings_table(measured)
 
@@ -100,7 +101,7 @@ def _finding(series: Series) -> str:
     name = series_name(series)
     best = _fastest(series)
     first = series.sizes[0]
-    said = f"{name[0].upper()}{name[1:]}: {size_name(best)} trained fastest, with "
+    said = f"{name[0].upper()}{name[1:]}: the fastest size is {size_name(best)}, with "
     said += f"{estimate(best.throughput)} samples/s"
     if best is not first:
         said += (
@@ -108,7 +109,7 @@ def _finding(series: Series) -> str:
             f"(efficiency {percent(best.efficiency.value)})"
         )
     elif len(series.sizes) > 1:
-        said += "; no larger size was faster"
+        said += "; no larger size is faster"
     said += "."
     if series.knee_ranks is not None:
         said += f" The knee is at {counted(series.knee_ranks, 'rank')}."
@@ -139,7 +140,7 @@ def _curves(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Blo
         yield sizes_table(mode, [size for series in of_mode for size in series.sizes])
     for series in measured:
         if series.knee_why:
-            yield Text(f"Knee, {series_name(series)}: {sentence(series.knee_why)}")
+            yield Text(f"Knee, {series_name(series)}. {sentence(series.knee_why)}")
 
 
 def _parts(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Block]:
@@ -158,7 +159,7 @@ def _laws(measured: Sequence[Series]) -> Iterator[Block]:
             yield laws_table(series)
         name = series_name(series)
         if series.why_chosen:
-            yield Text(sentence(f"{name}: {series.why_chosen}"))
+            yield Text(sentence(f"{name}. {sentence(series.why_chosen)}"))
 
 
 def _deadline(found: ForDeadline | None) -> Iterator[Block]:
@@ -169,12 +170,12 @@ def _deadline(found: ForDeadline | None) -> Iterator[Block]:
         return
     tasks = f" with {counted(found.tasks_per_node, 'task')} each" if found.tasks_per_node else ""
     yield Text(
-        f"Within {duration(found.deadline_s)} the cheapest is {counted(found.nodes, 'node')}"
+        f"Within {duration(found.deadline_s)}, the cheapest size is {counted(found.nodes, 'node')}"
         f"{tasks}, {found.mode} scaling: {rounded(found.hours)} h, {rounded(found.node_hours)} "
         f"node-hours. {sentence(found.why)}".strip()
     )
     if found.extrapolated:
-        yield Caution("This size was not measured: the chosen law foretells it.")
+        yield Caution("This size was not measured; the chosen law predicts it.")
 
 
 def _start_up(measured: Sequence[Series], drawn: dict[str, Drawn]) -> Iterator[Block]:
@@ -201,17 +202,21 @@ def _missing(collected: Collected) -> list[Block]:
 
 def _provenance(origin: StudyProvenance) -> Iterator[Block]:
     if len(origin.code) > 1:
-        yield Caution(f"The runs were made with {len(origin.code)} different states of the code.")
-    yield DataTable(("what", "found"), list(_facts(origin)))
+        yield Caution(f"The runs used {len(origin.code)} different states of the code.")
+    yield DataTable(("item", "value"), list(_facts(origin)))
     if origin.code:
         yield code_table(origin.code)
-    whose = "as the ranks said" if origin.versions_of == "ranks" else (
-        "of the launcher that made this report; the runs do not say theirs"
-    )  # fmt: skip
-    yield DataTable(("package", "version"), list(origin.versions.items()), f"Versions, {whose}.")
+    whose = (
+        "recorded by the ranks"
+        if origin.versions_of == "ranks"
+        else "of the launcher that made this report, because the runs recorded none"
+    )
+    yield DataTable(("package", "version"), list(origin.versions.items()), f"Versions {whose}.")
     if origin.variables:
         yield DataTable(
-            ("variable", "value"), list(origin.variables.items()), "Environment of rank 0."
+            ("variable", "value"),
+            list(origin.variables.items()),
+            "Environment variables of rank 0.",
         )
 
 
@@ -227,6 +232,6 @@ def _facts(origin: StudyProvenance) -> Iterator[tuple[str, str]]:
     if origin.cluster != "slurm":
         yield "cluster", origin.cluster
         return
-    yield "SLURM", f"{origin.slurm_version or 'not here'} (of the machine that made this report)"
+    yield "SLURM", f"{origin.slurm_version or 'none'} (on the machine that made this report)"
     yield "SLURM cluster", ", ".join(origin.slurm_cluster) or NONE
     yield "partition", ", ".join(origin.partitions) or NONE

@@ -18,7 +18,7 @@ from launcher.timing.start_up import STAGE_NAMES, STAGES
 
 
 def findings_table(measured: Sequence[Series]) -> DataTable:
-    """The fastest size of each series, and its knee."""
+    """The fastest size and the knee of each series."""
     rows = []
     for series in measured:
         best = max(series.sizes, key=lambda size: size.throughput.value)
@@ -31,7 +31,7 @@ def findings_table(measured: Sequence[Series]) -> DataTable:
                 "none" if series.knee_ranks is None else counted(series.knee_ranks, "rank"),
             ]
         )
-    return DataTable(("series", "fastest", "samples/s", "efficiency there", "knee"), rows)
+    return DataTable(("series", "fastest size", "samples/s", "efficiency", "knee"), rows)
 
 
 def sizes_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
@@ -54,15 +54,15 @@ def sizes_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
         _caption(
             mode,
             sizes,
-            "In brackets: 95 % intervals. Speed-up and efficiency: beside the smallest size with "
-            "as many tasks per node.",
+            "95 % intervals in parentheses. Speed-up and efficiency are relative to the smallest "
+            "size with the same number of tasks per node.",
         ),
         _marked(sizes),
     )
 
 
 def parts_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
-    """Milliseconds per step in each part, mean over the ranks; what is nothing is left out."""
+    """Milliseconds per step in each part, mean over the ranks; parts without time are left out."""
     shown = [part for part in PARTS if any(size.parts_s.get(part) for size in sizes)]
     rows = [
         [
@@ -74,12 +74,12 @@ def parts_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
         for size in sizes
     ]
     return DataTable(
-        ("ranks", "nodes", *(STEP_PARTS[part].heading for part in shown), "together"),
+        ("ranks", "nodes", *(STEP_PARTS[part].heading for part in shown), "total"),
         rows,
         _caption(
             mode,
             sizes,
-            "Milliseconds per step, mean over the ranks. Data, slower ranks: time spent waiting "
+            "Milliseconds per step, mean over the ranks. Data and slower ranks: time spent waiting "
             "for them.",
         ),
         _marked(sizes),
@@ -87,7 +87,7 @@ def parts_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
 
 
 def start_up_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
-    """Seconds in each stage, the slowest rank's."""
+    """Seconds in each stage of the start-up, those of the slowest rank."""
     shown = [stage for stage in STAGES if any(stage in size.start_up_s for size in sizes)]
     rows = [
         [
@@ -99,36 +99,36 @@ def start_up_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
         for size in sizes
     ]
     return DataTable(
-        ("ranks", "nodes", *(STAGE_NAMES[stage] for stage in shown), "together"),
+        ("ranks", "nodes", *(STAGE_NAMES[stage] for stage in shown), "total"),
         rows,
-        _caption(mode, sizes, "Seconds, the slowest rank's of each stage."),
+        _caption(mode, sizes, "Seconds of the slowest rank in each stage."),
         _marked(sizes),
     )
 
 
 def laws_table(series: Series) -> DataTable:
-    """The laws that were fitted, with their parameters and how well each foretold a size."""
+    """The fitted laws, with their parameters and their errors at the held-out size."""
     rows = [
         [
             law.name + (" (chosen)" if law.name == series.chosen else ""),
             law.formula,
             "; ".join(
-                f"{name} {estimate(found)}{' samples/s' * (name == 'X1')}"
+                f"{name} {estimate(found)}" + (" samples/s" if name == "X1" else "")
                 for name, found in law.parameters.items()
             ),
-            _foretold(law),
+            _held_out(law),
             law.source,
         ]
         for law in series.laws
     ]
     return DataTable(
-        ("law", "formula", "parameters (95 % intervals)", "held-out size", "source"),
+        ("law", "formula", "parameters (95 % intervals)", "error at the held-out size", "source"),
         rows,
         _named(series),
     )
 
 
-def _foretold(law: Law) -> str:
+def _held_out(law: Law) -> str:
     if law.held_out_ranks is None or law.held_out_error is None:
         return NONE
     sign = "+" if law.held_out_error > 0 else ""
@@ -136,7 +136,7 @@ def _foretold(law: Law) -> str:
 
 
 def time_to_solution_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
-    """The time to the target loss of each size, in the runs that have reached it."""
+    """The time to the target loss of each size, over the runs that reached it."""
     rows = []
     for size in sizes:
         seconds = size.time_to_solution_s or size.time_to_solution_mean_s
@@ -152,19 +152,21 @@ def time_to_solution_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
         )
     return DataTable(
         (
-            *("ranks", "nodes", "runs that reached it", "by MLPerf HPC's rule, s"),
+            *("ranks", "nodes", "runs that reached it", "by the rule of MLPerf HPC, s"),
             *("plain mean, s", "node-hours"),
         ),
         rows,
         _caption(
-            mode, sizes, "The rule needs five runs: the fastest and the slowest are left out."
+            mode,
+            sizes,
+            "The rule needs at least five runs; the fastest and the slowest are left out.",
         ),
         _marked(sizes),
     )
 
 
 def resources_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
-    """Goodput, memory, and how busy the GPUs were."""
+    """Goodput, peak memory and GPU utilisation of each size."""
     rows = [
         [
             str(size.ranks),
@@ -186,13 +188,13 @@ def resources_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
             "GPU utilisation",
         ),
         rows,
-        _caption(mode, sizes, "Memory: of the rank that needs most."),
+        _caption(mode, sizes, "Memory of the rank that needs most."),
         _marked(sizes),
     )
 
 
 def missing_table(missing: Sequence[Missing]) -> DataTable:
-    """The points that have measured nothing that counts."""
+    """The points without a valid measurement."""
     rows = [
         [
             each.run_id,
@@ -209,7 +211,7 @@ def missing_table(missing: Sequence[Missing]) -> DataTable:
 
 
 def runs_table(collected: Collected) -> DataTable:
-    """All runs that have measured, in the order in which they ran."""
+    """All runs with a measurement, in the order in which they ran."""
     measured = sorted(collected.measured, key=lambda each: each.point.index)
     rows = [
         [
@@ -228,13 +230,13 @@ def runs_table(collected: Collected) -> DataTable:
         ]
         for each in measured
     ]
-    caption = f"Members of the array of {collected.study.name}, in the order in which they ran."
+    caption = f"Runs of the study {collected.study.name}, in the order in which they ran."
     if any(each.oversubscribed for each in measured):
         caption += f" ◇: {OVERSUBSCRIBED}."
     return DataTable(
         (
             *("run", "mode", "ranks", "nodes", "repeat", "batch per rank", "samples/s"),
-            *("step, ms", "steps", "loss", "attempts", "job"),
+            *("step, ms", "steps", "loss", "attempts", "job time"),
         ),
         rows,
         caption,

@@ -1,4 +1,4 @@
-"""Figures and names as the report of a study writes them."""
+"""Estimates, names and sentences as the report of a study writes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OVERSUBSCRIBED = "more threads than cores"
 def estimate(found: Estimate, scale: float = 1.0) -> str:
     """`12.3 (11.9 to 12.8)`: a figure with its 95 % interval, all rounded to the same place.
 
-    An interval of no width is none: there was one repeat, or the figure is one by definition.
+    An interval without width is not shown: there was one repeat, or the figure is 1 by definition.
     """
     all_three = [each * scale for each in (found.value, found.low, found.high)]
     if not all(map(math.isfinite, all_three)) or found.low == found.high:
@@ -31,7 +31,7 @@ def estimate(found: Estimate, scale: float = 1.0) -> str:
 
 
 def exact(value: object) -> str:
-    """A number of a config as it stands there."""
+    """A number of a config in its shortest form."""
     return f"{value:g}" if isinstance(value, (int, float)) else NONE
 
 
@@ -41,7 +41,7 @@ def series_name(series: Series) -> str:
 
 
 def by_mode(measured: Sequence[Series]) -> dict[Mode, list[Size]]:
-    """All sizes of each mode, of all its series: by ranks, then by nodes."""
+    """Mode → the sizes of all its series, by ranks and then by nodes."""
     found: dict[Mode, list[Size]] = {}
     for series in measured:
         found.setdefault(series.mode, []).extend(series.sizes)
@@ -51,10 +51,9 @@ def by_mode(measured: Sequence[Series]) -> dict[Mode, list[Size]]:
     }
 
 
-def sentence(text: str, *, capital: bool = True) -> str:
-    """The same with a full stop, and with a capital where it begins one."""
+def sentence(text: str) -> str:
+    """The text with a capital letter and a full stop."""
     text = text.strip()
     if not text:
         return ""
-    first = text[0].upper() if capital else text[0]
-    return first + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

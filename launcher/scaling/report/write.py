@@ -19,21 +19,21 @@ from ptycho_dist.rundir.files import write_bytes_atomic
 
 @dataclass(frozen=True)
 class Written:
-    """A report that is on the disk."""
+    """A report that has been written."""
 
     page: Path
-    """report.html; all else is beside it."""
+    """Path of report.html; the other files lie beside it."""
     finding: str
     warnings: tuple[str, ...]
     data: dict[str, Any]
-    """What is in study-report.json."""
+    """Content of study-report.json."""
 
 
 def write_study_report(study_dir: Path, collected: Collected, analysis: StudyAnalysis) -> Written:
-    """Write all files of the report; the page comes last, so that it never shows what is not there.
+    """Write all files of the report; the page comes last, so that all files it names exist.
 
     Raises:
-        UserError: the disk refuses.
+        UserError: a file cannot be written.
     """
     origin = provenance_of(study_dir, collected)
     figures = study_figures(analysis)

@@ -1,4 +1,4 @@
-"""The grid of a study → its runs, in their order. Pure.
+"""Expands the grid of a study into its runs, in the order in which they run.
 
 Strong scaling keeps the global batch of the config, weak scaling its batch per rank.
 """
@@ -22,7 +22,7 @@ from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 MOST_POINTS = 2000
 SHORTEST_STEP_S = 1e-3
-"""Where a run measures for so many seconds its epochs must hold as many steps as it may make."""
+"""Shortest step assumed for a run that measures for a time: its epochs must hold enough steps."""
 SEEDS = 2**32
 
 
@@ -34,7 +34,7 @@ class Variant:
     nodes: int
     tasks_per_node: int
     batch_size: int
-    """Per rank."""
+    """Samples per rank and batch."""
     global_batch: int
     learning_rate: float
     epochs: int
@@ -46,7 +46,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """By which a person knows it."""
+        """Its name in messages."""
         return point_name(self.nodes, self.tasks_per_node, self.modes)
 
 
@@ -56,19 +56,22 @@ def point_name(nodes: int, tasks_per_node: int, modes: tuple[Mode, ...]) -> str:
 
 
 def mode_text(modes: tuple[Mode, ...]) -> str:
-    """`strong+weak` where they mean the same run."""
+    """The modes as one word: `strong+weak` for a run that serves both."""
     return "+".join(modes)
 
 
 def variants_of(
     base: World, learning_rate: float, request: StudyRequest
 ) -> tuple[list[Variant], list[tuple[str, Fault]]]:
-    """Every size in every mode, and what is wrong with those that cannot be, each by its name.
+    """Expand the grid into sizes and modes.
 
     Args:
-        base: world of the config; its global batch and batch per rank are what is kept.
-        learning_rate: of the config.
+        base: world of the config, whose global batch or batch per rank is kept.
+        learning_rate: learning rate of the config.
         request: the grid.
+
+    Returns:
+        The possible variants, and the name and fault of each impossible one.
     """
     found: dict[tuple[int, int, int], Variant] = {}
     faults: list[tuple[str, Fault]] = []
@@ -105,13 +108,20 @@ def variants_of(
 
 
 def _fault(base: World, mode: Mode, whole: int, batch_size: int) -> Fault | None:
-    """Why a size cannot be; `whole`: micro-batches in one global batch."""
+    """Why a size is impossible; None: it is possible.
+
+    Args:
+        base: world of the config.
+        mode: strong or weak.
+        whole: number of micro-batches in a global batch.
+        batch_size: samples per rank and batch.
+    """
     if mode == "strong" and base.global_batch % whole:
-        accumulated = f" of {base.accum_steps} accumulated batches" * (base.accum_steps > 1)
+        accumulated = f" of {base.accum_steps} accumulated batches" if base.accum_steps > 1 else ""
         return Fault(
             "training.batch_size",
-            f"the global batch of {base.global_batch} that strong scaling keeps cannot be shared "
-            f"equally by {whole // base.accum_steps} ranks{accumulated}",
+            f"the global batch of {base.global_batch} that strong scaling keeps cannot be divided "
+            f"equally between {whole // base.accum_steps} ranks{accumulated}",
         )
     if mode == "strong" and batch_size & (batch_size - 1):
         return Fault(
@@ -122,8 +132,8 @@ def _fault(base: World, mode: Mode, whole: int, batch_size: int) -> Fault | None
     if batch_size * whole > base.samples:
         return Fault(
             "training.batch_size",
-            f"a global batch of {batch_size * whole}, but an epoch has {base.samples} samples: no "
-            "step would be full",
+            f"a global batch of {batch_size * whole}, but an epoch has only {base.samples} "
+            "samples, so no step would be full",
         )
     return None
 
@@ -132,9 +142,9 @@ def scaled_rate(learning_rate: float, ratio: float, rule: LrRule) -> float:
     """The learning rate for a global batch that is `ratio` times as large.
 
     sqrt: × √ratio, for adaptive optimizers such as Adam (Malladi et al., On the SDEs and Scaling
-    Rules for Adaptive Gradient Algorithms, arXiv:2205.10287; what that rule says of β and ε is left
-    aside). linear: × ratio (Goyal et al., Accurate, Large Minibatch SGD, arXiv:1706.02677,
-    section 2.1). none: as it is.
+    Rules for Adaptive Gradient Algorithms, arXiv:2205.10287, without that rule's changes of β and
+    ε). linear: × ratio (Goyal et al., Accurate, Large Minibatch SGD, arXiv:1706.02677,
+    section 2.1). none: unchanged.
     """
     if rule == "none" or ratio == 1:
         return learning_rate
@@ -142,9 +152,9 @@ def scaled_rate(learning_rate: float, ratio: float, rule: LrRule) -> float:
 
 
 def epochs_for(measurement: MeasurementPlan, epochs: int, steps_per_epoch: int) -> int:
-    """The epochs of the config, or more where warm-up and measurement need them.
+    """The epochs of the config, or more where warm-up and measurement need more steps.
 
-    A run that measures until a loss is reached has the epochs of the config to do so.
+    A run that measures until a target loss is reached has the epochs of the config for it.
     """
     if measurement.until == "target_loss":
         return epochs
@@ -157,10 +167,11 @@ def epochs_for(measurement: MeasurementPlan, epochs: int, steps_per_epoch: int) 
 def points_of(
     variants: list[Variant], base: World, config: RunConfig, request: StudyRequest
 ) -> tuple[Point, ...]:
-    """The runs in their order: randomised complete blocks.
+    """The runs in their order, as randomised complete blocks.
 
-    Each repeat holds every size once, in an order of its own, so that a machine that grows slower
-    or faster over hours does not pose as scaling (Fisher, The Design of Experiments, 1935).
+    Each repeat holds every size once, in its own random order, so that a machine that becomes
+    slower or faster over hours does not look like scaling (Fisher, The Design of Experiments,
+    1935).
     """
     ordered = [
         (variant, repeat)
@@ -192,7 +203,7 @@ def _shuffled(variants: list[Variant], seed: int, repeat: int) -> list[Variant]:
 def _overrides(
     variant: Variant, base: World, config: RunConfig, request: StudyRequest, repeat: int
 ) -> Iterator[tuple[str, Any]]:
-    """Field path → value of what a point changes in the config."""
+    """Pairs of field path and value that a point sets in the config."""
     yield "resources.nodes", variant.nodes
     yield "resources.tasks_per_node", variant.tasks_per_node
     if config.resources.gpus_per_node is not None:  # one rank drives one GPU
@@ -208,6 +219,6 @@ def _overrides(
     if variant.epochs != base.epochs:
         yield "training.nepochs", variant.epochs
     if request.measurement.until == "target_loss" and repeat:
-        # The same seed would repeat the same course of the loss: MLPerf's runs have seeds of
-        # their own, and their times to a target differ for that as well.
+        # With the same seed every repeat would have the same loss curve. In MLPerf, too, each run
+        # has its own seed, which is one reason why times to a target differ.
         yield "training.seed", (config.training.seed + repeat) % SEEDS

@@ -1,4 +1,4 @@
-"""What a study would cost, before a person says yes."""
+"""The preview of a study: its sizes and its cost, shown before it is submitted."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from launcher.text.plain_text import plain
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
 
 LR_RULES: dict[LrRule, str] = {
-    "sqrt": "learning rate × √(global batch / that of the config), for Adam (arXiv:2205.10287)",
-    "linear": "learning rate × global batch / that of the config (arXiv:1706.02677)",
+    "sqrt": "learning rate × √(global batch / global batch of the config), for Adam "
+    "(arXiv:2205.10287)",
+    "linear": "learning rate × global batch / global batch of the config (arXiv:1706.02677)",
     "none": "learning rate as in the config, whatever the global batch",
 }
 
@@ -28,7 +29,7 @@ _HEADINGS = (
 
 
 def show_preview(planned: PlannedStudy, console: Console) -> None:
-    """A line for each size, then how it is measured, and what it can cost."""
+    """Print a line for each size, then how it is measured and what it can cost."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in _HEADINGS:
         side: Literal["left", "right"] = "left" if heading == "mode" else "right"
@@ -78,14 +79,14 @@ def _notes(planned: PlannedStudy) -> Iterator[str]:
     expected = _expected(planned)
     if expected is not None:
         yield (
-            "if each step takes as long as the longest measured before: "
+            "if each step takes as long as the longest one measured in earlier runs: "
             f"{expected:.2g} node-hours, without start-up"
         )
-    yield f"costs at most: {cost_text(planned)}"
+    yield f"cost at most: {cost_text(planned)}"
 
 
 def measured_text(measurement: MeasurementPlan) -> str:
-    """`30 optimizer steps after 5 of warm-up`."""
+    """How long each run measures, as in `30 optimizer steps after 5 of warm-up`."""
     warm_up = f"after {measurement.warm_up_steps} of warm-up"
     if measurement.until == "steps":
         return f"{measurement.value:g} optimizer steps {warm_up}"
@@ -93,22 +94,25 @@ def measured_text(measurement: MeasurementPlan) -> str:
         return f"{measurement.value:g} s of steps {warm_up}"
     return (
         f"until the loss of an epoch is at most {measurement.value:g}, all steps {warm_up}; "
-        "each repeat has a seed of its own"
+        "each repeat has its own seed"
     )
 
 
 def cost_text(planned: PlannedStudy) -> str:
-    """`12.5 node-hours, each run to the end of its walltime`; restarts, where there are any."""
+    """The largest cost, as in `12.5 node-hours, each run to the end of its walltime`."""
     text = f"{planned.node_hours:.3g} node-hours, each run to the end of its walltime"
     policy = planned.members[0].plan.requeue
     if not policy.on or not policy.max_restarts:
         return text
-    return f"{text}; a restart (requeue.on) begins another one"
+    return f"{text}; each restart (requeue.on) adds another walltime"
 
 
 def _expected(planned: PlannedStudy) -> float | None:
-    """Node-hours of the steps alone, by the longest step of earlier runs of each size; None: not
-    all sizes have been measured before."""
+    """Node-hours of the steps alone, from the longest step of earlier runs of each size.
+
+    Returns:
+        None where a size has not been measured before.
+    """
     measurement = planned.study.measurement
     if measurement.until != "steps":
         return None

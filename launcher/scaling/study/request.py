@@ -1,4 +1,4 @@
-"""What a person asks of a study, from the words of a command, with every fault at once."""
+"""The request for a study, parsed from the flags of the command with all faults at once."""
 
 from __future__ import annotations
 
@@ -7,33 +7,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from launcher.scaling.study.definition import LrRule, Mode
+from launcher.scaling.study.definition import (
+    MOST_LANES,
+    MOST_NODES,
+    MOST_REPEATS,
+    MOST_TASKS,
+    LrRule,
+    Mode,
+)
 from ptycho_dist.config.faults import Fault
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.measurement_plan import MOST, MeasurementPlan
+from ptycho_dist.rundir.measurement_plan import MOST, MeasurementPlan, Until
 
 REPEATS, STEPS, WARM_UP = 5, 30, 5
-"""Where nobody says otherwise. Five: MLPerf HPC drops the fastest and the slowest of five."""
-MOST_NODES, MOST_TASKS, MOST_REPEATS, MOST_LANES = 100_000, 1024, 1000, 1000
+"""Defaults. Five repeats, because MLPerf HPC drops the fastest and the slowest of five runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRequest:
-    """A grid of sizes, how each is measured, and how the runs are handed over."""
+    """A grid of sizes, how each is measured, and how the runs are submitted."""
 
     modes: tuple[Mode, ...]
     nodes: tuple[int, ...]
     tasks_per_node: tuple[int, ...] | None
-    """None: as the config has it."""
+    """None: the value in the config."""
     repeats: int
     seed: int
     lr_rule: LrRule
     measurement: MeasurementPlan
     at_once: int
-    """How many points may run beside each other."""
+    """Number of points that may run at the same time."""
 
     def words(self) -> tuple[str, ...]:
-        """The flags that ask for the same."""
+        """The flags that make the same request."""
         until = self.measurement.until.replace("_", "-")
         tasks = self.tasks_per_node
         return (
@@ -64,10 +70,10 @@ def parse_request(
     at_once: int | None = None,
     cluster: str = "slurm",
 ) -> StudyRequest:
-    """The request; the arguments are the flags of `ptycho-launch scale`, None where not given.
+    """Parse a request; the arguments are the flags of `ptycho-launch scale`, None where absent.
 
     Raises:
-        UserError: with every fault, a line each.
+        UserError: the flags have faults; each has a line of its own in the message.
     """
     faults: list[Fault] = []
     all_nodes = _numbers("--nodes", nodes, MOST_NODES, faults)
@@ -87,7 +93,7 @@ def parse_request(
     )  # fmt: skip
     if cluster == "local":
         faults += [
-            Fault("--nodes", f"{each}, but the local cluster is this one machine; use --nodes 1 "
+            Fault("--nodes", f"{each}, but the local cluster is a single machine; use --nodes 1 "
                   "with --tasks-per-node, or --cluster slurm")
             for each in request.nodes
             if each > 1
@@ -108,11 +114,11 @@ def _listed(numbers: Sequence[int]) -> str:
 
 def _numbers(flag: str, text: str | None, most: int, faults: list[Fault]) -> tuple[int, ...]:
     if text is None:
-        faults.append(Fault(flag, "missing: which sizes? as in 1,2,4,8"))
+        faults.append(Fault(flag, "missing; give the sizes, for example 1,2,4,8"))
         return ()
     found = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdecimal() and 1 <= len(part) <= 9 for part in found):
-        faults.append(Fault(flag, f"{text[:80]}: whole numbers with commas are expected"))
+        faults.append(Fault(flag, f"{text[:80]}: whole numbers separated by commas are expected"))
         return ()
     numbers = [int(part) for part in found]
     wrong = [each for each in numbers if not 1 <= each <= most]
@@ -120,7 +126,7 @@ def _numbers(flag: str, text: str | None, most: int, faults: list[Fault]) -> tup
         faults.append(Fault(flag, f"{wrong[0]}: a number from 1 to {most} is expected"))
     twice = next((each for each in numbers if numbers.count(each) > 1), None)
     if twice is not None:
-        faults.append(Fault(flag, f"{twice} stands there twice; --repeats repeats"))
+        faults.append(Fault(flag, f"{twice} is given twice; use --repeats to repeat sizes"))
     return tuple(numbers)
 
 
@@ -153,15 +159,20 @@ def _measurement(
         if value is not None
     ]  # fmt: skip
     if len(given) > 1:
-        faults.append(Fault(given[1], f"and {given[0]}: say one of them, when a run has enough"))
+        faults.append(Fault(given[1], f"given together with {given[0]}; give one of them"))
     warm = _within("--warm-up", WARM_UP if warm_up is None else warm_up, 0, MOST, faults)
+    until: Until = "steps"
+    value = float(STEPS)
     if target_loss is not None:
+        until, value = "target_loss", target_loss
         if not math.isfinite(target_loss):
             faults.append(Fault("--target-loss", f"{target_loss}: a finite number is expected"))
-        return MeasurementPlan("target_loss", target_loss, warm)
-    if seconds is not None:
+    elif seconds is not None:
+        until, value = "seconds", seconds
         if not 0 < seconds <= MOST:
             faults.append(Fault("--seconds", f"{seconds}: more than 0, at most {MOST}"))
-        return MeasurementPlan("seconds", seconds, warm)
-    count = _within("--steps", STEPS if steps is None else steps, 1, MOST, faults)
-    return MeasurementPlan("steps", float(count), warm)
+    elif steps is not None:
+        value = float(_within("--steps", steps, 1, MOST, faults))
+    if faults:  # the request is refused, whatever it measures
+        return MeasurementPlan("steps", STEPS, WARM_UP)
+    return MeasurementPlan(until, value, warm)

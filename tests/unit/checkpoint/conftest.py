@@ -37,7 +37,7 @@ def run(make_run, tmp_path):
 
 @dataclass
 class Store:
-    """The checkpoints of a run in an attempt of their own."""
+    """The checkpoints of a run, written by one attempt."""
 
     run: RunDirectory
     keep: dict = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Store:
         self.begin()
 
     def begin(self):
-        """A new start, which knows nothing of what the one before has read."""
+        """Start again, without knowing what the writer before has read."""
         self.attempt = begin_attempt(self.run, job_id="x:1:1", cluster="local", nodes=["n"])
         self.io = RunCheckpointIO(self.run, self.attempt, **self.keep)
 
@@ -76,7 +76,7 @@ class Store:
         return [checkpoint.step for checkpoint in committed(self.run) if checkpoint.fault() is None]
 
     def content(self):
-        """Every byte of every checkpoint, by step and file."""
+        """Return every byte of every checkpoint, by step and file."""
         return {
             (checkpoint.step, path.name): path.read_bytes()
             for checkpoint in committed(self.run)
@@ -87,7 +87,7 @@ class Store:
         return [path.name for path in self.run.checkpoints.glob(".*")]
 
     def flip(self, step, position=-100):
-        """One bit of the state; its time is later, however coarse the file system's clock is."""
+        """Flip one bit of the state, and make its time later for any clock of the file system."""
         state = self.at(step).state
         content = bytearray(state.read_bytes())
         content[position] ^= 1

@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there, and only the attempt in charge commits (RD-040 to RD-044)."""
+"""A checkpoint is whole or absent, and only the attempt in charge commits (RD-040 to RD-044)."""
 
 import os
 import random
@@ -71,7 +71,7 @@ def test_a_whole_one_of_the_same_attempt_is_left_and_of_another_replaced(run):
 
 @pytest.mark.parametrize("step", [10, 20])
 def test_a_superseded_attempt_commits_nothing(run, step):
-    """RD-041: whether or not the step is already there, and even its own."""
+    """RD-041: whether or not the step exists already, even as its own."""
     first = begin(run)
     save(run, first, 10, 1.0)
     second = begin(run)
@@ -152,7 +152,7 @@ def test_nothing_but_tensors_and_plain_values_is_unpickled(run):
 
 
 def test_a_checkpoint_with_damaged_bytes_is_one_line(run):
-    """Checksums are verified where it is chosen; what torch cannot read afterwards is said."""
+    """Checksums are verified when it is chosen; a file that torch cannot read later is an error."""
     attempt = begin(run)
     save(run, attempt, 1)
     checkpoint = committed(run)[0]
@@ -208,7 +208,7 @@ def test_a_cut_off_checkpoint_does_not_push_an_older_whole_one_out(run):
 
 
 def test_a_checkpoint_removed_while_it_is_looked_at_is_no_damage(run, monkeypatch):
-    """ptycho-infer on a run at work: what was listed first is no longer there."""
+    """ptycho-infer on a running run: what was listed first has been removed."""
     attempt = begin(run)
     save(run, attempt, 1)
     fault = Checkpoint.fault

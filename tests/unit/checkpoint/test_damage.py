@@ -1,4 +1,4 @@
-"""Whatever byte of a checkpoint is damaged, an older one is used, and it is said why."""
+"""If any byte of a checkpoint is damaged an older one is used, and the reason is reported."""
 
 import json
 import os
@@ -22,14 +22,14 @@ def store(make_store, run):
 
 
 def with_flipped(path, position):
-    """One byte of a file differs; the rest of it is not written again."""
+    """Change one byte of a file in place."""
     with path.open("r+b") as file:
         (byte,) = os.pread(file.fileno(), 1, position)
         os.pwrite(file.fileno(), bytes([byte ^ 0x10]), position)
 
 
 def test_a_flipped_byte_in_any_block_of_the_state_uses_the_older_one(store):
-    """RD-043: each block of 4 KB by itself, the last byte too."""
+    """RD-043: in each block of 4 KB, and in the last byte."""
     state = store.at(20).state
     size = state.stat().st_size
     positions = [*range(0, size, BLOCK), size - 1]
@@ -43,7 +43,7 @@ def test_a_flipped_byte_in_any_block_of_the_state_uses_the_older_one(store):
 
 
 def test_a_flipped_byte_anywhere_in_the_manifest_is_said_or_says_the_same(store):
-    """RD-043, RD-047: the checksums, and whatever else the manifest says, cannot change unseen."""
+    """RD-043, RD-047: no entry of the manifest can change unnoticed."""
     manifest = store.at(20).manifest_path
     said = json.loads(manifest.read_bytes())
     assert said.pop("checksum")
@@ -79,7 +79,7 @@ def test_a_flipped_byte_anywhere_in_the_manifest_is_said_or_says_the_same(store)
     ],
 )
 def test_a_manifest_of_other_things_is_one_line(store, entry, value):
-    """RD-043: one without a checksum of its own, as others may have written it."""
+    """RD-043: a manifest without its own checksum, as older versions wrote it."""
     manifest = store.at(20).manifest()
     del manifest["checksum"]
     store.at(20).manifest_path.write_text(json.dumps({**manifest, entry: value}))
@@ -125,7 +125,7 @@ def test_all_damaged_says_so_of_each(store):
 
 
 def test_the_manifest_says_where_training_goes_on(store):
-    """RD-047: absent in the first one."""
+    """RD-047: the first checkpoint has no such entry."""
     first, second = store.at(10), store.at(20)
     assert (first.epoch, first.sample, first.ended_epoch) == (None, None, None)
     assert (second.epoch, second.sample, second.ended_epoch) == (2, 0, 2)

@@ -1,4 +1,4 @@
-"""Each call to the disk that saving makes is refused once, or from then on, for each reason."""
+"""Each disk call of a save fails once, or from then on, for each reason."""
 
 import errno
 import io
@@ -28,7 +28,7 @@ SEAMS = {
 
 
 class Fault:
-    """Refuses the calls `first` to `last` at one seam, and counts all."""
+    """Refuses calls `first` to `last` of one function, and counts all calls."""
 
     def __init__(self, monkeypatch, seam, first=0, last=0, number=0):
         self.calls, self.first, self.last, self.number = 0, first, last, number
@@ -62,7 +62,7 @@ class Fault:
 
 @pytest.fixture(params=["new", "replaced"])
 def case(request, run, make_store):
-    """Epochs 1 to 4 are committed, the first is the best; 5 is saved anew, or 4 a second time."""
+    """Epochs 1 to 4 are committed, the first is the best; 5 is saved, or 4 a second time."""
     store = make_store(run, keep={"keep_every_n_epochs": 2})
     for step in (1, 2, 3, 4):
         store.save(step, value=float(step), ends_epoch=step)

@@ -1,4 +1,4 @@
-"""A disk that is full, for real: earlier checkpoints stay, and it goes on with room."""
+"""A really full disk: earlier checkpoints are kept, and saving works again once there is room."""
 
 import contextlib
 import errno
@@ -19,7 +19,7 @@ KIB = 1024
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 2 MiB, of which a checkpoint of 400 kB is a good part."""
+    """A file system of 2 MiB, for checkpoints of 400 kB."""
     place = tmp_path / "small"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place]
@@ -42,7 +42,7 @@ def no_file_larger_than(size):
 
 @contextlib.contextmanager
 def only_so_much_left(place, left):
-    """Fill the file system but for `left` bytes."""
+    """Fill the file system except for `left` bytes."""
     filler = place / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
@@ -61,7 +61,7 @@ def refused(store, step, reason):
     assert str(raised.value) == (
         f"{store.run.checkpoints}: {checkpoint_name(step)} was not written: {reason}; "
         f"the last good checkpoint is {checkpoint_name(store.steps()[-1])}; "
-        "make room or mend the disk, then ptycho-launch resume r-1"
+        "make room or repair the disk, then ptycho-launch resume r-1"
     )
     assert store.content() == before
     assert store.hidden() == []
@@ -83,7 +83,7 @@ def test_a_full_file_system(make_run, make_store, small_disk, left):
 
 @pytest.mark.parametrize("limit", [0, 10, 300, 5000, 200 * KIB, 390 * KIB])
 def test_a_file_that_may_not_grow(make_store, run, limit):
-    """RD-040: torch says `unexpected pos` where the disk refuses; the disk's reason is told."""
+    """RD-040: torch says `unexpected pos` if the disk refuses; its own reason is reported."""
     store = make_store(run, size=100_000)
     for step in (1, 2):
         store.save(step)
@@ -129,7 +129,7 @@ def test_what_is_no_fault_of_the_disk_is_not_called_one(make_store, run, monkeyp
 
 
 def test_bytes_that_read_back_otherwise_are_not_committed(make_store, run, monkeypatch):
-    """RD-040: older ones are removed on the strength of the new one."""
+    """RD-040: older checkpoints are removed because the new one is whole."""
     store = make_store(run)
     store.save(1)
     fsync = os.fsync

@@ -8,11 +8,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import fork_client
 import pytest
+from waiting import HANG_S
 
 from ptycho_dist.checkpoint.catalog import checkpoint_name
 
 KILLS = 300
+WRITER = Path(__file__).with_name("kill_writer_program.py")
 
 
 @pytest.fixture
@@ -25,11 +28,11 @@ def scratch(run):
 
 
 def kill_writer(run, mode, kills, scratch):
-    done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("kill_writer.py"), mode, run.path, *kills],
+    done = fork_client.run(
+        [sys.executable, WRITER, mode, run.path, *kills],
         stdout=subprocess.PIPE,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         check=True,
         env={**os.environ, "TMPDIR": str(scratch)},
     )
@@ -48,7 +51,7 @@ def kill_writer(run, mode, kills, scratch):
 
 
 def test_a_kill_at_a_random_instant_never_loses_the_last_whole_one(run, scratch):
-    """RD-040, RD-043: 300 kills in the middle of writing, renaming or removing, one run."""
+    """RD-040, RD-043: 300 kills of one run while it writes, renames or removes."""
     generator = random.Random(7)
     delays = [f"{generator.uniform(0, 0.015):.5f}" for _ in range(KILLS)]
     outcomes = kill_writer(run, "random", delays, scratch)
@@ -60,7 +63,7 @@ def test_a_kill_at_a_random_instant_never_loses_the_last_whole_one(run, scratch)
 
 
 def test_a_kill_at_each_step_of_a_replacement_leaves_a_whole_one(run, scratch):
-    """RD-044; the only checkpoint of the run is replaced, by three renames and a removal."""
+    """RD-044: the only checkpoint of the run is replaced, by three renames and a removal."""
     instants = ["rename:1", "rename:2", "rename:3", "rmtree:1"]
     outcomes = kill_writer(run, "at", instants, scratch)
     suffixes = [sorted(name.rpartition(".")[2] for name in o["hidden"]) for o in outcomes]

@@ -1,11 +1,11 @@
-"""Which checkpoints stay, whatever was saved, damaged or removed before."""
+"""Which checkpoints are kept, whatever was saved, damaged or removed before."""
 
 import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptycho_dist.checkpoint.catalog import Checkpoint
@@ -14,7 +14,7 @@ from ptycho_dist.rundir.layout import RunDirectory
 
 
 def must_stay(whole, keep):
-    """Of whole ones as (step, value, ended epoch): the newest, the best and those that are due."""
+    """Return newest, best and due ones of whole checkpoints (step, value, ended epoch)."""
     if keep.best == -1:
         return {step for step, _, _ in whole}
     newest = sorted(step for step, _, _ in whole)[-keep.newest :]
@@ -44,7 +44,7 @@ values = st.none() | st.integers(-3, 3).map(float)
     ),
 )
 def test_what_stays_is_what_was_asked_for(keep, entries):
-    """RD-042: None stands for one that the disk does not give now."""
+    """RD-042: None stands for a checkpoint that the disk cannot read now."""
     known = [
         Seen(Checkpoint(Path(f"step-{step:08d}"), step), value, epoch)
         for step, (value, epoch, _) in enumerate(entries)
@@ -74,14 +74,12 @@ actions = st.lists(
 )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 @given(keep=keeps, actions=actions)
 def test_no_sequence_of_saves_damage_and_removals_ends_without_a_whole_one(
     run, make_store, keep, actions
 ):
-    """RD-042, RD-043: only damage takes a whole one away; the newest, best and due ones stay."""
+    """RD-042, RD-043: the newest, best and due checkpoints are kept, unless they are damaged."""
     with tempfile.TemporaryDirectory(dir=run.path.parent) as folder:
         shutil.copytree(run.path, Path(folder) / "r-1")
         options = {
@@ -133,7 +131,7 @@ def damage(store, step, action):
 
 
 def test_a_checkpoint_that_this_attempt_has_read_is_not_read_again(run, make_store, monkeypatch):
-    """A save reads back what it has written, once, and nothing that is older."""
+    """A save reads back what it has written, once, and no older checkpoint."""
     store = make_store(run)
     store.save(1)
     read = []

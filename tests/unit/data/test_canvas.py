@@ -16,7 +16,7 @@ COORDINATES = st.one_of(
 POSITIONS = st.lists(st.tuples(COORDINATES, COORDINATES), min_size=1, max_size=8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(POSITIONS, st.sampled_from([2, 8, 64]))
 def test_position_is_whole_pixel_plus_rest(xy: list[tuple[float, float]], size: int) -> None:
     """REC-001: pixel [N/2, N/2] lies on the nearest whole pixel, halves go up."""
@@ -29,7 +29,7 @@ def test_position_is_whole_pixel_plus_rest(xy: list[tuple[float, float]], size: 
     assert (layout.rest_M2 < 0.5).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(POSITIONS, st.sampled_from([2, 8, 64]))
 def test_it_is_the_smallest_canvas_that_holds_all(xy: list[tuple[float, float]], size: int) -> None:
     """REC-001: a patch touches each edge, and none goes beyond."""

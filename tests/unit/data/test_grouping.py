@@ -31,7 +31,7 @@ def nearest_by_hand(x_px: np.ndarray, y_px: np.ndarray, seed: int, count: int) -
     return [i for _, i in ranked[:count]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scans(), st.sampled_from([2, 3]), st.integers(9, 12), st.integers(0, 1000))
 def test_members_are_the_seed_and_others_of_its_nearest(
     scan: tuple[np.ndarray, np.ndarray], gridsize: int, neighbor_count: int, seed: int
@@ -50,7 +50,7 @@ def test_members_are_the_seed_and_others_of_its_nearest(
         assert ranks == sorted(set(ranks))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(scans(), st.integers(1, 20), st.integers(0, 1000), st.sampled_from([1, 2]))
 def test_a_subset_of_seeds(
     scan: tuple[np.ndarray, np.ndarray], n_groups: int, seed: int, gridsize: int
@@ -133,7 +133,7 @@ def test_what_cannot_be_grouped_is_refused(changes: dict[str, int], message: str
         build_groups(np.arange(10.0), np.zeros(10), **arguments)  # type: ignore[arg-type]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scans(), st.integers(1, 20), st.integers(0, 1000))
 def test_a_block_is_a_seed_and_the_nearest_by_distance(
     scan: tuple[np.ndarray, np.ndarray], block_size: int, seed: int

@@ -57,7 +57,7 @@ def test_counts_in_place_of_amplitudes_are_refused(
             read_scan(scan_file(diff3d=counts.astype(dtype), **extra))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0.05, 3e5), st.integers(0, 2**31))
 def test_roots_of_poisson_counts_pass_and_the_counts_do_not(mean: float, seed: int) -> None:
     """DATA-021, DATA-022: at any brightness, in float32."""
@@ -72,7 +72,7 @@ def test_roots_of_poisson_counts_pass_and_the_counts_do_not(mean: float, seed: i
                 established_unit(intensities, None, "x")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**31), st.floats(1e-3, 1e3))
 def test_arbitrary_values_are_unverified(seed: int, scale: float) -> None:
     values = np.random.default_rng(seed).uniform(0, scale, (2, 32, 32)).astype(np.float32)

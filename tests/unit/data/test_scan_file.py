@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptycho_dist.data import formats
@@ -227,7 +227,7 @@ def tiny_file(path: Path, compressed: bool) -> ScanData:
     return read_scan(path)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(compressed=st.booleans(), fraction=st.floats(0, 1, exclude_max=True))
 def test_a_truncated_file_is_always_refused(
     tmp_path_factory: pytest.TempPathFactory, compressed: bool, fraction: float
@@ -241,7 +241,7 @@ def test_a_truncated_file_is_always_refused(
         read_scan(path)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(compressed=st.booleans(), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_refused_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, compressed: bool, place: float, bit: int

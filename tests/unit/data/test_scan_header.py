@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import HANG_S
 
 from ptycho_dist.data import npz
 from ptycho_dist.data.formats import ScanData, read_scan
@@ -144,7 +145,7 @@ def test_the_command_never_imports_torch(scan_file: ScanFile) -> None:
         [sys.executable, "-c", code, str(scan_file())],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -12,6 +12,7 @@ import pytest
 from attempt_files import attempt_files
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import HANG_S
 
 from launcher.arrays import handover, resume
 from launcher.arrays.grid import grid, parse_axes, split
@@ -228,7 +229,7 @@ def test_a_script_takes_its_member_by_the_number_of_its_task(array, make_config,
         done = subprocess.run(
             ["bash", "-c", text.replace('attempt=$("$python"', shown)],
             env={"PATH": os.environ["PATH"], "SLURM_ARRAY_TASK_ID": str(task)},
-            capture_output=True, text=True, timeout=30,
+            capture_output=True, text=True, timeout=HANG_S,
         )  # fmt: skip
         index = "002" if task == 2 else "1207"
         assert done.stdout.strip() == f"{array.path}/members/{array.array_id}.{index}"

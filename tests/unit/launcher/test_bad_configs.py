@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from bad_configs import CONTRADICTIONS, RULES, bad_configs, fields, sections
+from waiting import HANG_S
 
 from launcher.cli import build_parser, main
 from ptycho_dist.config.run import RunConfig
@@ -108,7 +109,7 @@ def test_a_sample_in_processes_of_their_own(scan_file, tmp_path):
         sets = [word for override in bad.overrides for word in ("--set", override)]
         done = subprocess.run(
             [sys.executable, "-m", "launcher", "submit", config, "--runs-dir", root, *sets],
-            cwd=scan_file.parent, capture_output=True, text=True, timeout=60,
+            cwd=scan_file.parent, capture_output=True, text=True, timeout=HANG_S,
         )  # fmt: skip
         made = [f"{bad}: made {root}"] if root.exists() else []
         return made + bad.complaints(config, done.returncode, done.stdout, done.stderr)

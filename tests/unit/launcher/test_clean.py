@@ -1,4 +1,4 @@
-"""Removing runs: only what is over and ours, and only when asked twice (RD-270 to RD-273)."""
+"""`clean` removes only what is over and ours, and only when asked twice (RD-270 to RD-273)."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def left(root):
     return [run.run_id.split("-")[0] for run in list_runs(root)]
 
 
-def test_nothing_goes_that_was_not_asked_for_twice(root, capsys):
+def test_nothing_is_removed_unless_asked_for_twice(root, capsys):
     """RD-270"""
     assert clean(root) == 0
     assert "nothing was removed; add --delete" in capsys.readouterr().out
@@ -72,7 +72,7 @@ def test_on_a_terminal_it_asks_once_more(root, monkeypatch, typed, gone):
     assert ("one" in left(root)) != gone
 
 
-def test_a_run_that_is_alive_stays_whatever_is_asked(root, capsys):
+def test_a_living_run_stays_whatever_is_asked(root, capsys):
     """RD-271"""
     states = "finished,failed,stopped,cancelled,lost,prepared"
     assert clean(root, "--state", states, "--delete", "--yes") == 0
@@ -99,7 +99,7 @@ def test_wrong_input_is_one_line(root, capsys, arguments, says):
     assert says in capsys.readouterr().err
 
 
-def test_what_somebody_has_put_there_stays(root):
+def test_what_a_person_has_put_there_stays(root):
     """RD-272"""
     run = RunDirectory(root / NAMES["one"])
     (run.path / "notes.txt").write_text("mine")
@@ -107,8 +107,8 @@ def test_what_somebody_has_put_there_stays(root):
     assert [entry.name for entry in run.path.iterdir()] == ["notes.txt"]
 
 
-def test_what_is_no_run_of_this_user_stays(root, tmp_path):
-    """RD-272: a folder of something else, a link to a run, a run.json of somebody's own."""
+def test_what_is_not_a_run_of_this_user_stays(root, tmp_path):
+    """RD-272: another folder, a link to a run, a run.json that a person wrote."""
     (root / "pictures").mkdir()
     (root / "pictures" / "run.json").write_text('["holiday"]')
     elsewhere = tmp_path / "elsewhere"
@@ -119,7 +119,7 @@ def test_what_is_no_run_of_this_user_stays(root, tmp_path):
     assert (elsewhere / "run.json").exists()
 
 
-def test_what_kills_have_left_is_found_when_it_is_old(root):
+def test_old_leftovers_of_kills_are_found(root):
     """RD-273"""
     young = root / ".one-20260101-000000-00a1.0123abcd.tmp"
     old = root / ".two-20260101-000000-00a1.0123abcd.tmp"
@@ -156,7 +156,7 @@ def test_a_kill_in_the_middle_leaves_nothing_that_looks_like_a_run(root, monkeyp
     assert not list(root.glob(".clean-*"))
 
 
-def test_json_says_what_goes_and_what_stays(root, capsys):
+def test_json_lists_what_is_removed_and_what_stays(root, capsys):
     assert clean(root, "--json") == 0
     found = {
         entry["path"].rpartition("/")[2]: entry for entry in json.loads(capsys.readouterr().out)

@@ -1,13 +1,13 @@
-"""Which code a run was submitted with: code.json, code.diff (RD-250 to RD-254)."""
+"""The code that a run was submitted with: code.json and code.diff (RD-250 to RD-254)."""
 
 import json
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S, wait_for
 
 from launcher.control import code_state, git_state
 from launcher.control.git_state import Repository, without_secrets
@@ -28,7 +28,7 @@ def git(folder, *arguments):
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A repository with the two packages, as small as they can be; this process runs from it."""
+    """A repository with two minimal packages, from which this process seems to run."""
     root = tmp_path / "checkout"
     for name in ("launcher", "ptycho_dist"):
         (root / name).mkdir(parents=True)
@@ -64,7 +64,7 @@ def test_a_clean_checkout(checkout, run):
 
 
 def test_what_is_not_committed_is_kept_as_a_diff_that_applies(checkout, run, tmp_path):
-    """RD-250, RD-251: bytes that are no text too; untracked files by their names alone."""
+    """RD-250, RD-251: also bytes that are no text; of untracked files only the names."""
     changed = checkout / "launcher/__init__.py"
     changed.write_text("VALUE = 2\n")
     (checkout / "launcher/data.bin").write_bytes(bytes(range(256)))
@@ -105,7 +105,7 @@ def test_a_large_diff_is_not_kept_and_said_so(checkout, run, monkeypatch):
 
 
 def test_nothing_that_the_repository_names_is_run(checkout, run, tmp_path):
-    """RD-252: no filter, no monitor, no external diff, no textconv, no pager."""
+    """RD-252: no filter, monitor, external diff, textconv or pager is run."""
     for section, key in [
         ("filter.evil", "clean"), ("filter.evil", "process"), ("diff.evil", "command"),
         ("diff.evil", "textconv"), ("core", "fsmonitor"), ("core", "pager"),
@@ -141,11 +141,11 @@ def test_variables_of_git_do_not_lead_to_another_repository(checkout, run, monke
 def test_git_that_is_missing_slow_or_refuses_costs_a_note(
     checkout, monkeypatch, tmp_path, script, words
 ):
-    """RD-252: bounded in time and size, and nothing of it stays alive."""
+    """RD-252: git is bounded in time and size, and nothing that it started stays alive."""
     tools = tmp_path / "tools"
     tools.mkdir()
     pid = tmp_path / "pid"
-    monkeypatch.setattr(git_state, "LIMIT_S", 0.5)
+    monkeypatch.setattr(git_state, "LIMIT_S", 0.5 if "sleep" in (script or "") else HANG_S)
     if script is not None:
         (tools / "git").write_text(f"#!/bin/bash\n{script.format(pid=pid)}\n")
         (tools / "git").chmod(0o755)
@@ -154,11 +154,8 @@ def test_git_that_is_missing_slow_or_refuses_costs_a_note(
     state = Repository(checkout).state()
     assert (state.commit, state.dirty) == (None, None)
     assert words in state.note
-    if pid.exists():
-        deadline = time.monotonic() + 10
-        while start_time(int(pid.read_text())) is not None:
-            assert time.monotonic() < deadline, "what git has started is still alive"
-            time.sleep(0.01)
+    if pid.exists() and (number := pid.read_text().strip()):
+        wait_for(lambda: start_time(int(number)) is None, "end of what git has started")
 
 
 def test_remotes_lose_their_credentials(checkout, run):
@@ -175,7 +172,7 @@ def test_remotes_lose_their_credentials(checkout, run):
 
 
 def test_submit_records_the_code_that_runs(make_config, launch, tmp_path, monkeypatch):
-    """RD-250: packages that are no checkout, here a plain copy, are known by their digest."""
+    """RD-250: packages outside of a checkout, here a plain copy, are identified by their digest."""
     copy = tmp_path / "copy"
     for name in ("launcher", "ptycho_dist"):
         shutil.copytree(PROJECT / name, copy / name)

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S
 
 from launcher.cli import COMMANDS, build_parser
 from launcher.commands.completion import completion_script
@@ -35,7 +36,7 @@ def completed(tmp_path):
         done = subprocess.run(
             ["bash", "--norc", "-c", asks, "bash", *words],
             cwd=tmp_path, env={"PATH": "/usr/bin:/bin", **variables},
-            capture_output=True, text=True, timeout=30, check=True,
+            capture_output=True, text=True, timeout=HANG_S, check=True,
         )  # fmt: skip
         return sorted(done.stdout.split("\n")[:-1])
 

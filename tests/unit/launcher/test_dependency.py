@@ -17,7 +17,7 @@ def run(make_config, launch, tmp_path):
     return RunDirectory(path)
 
 
-def test_one_that_failed_or_was_never_submitted_is_refused(run):
+def test_a_run_that_failed_or_was_never_submitted_is_refused(run):
     with pytest.raises(UserError, match=f"--after {run.run_id}: it is prepared"):
         dependency_options([run])
     begin_attempt(run, job_id="7", cluster="slurm", nodes=["n"])
@@ -26,7 +26,7 @@ def test_one_that_failed_or_was_never_submitted_is_refused(run):
         dependency_options([run])
 
 
-def test_one_that_has_finished_asks_for_nothing(run):
+def test_a_finished_run_needs_no_option(run):
     begin_attempt(run, job_id="7", cluster="slurm", nodes=["n"])
     write_json_atomic(run.result_json, {})
     end_attempt(run, 1, 0)

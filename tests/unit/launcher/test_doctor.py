@@ -1,4 +1,4 @@
-"""`ptycho-launch doctor`: whole where little works, without secrets, and never stuck."""
+"""`ptycho-launch doctor`: complete even if little works, without secrets, and never stuck."""
 
 import json
 import shutil
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from launcher.doctor import doctor
 from launcher.doctor import slurm as slurm_report
 from launcher.doctor.doctor import SHOWN, examine, report_lines
-from launcher.doctor.storage_probe import file_system, probe
+from launcher.doctor.mounts import Mount, mount_of
+from launcher.doctor.storage_probe import probe
 from launcher.text.redact import REMOVED, Redactor, names_a_secret
 
 TOKENS = (
@@ -39,7 +40,7 @@ SECRETS = {
 
 @pytest.fixture
 def commands(tmp_path, monkeypatch):
-    """`commands(name=text, ...)`: a PATH of shell scripts of these names, and /bin."""
+    """`commands(name=text, ...)`: a PATH with shell scripts of these names, cat and sleep."""
 
     def write(**scripts):
         folder = tmp_path / "commands"
@@ -55,7 +56,7 @@ def commands(tmp_path, monkeypatch):
 
 
 def test_no_secret_is_in_the_report(commands, tmp_path, monkeypatch):
-    """RC-122: neither of the environment, nor in what a site's commands print."""
+    """RC-122: neither secrets of the environment, nor those in the output of a site's commands."""
     said = tmp_path / "said"
     said.write_text(
         "\n".join([*TOKENS, *(f"{name} {value}" for name, value in SECRETS.items())])
@@ -79,7 +80,7 @@ def test_no_secret_is_in_the_report(commands, tmp_path, monkeypatch):
 
 
 def test_commands_that_hang_do_not_hang_the_report(commands, tmp_path, monkeypatch):
-    """RC-123: also where a child of theirs holds the pipe."""
+    """RC-123: even if a child of a command holds the pipe open."""
     monkeypatch.setattr(slurm_report, "TIMEOUT_S", 0.5)
     hangs = "sleep 300 & sleep 300"
     commands(sinfo=hangs, scontrol=hangs, sbatch=hangs, sacct=hangs)
@@ -107,7 +108,7 @@ def test_a_storage_that_hangs(commands, tmp_path, monkeypatch):
 
 
 def test_the_command_prints_the_report(launch, tmp_path):
-    """RC-124: both ways, with what a ticket needs, and without a trace."""
+    """RC-124: as text and as JSON, with what a ticket needs, and without leaving a trace."""
     arguments = ("doctor", "--runs-dir", tmp_path / "no" / "runs")
     text, data = launch(*arguments), launch(*arguments, "--json")
     assert (text.returncode, data.returncode, text.stderr, data.stderr) == (0, 0, "", "")
@@ -147,9 +148,10 @@ def test_the_file_system_is_that_of_the_longest_mount():
         "/dev/vda / ext4 rw 0 0\nserver:/home /home nfs4 rw 0 0\n"
         "lustre /home/a\\040b lustre rw 0 0\nodd\n\n"
     )
-    assert file_system(Path("/home/x"), mounts) == "nfs4 at /home (from server:/home)"
-    assert file_system(Path("/home/a b/c"), mounts) == "lustre at /home/a b (from lustre)"
-    assert file_system(Path("/homes"), mounts) == "ext4 at / (from /dev/vda)"
+    assert mount_of(Path("/home/x"), mounts) == Mount("server:/home", Path("/home"), "nfs4")
+    assert mount_of(Path("/home/a b/c"), mounts) == Mount("lustre", Path("/home/a b"), "lustre")
+    assert mount_of(Path("/homes"), mounts) == Mount("/dev/vda", Path("/"), "ext4")
+    assert mount_of(Path("/homes"), "") is None
 
 
 @given(st.text(), st.text(string.printable, min_size=6), st.text())

@@ -1,4 +1,4 @@
-"""`logs --errors` shows what `explain` judges, with the lines of the logs (RD-223)."""
+"""`logs --errors` shows the verdict of `explain`, with the lines of the logs (RD-223)."""
 
 import json
 import re
@@ -24,7 +24,7 @@ FIRST = re.compile(r"-- first: rank (\d+): .+")
 
 @pytest.fixture
 def answers(monkeypatch):
-    """`answers(folder)`: SLURM says what it said when that failure was recorded."""
+    """`answers(folder)`: SLURM gives the answers of the time when that failure was recorded."""
 
     def use(folder):
         path = folder / "slurm.json"
@@ -45,7 +45,7 @@ def answers(monkeypatch):
 
 @pytest.fixture
 def recorded(answers, tmp_path):
-    """`recorded(folder)`: a copy of the run, with the run.json that the recording left out."""
+    """`recorded(folder)`: a copy of the run, with the run.json that the recording lacks."""
 
     def copy(folder):
         answers(folder)
@@ -68,7 +68,7 @@ def printed(capsys):
 
 @pytest.mark.parametrize("folder", FAILURES, ids=lambda folder: folder.name)
 def test_both_commands_name_the_same_first_rank_and_cause(folder, recorded, printed):
-    """RD-223, over every recorded failure."""
+    """RD-223, for every recorded failure."""
     expected = json.loads((folder / "expected.json").read_text())
     number = ("--attempt", expected["attempt"]) if "attempt" in expected else ()
     run = recorded(folder)
@@ -92,7 +92,7 @@ def test_both_commands_name_the_same_first_rank_and_cause(folder, recorded, prin
 
 @pytest.fixture
 def run(pretend, commands):
-    """Two attempts of two ranks; in both rank 1 failed first, though its clock is late."""
+    """Two attempts of two ranks; in both of them rank 1 failed first."""
     began = [time.mktime((2026, 1, 1, 0, 0, second, 0, 0, -1)) for second in (0, 30)]
     run = pretend()
     run.submitted()

@@ -1,4 +1,4 @@
-"""Why runs end: genuine failures (failures/README.md), what is no failure, and hostile input."""
+"""`explain` on genuine failures (failures/README.md), on runs without one, and on hostile input."""
 
 import io
 import json
@@ -34,8 +34,8 @@ FAILURES = sorted(
 HEALTHY = sorted((Path(__file__).parent / "healthy_logs").glob("*.log"))
 
 
-class Told:
-    """A scheduler that says what SLURM's commands said when the failure was recorded."""
+class RecordedScheduler:
+    """A scheduler that gives the answers of SLURM's commands when the failure was recorded."""
 
     def __init__(self, folder):
         path = folder / "slurm.json"
@@ -51,7 +51,7 @@ class Told:
 @pytest.fixture
 def explained(monkeypatch):
     def of(folder, run=None, attempt=None, sacct=True):
-        told = Told(folder)
+        told = RecordedScheduler(folder)
         account = parse_sacct(told.said.get("sacct", "")) if sacct else []
         monkeypatch.setattr(evidence_module, "accounted", lambda job_id: account)
         return explain(run or RunDirectory(folder / "r-1"), attempt, told)
@@ -71,7 +71,7 @@ def copy_of(tmp_path):
 
 @pytest.mark.parametrize("folder", FAILURES, ids=lambda folder: folder.name)
 def test_a_genuine_failure_is_explained(folder, explained):
-    """RD-230 to RD-234: its class, the first rank, a line of evidence, a field or command."""
+    """RD-230 to RD-234: the class, the first rank, a line of evidence, and a field or command."""
     expected = json.loads((folder / "expected.json").read_text())
     found = explained(folder, attempt=expected.get("attempt"))
     assert found.cause == expected["cause"]
@@ -120,7 +120,7 @@ def test_nothing_is_found_in_the_log_of_a_healthy_rank(path):
 
 
 def test_what_healthy_logs_say_would_be_found_without_the_filter():
-    """The test above, seen to fail: the words are there."""
+    """The test above can fail: without the filter, signs are found in healthy logs."""
     texts = [line for path in HEALTHY for line in path.read_text().splitlines()]
     found = {c.name for text in texts for c in CAUSES if c.fits(text)}
     assert {"disk_full", "unresolvable_host", "driver_too_old"} <= found
@@ -145,7 +145,7 @@ def test_every_class_has_advice_that_names_fields_and_commands_that_exist():
             ), f"{name}: {section}.{field}"
 
 
-def test_what_resume_is_told_to_set_may_be_set_there():
+def test_resume_accepts_the_fields_that_the_advice_sets():
     from launcher.control.changes import MAY_CHANGE
 
     for name in BY_NAME:
@@ -158,8 +158,8 @@ def test_what_resume_is_told_to_set_may_be_set_there():
 # --- precedence ---
 
 
-def test_without_accounting_nobody_knows_who_did_it(explained, copy_of):
-    """RD-232: the record of the batch script is enough for the class."""
+def test_without_accounting_it_is_unknown_who_cancelled(explained, copy_of):
+    """RD-232: for the class, the record of the batch script is enough."""
     folder, run = copy_of("slurm_scancel")
     found = explained(folder, run, sacct=False)
     assert (found.cause, found.confidence) == ("cancelled", "recorded")
@@ -167,7 +167,7 @@ def test_without_accounting_nobody_knows_who_did_it(explained, copy_of):
 
 
 def test_slurm_outweighs_what_the_batch_script_took_for_a_request(explained, copy_of):
-    """RD-232: the script had recorded `cancelled`; the node was set down."""
+    """RD-232: the script had recorded `cancelled`, but the node had been set to down."""
     folder, run = copy_of("slurm_node_down")
     record = json.loads((run.attempts / "001.json").read_text())
     assert record["ending"]["cause"] == "cancelled"
@@ -210,7 +210,7 @@ def test_a_recorded_reason_outweighs_what_else_a_log_holds(explained, copy_of):
 
 
 def test_words_of_setup_count_only_where_no_rank_lived(explained, copy_of):
-    """RD-232: a line of setup that failed, and went on, is no cause."""
+    """RD-232: a line of setup that failed without ending the script is not the cause."""
     folder, run = copy_of("slurm_sigkill")
     batch = run.logs / "batch-8.log"
     text = "/var/spool/job8/slurm_script: line 20: conda: command not found\n" + batch.read_text()
@@ -277,10 +277,10 @@ JUNK = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_damaged_run_directory_gives_one_line_or_an_explanation(data, tmp_path_factory):
-    """RD-235: any value of any file may be anything."""
+    """RD-235: any value in any file may be damaged."""
     folder = data.draw(st.sampled_from([f for f in FAILURES if (f / "r-1" / "heartbeat").is_dir()]))
     run = RunDirectory(tmp_path_factory.mktemp("damaged") / "r-1")
     shutil.copytree(folder / "r-1", run.path)
@@ -379,7 +379,7 @@ def test_each_attempt_of_a_job_has_its_own_lines(kinds, noise):
         assert of_slurm(lines, number, starts) == own
 
 
-def test_sacct_is_read_as_it_comes(monkeypatch):
+def test_the_output_of_sacct_is_read(monkeypatch):
     text = "12|CANCELLED by 0|0:0|node[1-2]|None\n12.0|OUT_OF_MEMORY|0:125|node1|\nbroken\n||||\n"
     job, step, _ = parse_sacct(text)
     assert (job.state, job.ended_by) == ("CANCELLED", "root")

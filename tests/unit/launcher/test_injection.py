@@ -19,6 +19,7 @@ from injections import (
     placed,
     string_fields,
 )
+from waiting import HANG_S
 
 from launcher.cli import build_parser, main
 
@@ -73,7 +74,7 @@ def run_script(tmp_path):
         script = re.sub("(?m)^python=.*$", lambda _: f"python={tools}/python", script, count=1)
         done = subprocess.run(
             ["bash", "-c", f"module() {{ :; }}\n{script}"],
-            cwd=work, env=surroundings, capture_output=True, text=True, timeout=30,
+            cwd=work, env=surroundings, capture_output=True, text=True, timeout=HANG_S,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert list(work.iterdir()) == []

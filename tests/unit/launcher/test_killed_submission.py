@@ -1,4 +1,4 @@
-"""A submission that is killed at any step: its job is known, or there is none (LP-220 to LP-224).
+"""A submission may be killed at any step: its job is known, or there is none (LP-220 to LP-224).
 
 SLURM's commands are stand-ins that keep their queue in a file, so that the submission can be killed
 at every call it makes of the system. tests/slurm/test_arrays.py does the same on a real cluster.
@@ -12,6 +12,7 @@ import time
 from functools import partial
 
 import pytest
+from waiting import HANG_S
 
 from launcher.arrays.handover import submit_again
 from launcher.arrays.plan import plan_array
@@ -56,7 +57,7 @@ COMMANDS = {"sbatch": SBATCH, "squeue": SQUEUE, "srun": "", "sacct": "exit 1",
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """Stand-ins on PATH; the file of their queue."""
+    """Puts stand-ins for SLURM on PATH; returns the file of their queue."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, text in COMMANDS.items():
@@ -84,7 +85,7 @@ def tree(place):
 
 
 def settled(run):
-    """The state of a run, after what was cut short is settled, and once before: it is the same."""
+    """The state of a run whose submission was settled; without that it is the same."""
     before = status_of(run, Scheduler())
     settle([run], Scheduler())
     status = status_of(run, Scheduler())
@@ -106,8 +107,11 @@ def in_child(work):
 
 
 def killed_at_call(number, work):
-    """Run it in a child that is killed before its call `number` that changes anything on the disk,
-    starts a program or locks; whether it came so far."""
+    """Run something in a child that is killed before it changes its surroundings the n-th time.
+
+    Changes are those of the disk, the start of a program, and a lock. Returns whether the child
+    made as many.
+    """
     calls = 0
 
     def hook(event, arguments):
@@ -126,7 +130,9 @@ def killed_at_call(number, work):
     return os.WIFSIGNALED(in_child(watched))
 
 
-def test_whatever_call_it_was_killed_at_the_job_is_known_or_there_is_none(slurm, planned, tmp_path):
+def test_wherever_a_submission_is_killed_its_job_is_known_or_there_is_none(
+    slurm, planned, tmp_path
+):
     """LP-220, LP-221"""
     root = tmp_path / "runs"
     number, outcomes = 0, set()
@@ -157,7 +163,7 @@ def test_whatever_call_it_was_killed_at_the_job_is_known_or_there_is_none(slurm,
     assert number > 30
 
 
-def test_whatever_call_the_submission_of_an_array_was_killed_at(slurm, make_config, tmp_path):
+def test_wherever_the_submission_of_an_array_is_killed(slurm, make_config, tmp_path):
     """LP-220, LP-237: each member has its job, or none; `resume` submits what has none."""
     seeds = ",".join(map(str, range(12)))
     plan = plan_array(make_config(), [], [f"training.seed={seeds}"])
@@ -191,7 +197,7 @@ def test_whatever_call_the_submission_of_an_array_was_killed_at(slurm, make_conf
 
 @pytest.mark.parametrize("moment", ["KILL_BEFORE", "KILL_AFTER"])
 def test_sbatch_outlives_its_launcher(slurm, planned, tmp_path, monkeypatch, moment):
-    """LP-222: while it is at work nobody says that there is no job."""
+    """LP-222: while sbatch is at work, no command says that there is no job."""
     root, pid_file = tmp_path / "runs", tmp_path / "pid"
     monkeypatch.setenv(moment, str(pid_file))
 
@@ -201,7 +207,7 @@ def test_sbatch_outlives_its_launcher(slurm, planned, tmp_path, monkeypatch, mom
 
     assert os.WIFSIGNALED(in_child(work))
     (run,) = list_runs(root)
-    deadline, seen = time.monotonic() + 20, []
+    deadline, seen = time.monotonic() + HANG_S, []
     while not seen or seen[-1][1] is None:
         status = settled(run)
         seen.append((status.state, status.job_id))
@@ -215,7 +221,7 @@ def test_sbatch_outlives_its_launcher(slurm, planned, tmp_path, monkeypatch, mom
     assert len(list_runs(root)) == 2
 
 
-def test_where_slurm_does_not_answer_nobody_says_that_there_is_no_job(
+def test_if_slurm_does_not_answer_no_command_says_that_there_is_no_job(
     slurm, planned, tmp_path, monkeypatch
 ):
     """LP-223"""
@@ -230,7 +236,7 @@ def test_where_slurm_does_not_answer_nobody_says_that_there_is_no_job(
     in_child(work)
     monkeypatch.setenv("DEAD_SQUEUE", "1")
     (run,) = list_runs(root)
-    time_out = time.monotonic() + 10
+    time_out = time.monotonic() + HANG_S
     while (status := status_of(run, Scheduler())).state == "pending":
         assert time.monotonic() < time_out
     assert status.state == "unknown"
@@ -244,8 +250,7 @@ def test_where_slurm_does_not_answer_nobody_says_that_there_is_no_job(
 
 @pytest.fixture
 def orphans(slurm, planned, tmp_path, monkeypatch):
-    """The place of a run whose job was queued, and of one for which no job came; neither submission
-    could record how it ended."""
+    """The directory of two runs whose submissions were killed: one has a job, the other none."""
     root, pid_file = tmp_path / "runs", tmp_path / "pid"
 
     def work():
@@ -258,14 +263,14 @@ def orphans(slurm, planned, tmp_path, monkeypatch):
         assert os.WIFSIGNALED(in_child(work))
         monkeypatch.setenv(moment, "")
     monkeypatch.setenv("QUEUE", str(slurm))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + HANG_S
     while any("being submitted" in status.cause for status in overview(list_runs(root))):
         assert time.monotonic() < deadline
     return root
 
 
 def test_reading_a_killed_submission_writes_nothing(orphans):
-    """`status` reads, control changes: the job is known before anybody records it."""
+    """`status` reads, `control` changes: the job is known before a command records it."""
     before = tree(orphans)
     runs = list_runs(orphans)
     found = {status.run_id: (status.state, status.job_id) for status in overview(runs)}

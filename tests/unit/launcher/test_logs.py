@@ -5,8 +5,9 @@ import threading
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from waiting import HANG_S
 
 from launcher.cli import main
 from launcher.text.plain_text import for_stdout
@@ -75,7 +76,7 @@ def test_the_log_of_a_job_that_came_to_no_attempt_is_shown(run):
         ({"tail": -1}, "--tail"),
     ],
 )
-def test_what_is_not_there_is_said(run, selection, words):
+def test_missing_logs_and_attempts_are_errors(run, selection, words):
     with pytest.raises(UserError, match=words):
         lines(run, **selection)
 
@@ -83,7 +84,6 @@ def test_what_is_not_there_is_said(run, selection, words):
 text = st.lists(st.text(st.characters(exclude_characters="\n"), max_size=30), max_size=30)
 
 
-@settings(deadline=None)
 @given(text, st.booleans(), st.integers(0, 40), st.integers(1, 20))
 def test_a_tail_is_the_last_lines_whatever_the_blocks(tmp_path_factory, said, ended, count, block):
     """RD-221"""
@@ -106,7 +106,7 @@ def test_a_tail_is_the_last_lines_whatever_the_blocks(tmp_path_factory, said, en
 
 
 def test_the_tail_of_a_huge_log_is_read_from_its_end(run):
-    """RD-221: a hole of 20 GB, which nobody could read in time, then two lines."""
+    """RD-221: a hole of 20 GB, which could not be read in time, then two lines."""
     with (run.run.logs / "attempt-002-rank-00000.log").open("r+b") as file:
         file.seek(20 * 10**9)
         file.write(b"\nlast but one\nlast\n")
@@ -125,7 +125,7 @@ def test_a_line_without_an_end_is_not_held_as_a_whole(run, monkeypatch):
 
 
 def test_following_goes_on_over_a_requeue_and_misses_nothing(pretend, commands, monkeypatch):
-    """RD-222: lines in pieces, an attempt that begins meanwhile, a last line without its end."""
+    """RD-222: lines in pieces, an attempt that begins meanwhile, a last line without a newline."""
     monkeypatch.setattr("launcher.watching.logs.POLL_S", 0.01)
     commands(squeue='echo "7|RUNNING|N/A|None"')
     run = pretend()
@@ -135,7 +135,7 @@ def test_following_goes_on_over_a_requeue_and_misses_nothing(pretend, commands, 
     found = []
 
     def until(line):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + HANG_S
         while line not in found:
             assert time.monotonic() < deadline, found
             time.sleep(0.005)

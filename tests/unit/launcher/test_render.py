@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import HANG_S
 
 from launcher.planning.plan import DataFacts, make_plan
 from launcher.planning.script import render
@@ -161,7 +162,7 @@ def test_stale_variables_are_gone_before_srun(tmp_path):
     out = tmp_path / "env"
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "OUT": str(out), **stale}
     script = render(plan, tmp_path / "run")
-    subprocess.run(["bash", "-c", script], env=environment, check=True, timeout=30)
+    subprocess.run(["bash", "-c", script], env=environment, check=True, timeout=HANG_S)
     seen = out.read_text()
     assert "PTYCHO_DIST_ATTEMPT={}" in seen
     assert not any(f"{name}=" in line for name in stale for line in seen.splitlines())

@@ -146,12 +146,14 @@ def test_a_run_with_a_kill_on_one_page(killed, capsys):
     assert all(link.startswith(("data:image/png;base64,", "#")) for link in links)
     assert "<script" not in html
     text = words_of(html)
-    assert "1 epoch that ended behind the checkpoint" in text
-    assert "they gave the same losses, bit for bit" in text
+    assert "1 epoch completed after the checkpoint" in text
+    assert "these epochs gave bitwise identical losses" in text
     assert "proven: 3 epochs of 37 samples, each used once; 2 attempts" in text
     assert "a rank failed: died" in text
-    assert re.search(r"Most work of its own has rank 0 on n0: 900 ms a step.*600 ms", text)
-    assert "The others wait for it, 33 % of its time." in text
+    assert re.search(
+        r"Rank 0 on n0 needs the most time for its own work: 900 ms per step.*600 ms", text
+    )
+    assert "The other ranks wait for it during 33 % of its step." in text
     assert html.count("data:image/png") == 2
 
 
@@ -187,7 +189,7 @@ def test_a_run_without_step_times_says_so(killed):
     text = words_of(page(killed))
     assert "This run has no step times" in text
     assert "patterns/s of all ranks" in text
-    assert "No step times are recorded for all of it" in text
+    assert "No step times were recorded for this run" in text
     assert not facts.goodput.measured
     assert not facts.parts
 
@@ -203,8 +205,8 @@ def test_without_a_ledger_metrics_csv_is_believed(killed):
     assert [(e.epoch, e.train_loss, e.val_loss, e.standing) for e in facts.epochs] == [
         (0, 1.5, None, "committed"), (1, None, None, "committed")
     ]  # fmt: skip
-    assert "metrics/metrics.csv: 1 rows without a sound epoch and step" in facts.left_out
-    assert "Which epochs are in the weights is not proven." in words_of(page(killed))
+    assert "metrics/metrics.csv: 1 rows without a valid epoch and step" in facts.left_out
+    assert "It is not proven which epochs are in the weights." in words_of(page(killed))
 
 
 def test_a_place_of_its_own_and_one_that_cannot_be_written(killed, tmp_path, capsys):
@@ -231,7 +233,7 @@ def test_an_array_and_a_study_are_refused_with_what_to_name(killed, tmp_path, ca
     assert f"name one of them, {array.array_id}.000" in capsys.readouterr().err
     write_json_atomic(array.path / "study.json", {})
     assert main(asked) == 2
-    assert f"`ptycho-launch scale report {array.array_id}`" in capsys.readouterr().err
+    assert f"`ptycho-launch scale report {array.path}`" in capsys.readouterr().err
     assert main([asked[0], f"{array.array_id}.000", *asked[2:], "--json"]) == 0
 
 
@@ -280,7 +282,7 @@ def test_a_run_at_work_says_so(pretend, commands):
     assert facts.epochs[0].standing == "open"
     text = words_of(page(told.run))
     assert "This run is not over: it is running" in text
-    assert "Of 1 epoch no checkpoint is committed yet." in text
+    assert "Not yet covered by a committed checkpoint: 1 epoch." in text
 
 
 GARBAGE = (
@@ -315,7 +317,7 @@ def test_what_is_damaged_is_left_out(killed, number):
     facts = read_facts(killed)
     assert any("attempts/001.json" in note for note in facts.left_out)
     assert any("reconstruction/object.png" in note for note in facts.left_out)
-    assert "parts of the run directory cannot be read" in words_of(page(killed))
+    assert "of the run directory cannot be read" in words_of(page(killed))
 
 
 def test_nothing_of_a_run_reaches_the_page_as_html(killed, capsys):
@@ -368,7 +370,7 @@ def test_pictures_are_few_whole_and_of_this_run(killed, tmp_path):
     for name, why in (
         ("epoch-0000/object.png", "leads out of the run directory"),
         ("epoch-0000/patches.png", "cut short"),
-        ("object.png", "is no PNG"),
+        ("object.png", "is not a PNG"),
     ):
         assert re.search(rf"reconstruction/{name}: .*{why}", notes)
 

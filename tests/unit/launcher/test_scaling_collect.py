@@ -148,10 +148,10 @@ def test_cores_of_a_machine_that_nodes_share_count_once(study):
 @pytest.mark.parametrize(
     ("blocks", "ranks", "why"),
     [
-        (range(2), 2, "attempt 1 made no step after 2 of warm-up that all ranks wrote"),
-        ((), 2, "attempt 1 made no step after 2 of warm-up"),
-        (range(6), 1, "attempt 1 has step times of 1 of 2 ranks"),
-        (range(3), 2, "attempt 1 measured 1 of 4 steps only"),
+        (range(2), 2, "attempt 1 has no step after the 2 of warm-up that all ranks wrote"),
+        ((), 2, "attempt 1 has no step after the 2 of warm-up"),
+        (range(6), 1, "attempt 1 has the step times of 1 of 2 ranks only"),
+        (range(3), 2, "attempt 1 measured only 1 of 4 steps"),
     ],
 )
 def test_what_measured_too_little_is_missing(study, blocks, ranks, why):

@@ -79,8 +79,8 @@ def test_what_cannot_be_names_size_and_mode():
     assert "48 per rank" in told["1 node × 1 task, strong"]
     assert "power of two" in told["1 node × 1 task, strong"]
     assert "global batch of 48" in told["5 nodes × 1 task, strong"]
-    assert "equally by 5 ranks" in told["5 nodes × 1 task, strong"]
-    assert "512, but an epoch has 200 samples" in told["32 nodes × 1 task, weak"]
+    assert "equally between 5 ranks" in told["5 nodes × 1 task, strong"]
+    assert "512, but an epoch has only 200 samples" in told["32 nodes × 1 task, weak"]
 
 
 @given(ratio=st.floats(1e-3, 1e3), rate=st.floats(1e-6, 1))
@@ -158,12 +158,12 @@ def test_the_order_differs_between_repeats_and_seeds(config):
         ({"nodes": "²"}, ["whole numbers"]),
         ({"nodes": "9" * 5000}, ["whole numbers"]),
         ({"nodes": "0"}, ["from 1 to 100000"]),
-        ({"nodes": "1,2,1"}, ["1 stands there twice"]),
+        ({"nodes": "1,2,1"}, ["1 is given twice"]),
         ({"tasks_per_node": "2048"}, ["--tasks-per-node: 2048"]),
         ({"mode": "strong,strong"}, ["--mode: strong,strong"]),
         ({"repeats": 0}, ["--repeats: 0"]),
         ({"steps": 0}, ["--steps: 0"]),
-        ({"steps": 5, "seconds": 1.0}, ["say one of them"]),
+        ({"steps": 5, "seconds": 1.0}, ["give one of them"]),
         ({"seconds": math.nan}, ["--seconds: nan"]),
         ({"seconds": math.inf}, ["--seconds: inf"]),
         ({"target_loss": math.nan}, ["--target-loss: nan"]),

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -107,9 +107,9 @@ def test_every_fault_of_every_size_is_told_and_nothing_made(planned, tmp_path):
         planned(nodes="1,3,16", mode="strong,weak", sets=["requeue.signal_lead_s=3000"])
     told = str(caught.value).splitlines()
     assert len(told) == 4
-    assert "equally by 3 ranks [3 nodes × 1 task, strong]" in told[0]
-    assert "equally by 16 ranks [16 nodes × 1 task, strong]" in told[1]
-    assert "global batch of 64, but an epoch has 37 samples" in told[2]
+    assert "equally between 3 ranks [3 nodes × 1 task, strong]" in told[0]
+    assert "equally between 16 ranks [16 nodes × 1 task, strong]" in told[1]
+    assert "global batch of 64, but an epoch has only 37 samples" in told[2]
     assert "requeue.signal_lead_s: 3000" in told[3]
     assert "1 node × 1 task, strong+weak and 1 more" in told[3]
     with pytest.raises(ConfigError, match=r"training.nepochs.*found \"x\"$") as caught:
@@ -169,9 +169,9 @@ nodes tasks ranks mode        per rank  batch     rate epochs runs     each hour
     2     1     2 strong             2      4    0.001      4    3 00:30:00     3
     2     1     2 weak               4      8 0.001414      7    3 00:30:00     3
 measured: 30 optimizer steps after 5 of warm-up
-weak scaling: learning rate × √(global batch / that of the config), for Adam (arXiv:2205.10287)
+weak scaling: learning rate × √(global batch / global batch of the config), for Adam (arXiv:2205.10287)
 order: 9 runs, one after another; each repeat holds every size once, shuffled (seed 0)
-costs at most: 7.5 node-hours, each run to the end of its walltime; a restart (requeue.on) begins another one
+cost at most: 7.5 node-hours, each run to the end of its walltime; each restart (requeue.on) adds another walltime
 """  # noqa: E501
 
 
@@ -202,7 +202,9 @@ def test_costs_of_steps_are_told_only_where_all_sizes_were_measured(planned, mon
 
     monkeypatch.setattr("launcher.scaling.study.plan.measured_before", measured)
     # 2 repeats × (1 node × 4 steps × 3.6 s + 2 nodes × 4 steps × 1.8 s) = 0.016 h
-    assert "longest measured before: 0.016 node-hours, without start-up" in shown(planned())
+    assert "longest one measured in earlier runs: 0.016 node-hours, without start-up" in shown(
+        planned()
+    )
     del known[2]
     assert "measured before" not in shown(planned())
 
@@ -372,7 +374,7 @@ def test_a_study_is_removed_as_a_whole(slurm, planned, tmp_path, monkeypatch):
 
 def test_the_local_cluster_is_one_machine(planned, tmp_path, monkeypatch):
     """SC-013, SC-014: one process for all points, and no second one beside it."""
-    with pytest.raises(UserError, match="--nodes: 2, but the local cluster is this one machine"):
+    with pytest.raises(UserError, match="--nodes: 2, but the local cluster is a single machine"):
         planned(cluster="local")
     own, programs = str(LocalProcess.of(os.getpid())), []
 
@@ -448,9 +450,7 @@ def places(data, path=()):
             yield (*path, key)
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
-)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_damaged_study_is_told_in_one_line(record, tmp_path, data):
     """SC-015: whatever stands in whatever place, it is a study or one line."""
@@ -473,6 +473,23 @@ def test_a_damaged_study_is_told_in_one_line(record, tmp_path, data):
     if found is not None:
         assert all(math.isfinite(point.learning_rate) for point in found.points)
         assert all(0 < point.ranks < 10**9 for point in found.points)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"base": {}}, r"base\.ranks: field required"),
+        ({"samples": -3}, r"base\.samples: input should be greater than or equal to 1, found -3"),
+        ({"samples": "x"}, r"base\.samples: input should be a valid integer, found 'x'"),
+    ],
+)
+def test_a_study_says_its_work(record, tmp_path, changes, why):
+    """SC-015, SC-047, SC-053: a damaged study.json is refused with the field and its value."""
+    directory = ArrayDirectory(tmp_path)
+    base = changes.get("base", record["base"] | changes)
+    directory.study_json.write_text(json.dumps(record | {"base": base}))
+    with pytest.raises(UserError, match=why):
+        read_study(directory)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 10**5, '{"format": 1, "points": [{}]}'])

@@ -1,4 +1,4 @@
-"""What `plan` says of a site where requeue and warnings are not as one would like (RS-022)."""
+"""Notes of `plan` on a site that does not requeue, or preempts without warning (RS-022)."""
 
 import json
 import stat
@@ -28,7 +28,7 @@ esac
 
 @pytest.fixture
 def notes(make_config, launch, tmp_path):
-    """`notes(what scontrol says, …)`: those of `plan --json` on such a site."""
+    """`notes(overrides, …)`: the notes of `plan --json` on a site with these settings."""
 
     def plan(*overrides, requeue=1, grace=0, mode="REQUEUE", kind="preempt/partition_prio"):
         commands = tmp_path / "bin"

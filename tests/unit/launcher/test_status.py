@@ -1,4 +1,4 @@
-"""What `status` says when things are not as they should be (RD-070, RD-071)."""
+"""What `status` shows when something is wrong (RD-070, RD-071)."""
 
 import io
 import json
@@ -9,6 +9,7 @@ import subprocess
 import pytest
 from attempt_files import attempt_files
 from rich.console import Console
+from waiting import HANG_S
 
 from launcher.cli import main
 from launcher.control.changes import Changes
@@ -96,7 +97,7 @@ def test_what_slurm_says(run, slurm, answer, state):
     assert status_of(run).state == state
 
 
-def test_a_result_counts_whatever_befell_the_job_afterwards(run, slurm):
+def test_a_result_counts_however_the_job_ends_afterwards(run, slurm):
     submitted(run, "7", "slurm")
     slurm('echo "7|TIMEOUT|N/A|None"')
     write_json_atomic(run.result_json, {})
@@ -119,7 +120,7 @@ def test_a_run_of_another_machine_is_not_judged_here(run):
     assert "elsewhere" in status.cause
 
 
-def test_a_number_that_was_given_to_another_process_is_not_the_run(run):
+def test_a_process_number_that_is_used_again_is_not_the_run(run):
     own = LocalProcess.of(os.getpid())
     submitted(run, str(own), "local")
     assert status_of(run).state == "running"
@@ -188,7 +189,7 @@ def test_a_copied_run_directory_is_not_resumed(run, tmp_path, launch):
 
 
 def test_a_setup_that_sets_errexit_still_records_the_end(make_config, tmp_path):
-    """LP-045: `set -euo pipefail` is a usual line of environment.setup."""
+    """LP-045: `set -euo pipefail` is a common line of environment.setup."""
     from launcher.planning.plan import DataFacts, make_plan
     from launcher.planning.script import render
 
@@ -205,7 +206,7 @@ def test_a_setup_that_sets_errexit_still_records_the_end(make_config, tmp_path):
     object.__setattr__(plan, "python", folder / "python")
     script = render(plan, tmp_path / "run")
     subprocess.run(
-        ["bash", "-c", script], env={"PATH": f"{folder}:/usr/bin:/bin"}, timeout=30, check=True
+        ["bash", "-c", script], env={"PATH": f"{folder}:/usr/bin:/bin"}, timeout=HANG_S, check=True
     )
     last = (tmp_path / "said").read_text().splitlines()[-1]
     assert last.split()[2:] == ["end", str(tmp_path / "run"), "001", "75"]

@@ -1,4 +1,4 @@
-"""What `status` and `list` show: to people, to scripts, and of directories that are damaged."""
+"""What `status` and `list` show to people and scripts, and how they show damage."""
 
 import fcntl
 import io
@@ -7,18 +7,19 @@ import os
 import pty
 import re
 import struct
-import subprocess
 import sys
 import termios
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import fork_client
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from waiting import HANG_S
 
 from launcher.cli import main
 from launcher.status.details import details_of
@@ -40,7 +41,7 @@ def training(step, **more):
 
 @pytest.fixture
 def at_work(pretend, commands):
-    """Attempt 2 of a run, requeued after a walltime that will not do for the rest."""
+    """Attempt 2 of a run, requeued after its walltime; the next walltime is too short as well."""
     commands(squeue='echo "7|RUNNING|2026-01-01T00:00:00|None"')
     run, now = pretend(), time.time()
     run.submitted()
@@ -51,9 +52,10 @@ def at_work(pretend, commands):
     clock = {"began_at": now - 100, "began_step": 8}
     for rank, own_s in enumerate((0.1, 2.0)):
         run.beat(
-            rank, attempt=2,
+            rank, attempt=2, updated_at=now,
             progress=training(28, patterns_per_s=4.0, own_s=own_s, batch_s=2.5, **clock),
         )  # fmt: skip
+    run.now = now
     return run
 
 
@@ -62,7 +64,7 @@ def test_a_run_at_work(at_work, capsys):
     document = valid(details_of(at_work.run, status_of(at_work.run)).to_json())
     assert document["progress"]["patterns_per_s"] == 8.0
     assert [bool(rank["straggler"]) for rank in document["ranks"]] == [False, True]
-    assert document["training_ends_at"] == pytest.approx(time.time() + 62 * 5, abs=5)
+    assert document["training_ends_at"] == pytest.approx(at_work.now + 62 * 5, abs=1)
     assert document["beyond_walltime"]
     past, present = document["history"]
     assert (past["cause"], past["reached_step"]) == ("timeout", 9)
@@ -70,14 +72,14 @@ def test_a_run_at_work(at_work, capsys):
     assert main(["status", str(at_work.run.path)]) == 0
     shown = capsys.readouterr().out
     assert "requeued (restart 2 of 2)" in shown
-    assert "rank 1 is slow: 2 s of own work a batch, the others 0.1 s" in shown
+    assert "rank 1 is slow: 2 s of own work per micro-batch, the others 0.1 s" in shown
     assert "walltime: asked to stop by SIGUSR2" in shown
     assert re.search(r"\n +2 .* 8 of 1 .* requeued by itself", shown)
     assert shown.endswith(f"ptycho-launch status {at_work.run.path} --watch\n")
     assert "\x1b" not in shown
 
 
-def test_what_follows_the_walltime_is_told_from_the_policy(at_work):
+def test_the_policy_tells_what_follows_the_walltime(at_work):
     """RD-205"""
     plan = json.loads(at_work.run.plan_json.read_text())
     for policy, words in (
@@ -106,7 +108,7 @@ def test_a_job_that_waits_says_why_and_until_when(pretend, commands, capsys):
     assert document["starts_at"] == noon
     main(["status", str(run.run.path)])
     shown = capsys.readouterr().out
-    assert "more walltime than its partition gives (PartitionTimeLimit) [said by: squeue]" in shown
+    assert "more walltime than its partition allows (PartitionTimeLimit) [said by: squeue]" in shown
     assert "what helps: lower resources.time" in shown
     assert "start: expected 2026-01-01 12:00:00" in shown
 
@@ -118,10 +120,10 @@ def test_a_job_that_waits_says_why_and_until_when(pretend, commands, capsys):
         (("stopped", "timeout", ""), "resume RUN"),
     ],
 )
-def test_the_next_command_is_named_as_it_works_here(
+def test_the_next_command_works_in_this_directory(
     pretend, commands, capsys, monkeypatch, ended, command
 ):
-    """RD-211: by its id where the runs directory is the usual one."""
+    """RD-211: it uses the id if the run is in the default directory of runs."""
     run = pretend()
     run.submitted()
     run.attempt(ended=ended)
@@ -167,7 +169,7 @@ def test_list_by_state(pretend, commands, capsys, tmp_path):
     (document,) = json.loads(capsys.readouterr().out)
     assert valid(document)["run_id"] == failed.run.run_id
     assert main([*root, "--state", "broken"]) == 2
-    assert "there are: prepared, pending" in capsys.readouterr().err
+    assert "no such state; the states are prepared, pending" in capsys.readouterr().err
 
 
 KINDS = st.one_of(
@@ -176,12 +178,10 @@ KINDS = st.one_of(
 )  # fmt: skip
 
 
-@settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_damage_is_one_line_and_never_a_traceback(at_work, capsys, data):
-    """RD-210: any entry of any file is of another kind, or gone."""
+    """RD-210: any entry of any file may have another type, or be missing."""
     run = at_work.run
     paths = [
         run.submission_json, run.attempts / "001.json", run.attempts / "002.json",
@@ -215,12 +215,12 @@ def test_damage_is_one_line_and_never_a_traceback(at_work, capsys, data):
 
 
 def on_a_terminal(columns, *arguments):
-    """What a command writes to a terminal of that width, and its exit code."""
+    """Returns what a command prints on a terminal of this width, and its exit code."""
     own, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {**os.environ, "TERM": "xterm"}
     environment.pop("COLUMNS", None)
-    process = subprocess.Popen(
+    process = fork_client.Popen(
         [sys.executable, "-m", "launcher", *arguments],
         stdin=theirs, stdout=theirs, stderr=theirs, env=environment,
     )  # fmt: skip
@@ -235,11 +235,11 @@ def on_a_terminal(columns, *arguments):
         if not block:
             break
     os.close(own)
-    return shown.decode(), process.wait(timeout=60)
+    return shown.decode(), process.wait(timeout=HANG_S)
 
 
 def test_nothing_is_wider_than_the_terminal(at_work):
-    """RD-210, RD-211: with names and reasons that would steer it."""
+    """RD-210, RD-211: names and reasons with control sequences."""
     at_work.beat(
         1, attempt=2, state="failed", node="a-long-name-of-a-node.of.a.centre.example.org",
         reason=f"RuntimeError: {ESCAPE} {'word ' * 60}",
@@ -256,7 +256,7 @@ def test_nothing_is_wider_than_the_terminal(at_work):
 
 
 def test_a_live_table_is_no_larger_than_the_terminal(at_work, commands):
-    """RD-207: a thousand ranks, and it ends with the run."""
+    """RD-207: with a thousand ranks; it ends with the run."""
     run = at_work.run
     for rank in range(2, 1000):
         at_work.beat(rank, attempt=2, progress=training(28))

@@ -43,6 +43,13 @@ def test_the_newest_run_is_taken_and_named(pretend, commands, capsys, root, comm
         assert json.loads(unnamed.out)["run_id"] == newest.run_id
 
 
+def test_a_name_cannot_steer_the_terminal(pretend, commands, capsys, root):
+    """RC-130, RD-210"""
+    pretend("a\x1b[31m-20260101-000000-0001")
+    assert main(["verify", "--runs-dir", str(root)]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
 def test_no_run_at_all(capsys, root):
     """RC-130"""
     for command in ("logs", "cancel", "resume"):

@@ -1,8 +1,9 @@
-"""Who says the state of a run: squeue, sacct, or the run directory alone."""
+"""The source of the state of a run: squeue, sacct, or the run directory alone."""
 
 import time
 
 import pytest
+from waiting import wait_for
 
 from launcher.slurm import squeue as squeue_room
 from launcher.slurm.jobs import Scheduler
@@ -38,7 +39,9 @@ def submitted(pretend):
         ('echo "7|REQUEUE_HOLD|N/A|JobHoldMaxRequeue"', None, "pending", "squeue"),
     ],
 )
-def test_the_first_that_knows(submitted, commands, squeue, sacct, state, said_by):
+def test_the_first_source_that_knows_is_believed(
+    submitted, commands, squeue, sacct, state, said_by
+):
     """RD-200, RD-202"""
     commands(**{k: v for k, v in (("squeue", squeue), ("sacct", sacct)) if v is not None})
     status = status_of(submitted.run)
@@ -46,7 +49,7 @@ def test_the_first_that_knows(submitted, commands, squeue, sacct, state, said_by
 
 
 def test_a_run_that_recorded_its_end_asks_nobody(submitted, commands):
-    """RD-200: right with squeue and sacct off the PATH."""
+    """RD-200: neither squeue nor sacct is called."""
     calls = commands(squeue="exit 1", sacct="exit 1")
     submitted.attempt(ended=("failed", "crash", "rank 1 died"))
     status = status_of(submitted.run)
@@ -58,7 +61,7 @@ def test_a_run_that_recorded_its_end_asks_nobody(submitted, commands):
     assert calls.read_text() == ""
 
 
-def test_without_slurm_the_ranks_speak_for_a_run_and_it_says_why(submitted, commands):
+def test_without_slurm_heartbeats_tell_the_state(submitted, commands):
     """RD-202"""
     submitted.attempt()
     submitted.beat()
@@ -68,7 +71,7 @@ def test_without_slurm_the_ranks_speak_for_a_run_and_it_says_why(submitted, comm
     submitted.beat(updated_at=time.time() - 300)
     status = status_of(submitted.run)
     assert (status.state, status.over) == ("unknown", False)
-    assert "no rank has said anything lately" in status.cause
+    assert "no rank has reported lately" in status.cause
     submitted.attempt(ends_at=time.time() - 200)
     assert "its walltime is over" in status_of(submitted.run).cause
 
@@ -76,22 +79,20 @@ def test_without_slurm_the_ranks_speak_for_a_run_and_it_says_why(submitted, comm
 def test_a_slurm_that_hangs_is_ended_with_what_it_started(
     submitted, commands, monkeypatch, tmp_path
 ):
-    """RD-201: a site's wrapper that hangs in a child of its own."""
-    monkeypatch.setattr(squeue_room, "TIMEOUT_S", 1.5)
+    """RD-201: the site's command is a wrapper whose child hangs."""
+    monkeypatch.setattr(squeue_room, "TIMEOUT_S", 5)
     hang = f"bash -c 'echo $$ >> {tmp_path}/pids; exec sleep 600' & wait"
     commands(squeue=hang)
     submitted.attempt()
     submitted.beat()
     status = status_of(submitted.run)
     assert (status.state, status.said_by) == ("running", "run directory")
-    assert "squeue did not answer within 1.5 s; sacct is not on PATH" in status.cause
+    assert "squeue did not answer within 5 s; sacct is not on PATH" in status.cause
     (pid,) = (int(line) for line in (tmp_path / "pids").read_text().split())
-    deadline = time.monotonic() + 20
-    while start_time(pid) is not None:  # killed, and not yet gone
-        assert time.monotonic() < deadline
+    wait_for(lambda: start_time(pid) is None, "end of what it has started")
 
 
-def test_a_watcher_leaves_a_slurm_that_does_not_answer_in_peace(submitted, commands):
+def test_a_silent_slurm_is_not_asked_again_at_once(submitted, commands):
     """RD-072, RD-201"""
     calls = commands(squeue="exit 1", sacct="exit 1")
     scheduler = Scheduler(every_s=0.001)
@@ -101,7 +102,7 @@ def test_a_watcher_leaves_a_slurm_that_does_not_answer_in_peace(submitted, comma
 
 
 def test_many_runs_ask_once(pretend, commands, tmp_path):
-    """RD-201, RD-209: and one that has recorded its end does not ask."""
+    """RD-201, RD-209: a run that has recorded its end asks nothing."""
     calls = commands(
         squeue='echo "1|RUNNING|N/A|None"; echo "3|PENDING|N/A|Priority"',
         sacct='echo "2|COMPLETED|0:0|n1|2026-01-01T00:00:00|"',
@@ -119,7 +120,7 @@ def test_many_runs_ask_once(pretend, commands, tmp_path):
     assert asked[1].endswith("--jobs=4,2")
 
 
-def test_a_job_id_that_is_none_never_reaches_a_command(pretend, commands):
+def test_a_malformed_job_id_never_reaches_a_command(pretend, commands):
     """RD-210"""
     calls = commands(squeue="true", sacct="true")
     run = pretend()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from waiting import HANG_S
 
 from ptycho_dist.legacy import LegacyError, LegacyScope, LegacySealed, params
 
@@ -63,7 +64,7 @@ def test_unpickled_in_another_process_it_is_open_there(end, config):
         "with scope: assert params.get('N') == 64\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], input=pickled, capture_output=True, timeout=60
+        [sys.executable, "-c", code], input=pickled, capture_output=True, timeout=HANG_S
     )
     assert done.returncode == 0, done.stderr.decode()
     assert set(done.stdout.decode().split()) == {digest}
@@ -111,5 +112,7 @@ def test_the_room_is_torch_free():
         "import sys, ptycho_dist.legacy; "
         "found = {'torch', 'lightning', 'h5py'} & set(sys.modules); assert not found, found"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S
+    )
     assert done.returncode == 0, done.stderr

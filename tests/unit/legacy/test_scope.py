@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydantic.dataclasses import dataclass
+from waiting import HANG_S
 
 from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.legacy import LegacyError, LegacyScope, dataclass_to_legacy_dict, params
@@ -242,7 +243,7 @@ def test_the_digest_is_the_same_in_every_process_and_for_every_order(config):
     digests = {
         subprocess.run(
             [sys.executable, "-c", code],
-            capture_output=True, text=True, check=True, timeout=60,
+            capture_output=True, text=True, check=True, timeout=HANG_S,
             env={**os.environ, "PYTHONHASHSEED": seed},
         ).stdout.strip()
         for seed in ("1", "2")

@@ -160,7 +160,7 @@ def test_a_declared_list_is_the_list(config):
 
 def test_a_key_of_the_config_cannot_be_declared_computed(config):
     """LI-023"""
-    with pytest.raises(LegacyError, match="N, nepochs: given by the config"):
+    with pytest.raises(LegacyError, match="N, nepochs: set by the config"):
         LegacyScope(config, computed=["N", "label", "nepochs"])
 
 

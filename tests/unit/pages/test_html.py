@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from read_html import ReadPage
+from waiting import HANG_S
 
 from launcher.pages.drawing import new_figure, png_of, svg_of
 from launcher.pages.html import render_page
@@ -87,7 +88,7 @@ def test_texts_are_escaped_and_steer_no_terminal():
     assert "alert(1)" in page.text
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.text(max_size=40))
 def test_any_text_leaves_the_page_whole(text):
     """SC-062"""
@@ -132,7 +133,7 @@ def test_the_template_is_in_the_wheel(tmp_path):
             copy.write_bytes(path.read_bytes())
     build = "from setuptools.build_meta import build_wheel; print(build_wheel('..'))"
     subprocess.run(
-        [sys.executable, "-c", build], cwd=source, check=True, capture_output=True, timeout=60
+        [sys.executable, "-c", build], cwd=source, check=True, capture_output=True, timeout=HANG_S
     )
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:

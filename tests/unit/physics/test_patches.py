@@ -66,7 +66,7 @@ def layouts(draw: st.DrawFn) -> Layout:
     return Layout((rows, columns), size, torch.from_numpy(corner), seed)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(layouts())
 def test_merging_is_the_weighted_mean_of_a_plain_loop(layout: Layout) -> None:
     """REC-002: each group on a canvas of its own, 1 where no patch lies."""
@@ -88,7 +88,7 @@ def test_merging_is_the_weighted_mean_of_a_plain_loop(layout: Layout) -> None:
     np.testing.assert_allclose(merged, expected, rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(layouts(), st.complex_numbers(max_magnitude=1e3, allow_subnormal=False))
 def test_a_constant_stays_that_constant(layout: Layout, value: complex) -> None:
     """REC-002: however many patches cover a pixel, and however faintly."""
@@ -101,7 +101,7 @@ def test_a_constant_stays_that_constant(layout: Layout, value: complex) -> None:
     torch.testing.assert_close(taken, patches, rtol=2e-6, atol=2e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(layouts())
 def test_patches_of_one_object_are_that_object_again(layout: Layout) -> None:
     """REC-002: and extraction is slicing, x the column and y the row."""
@@ -231,7 +231,7 @@ def test_a_probe_is_moved_by_parts_of_a_pixel_as_if_it_were_drawn_there() -> Non
     assert moved_probe(probe.to(torch.complex64), rest).dtype == torch.complex64
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(-1, 1), st.floats(-1, 1))
 def test_moved_patches_are_interpolated_with_edges_repeated(x_px: float, y_px: float) -> None:
     """REC-004: a slope is met exactly, O(r - rest), and goes on flat beyond the edge."""

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from torchmetrics.functional.image import structural_similarity_index_measure
+from waiting import HANG_S
 
 from ptycho_dist.data.simulate import SimulationSpec, simulate
 from ptycho_dist.reconstruction.scores import (
@@ -62,7 +63,7 @@ class TestAlignment:
         cycles_x=st.floats(-8, 8),
         phase_range=st.sampled_from([np.pi, 4 * np.pi]),
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_factor_and_ramp_are_undone(
         self, amplitude: float, angle: float, cycles_y: float, cycles_x: float, phase_range: float
     ) -> None:
@@ -72,7 +73,7 @@ class TestAlignment:
         np.testing.assert_allclose(align_to(changed, truth), truth, atol=1e-6)
 
     @given(st.floats(-4, 4), st.floats(-4, 4))
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     def test_through_noise(self, cycles_y: float, cycles_x: float) -> None:
         """As strong as the object: the ramp is right to a hundredth of a cycle over the field."""
         noisy = ramp(cycles_y, cycles_x) * (TRUTH + 0.7 * noise())
@@ -342,7 +343,7 @@ class TestRegion:
 
 def test_only_scores_load_torch() -> None:
     code = "import ptycho_dist.reconstruction.scores, sys; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANG_S)
 
 
 def figures(scores: ObjectScores) -> tuple[float, ...]:

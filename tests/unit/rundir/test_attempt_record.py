@@ -4,7 +4,7 @@ import json
 
 import pytest
 from attempt_files import attempt_files
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt, take_back_restart
@@ -47,7 +47,6 @@ def run(make_run):
     return run
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(RECORDS)
 def test_what_is_written_is_read_again(run, record):
     write_attempt(run, record)

@@ -70,7 +70,7 @@ def test_what_a_person_ended_is_cancelled(ended):
     assert "every checkpoint is damaged" in refused["reason"]
 
 
-def test_ranks_that_had_to_leave_keep_what_was_committed(ended):
+def test_ranks_that_had_to_leave_end_with_the_last_commit(ended):
     """RS-013"""
     left = ("left", {"why": "second signal", "signal": "SIGUSR2", "step": 9})
     ending = ended(75, {0: [("checkpoint_committed", {"step": 5}), left]})
@@ -79,7 +79,7 @@ def test_ranks_that_had_to_leave_keep_what_was_committed(ended):
 
 
 def test_one_rank_that_says_stopped_proves_the_checkpoint_of_all(ended):
-    """srun kills the others before they can say so."""
+    """srun kills the other ranks before they can record it."""
     assert causes(ended(75, {0: [USR2, STOPPED], 1: []})) == ("failed", "preempt")
 
 
@@ -114,13 +114,13 @@ def test_lost_nodes_and_silent_ranks_are_node_failures(ended):
     assert ended(1, {0: [behind]})["cause"] == "crash"
 
 
-def test_an_attempt_that_nobody_could_end(ended):
+def test_an_attempt_whose_script_was_killed(ended):
     """RS-031, RS-037"""
     assert ended(None)["cause"] == "preempt"
     assert ended(None, ends_at=1.0)["cause"] == "timeout"
 
 
-def test_the_decision_is_recorded_and_a_refusal_of_slurm_with_its_reason(make_run):
+def test_the_decision_is_recorded_and_so_is_a_refusal_of_slurm(make_run):
     """RS-038"""
     run = make_run()
     attempt = begin_attempt(run, job_id="7", cluster="slurm", nodes=["n1"])
@@ -134,12 +134,12 @@ def test_the_decision_is_recorded_and_a_refusal_of_slurm_with_its_reason(make_ru
     decision = end_attempt(run, by_hand.number, None, by_itself=False).decision
     assert (decision.restart, decision.why) == (
         False,
-        "it was started by hand, and so nothing starts it again",
+        "it was started by hand, so nothing starts it again",
     )
 
 
 def test_a_rank_that_could_not_join_is_no_preemption(make_run):
-    """RS-031: it has no ledger yet, and srun says only that it has killed the others."""
+    """RS-031: the rank has no ledger yet, and srun only reports that it killed the others."""
     run = make_run()
     attempt = begin_attempt(run, job_id="7", cluster="slurm", nodes=["n1", "n2"])
     reason = "rank 1 on n2 did not join within 15 s: it never started"

@@ -1,4 +1,4 @@
-"""Nothing of another job reaches a new one (specs/launch_plan.md LP-048)."""
+"""No variable of another job reaches a new one (specs/launch_plan.md LP-048)."""
 
 from ptycho_dist.attempts.job_variables import clean_environment
 

@@ -19,7 +19,7 @@ EVER = RequeueConfig(on=ALL, max_restarts=100, backoff_s=30)
 
 
 def attempt(cause, *, began="requeue", step=10, committed=None, reason="it broke", node=None):
-    """The record of an attempt that has ended so."""
+    """The record of an attempt with this end."""
     committed = step if committed is None else committed
     ending = Ending("failed", cause, reason, step, committed, node)
     return AttemptRecord(
@@ -44,7 +44,7 @@ def test_a_cause_that_is_named_starts_again_and_another_does_not(cause):
 
 
 @pytest.mark.parametrize("cause", ["finished", "cancelled", "mistake"])
-def test_what_a_person_has_ended_or_must_mend_is_left_alone(cause):
+def test_what_a_person_has_ended_or_must_fix_does_not_start_again(cause):
     """RS-032"""
     assert not decide(EVER, history(attempt(cause))).restart
 
@@ -84,7 +84,7 @@ def test_a_preemption_at_the_same_step_is_no_loop():
     assert decide(EVER, history(*[attempt("preempt")] * 5)).restart
 
 
-def test_walltimes_without_a_new_checkpoint_end_it():
+def test_walltimes_without_a_new_checkpoint_end_the_run():
     """RS-035"""
     stuck = history(attempt("timeout", step=0), attempt("timeout", step=7, committed=0))
     assert decide(EVER, stuck).why.startswith("two walltimes in a row brought no new checkpoint")
@@ -117,7 +117,7 @@ def test_nodes_that_were_lost_or_crashed_twice_are_excluded():
 
 @pytest.fixture
 def started_again(make_run, monkeypatch, capsys):
-    """`started_again(policy)`: SLURM starts a job again whose script was killed; code and words."""
+    """`started_again(policy)`: SLURM restarts a job whose script was killed; code and words."""
 
     def start(policy, **record):
         text = f"resources: {{tasks_per_node: 2}}\nrequeue: {policy}"
@@ -153,7 +153,7 @@ def test_a_start_by_slurm_that_the_policy_does_not_want_is_refused(started_again
     assert "max_restarts" in said.err
 
 
-def test_a_script_on_a_lost_node_leaves_what_others_have_ended(started_again, capsys):
+def test_a_script_on_a_lost_node_does_not_end_an_attempt_twice(started_again, capsys):
     """RS-037, RD-041: it neither records an end nor puts the job back a second time."""
     started_again("{on: [preempt]}")
     run = started_again.run

@@ -1,5 +1,7 @@
-"""The device is resolved on the rank (LP-016, EC-040 to EC-046, POLICY-001). A GPU cannot be had
-here: torch's answers about GPUs are replaced, nothing else."""
+"""The device is resolved on the rank (LP-016, EC-040 to EC-046, POLICY-001).
+
+There is no GPU: torch's answers about GPUs are replaced, and nothing else.
+"""
 
 import importlib.util
 from types import SimpleNamespace
@@ -46,7 +48,7 @@ def test_auto_takes_the_gpu_of_its_local_rank(gpus):
 
 @pytest.mark.parametrize("accelerator", ["auto", "cuda"])
 def test_each_rank_that_sees_one_gpu_alone_takes_it(gpus, monkeypatch, accelerator):
-    """EC-042: `--gpus-per-task=1`: SLURM says that the node has one for each."""
+    """EC-042: with `--gpus-per-task=1` SLURM says that the node has a GPU for each task."""
     monkeypatch.setenv("SLURM_GPUS_ON_NODE", "4")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     for rank in range(4):
@@ -56,7 +58,7 @@ def test_each_rank_that_sees_one_gpu_alone_takes_it(gpus, monkeypatch, accelerat
 
 
 def test_one_gpu_that_may_be_the_same_for_all_ranks_is_refused(gpus, monkeypatch):
-    """EC-042: a torch without uuids cannot tell, and nobody else says that each has its own."""
+    """EC-042: torch has no uuids, and SLURM does not say that each rank has its own GPU."""
     gpus(1)
     assert resolve("cuda", 1, 2).identity == "uuid-0"  # compared when the ranks join
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace())
@@ -118,7 +120,9 @@ def test_mps_is_for_one_rank(gpus, monkeypatch):
     assert resolve("cpu", 0, 1).kind == "cpu"
 
 
-@pytest.mark.parametrize(("there", "words"), [(False, "is not installed"), (True, "run on none")])
+@pytest.mark.parametrize(
+    ("there", "words"), [(False, "is not installed"), (True, "does not run on TPUs")]
+)
 def test_tpu_is_refused_with_the_reason(gpus, monkeypatch, there, words):
     """EC-044"""
     gpus(0)

@@ -1,4 +1,4 @@
-"""One form of a rank's place, wherever it was started (facts: SLURM, torchrun, local cluster)."""
+"""The place of a rank, read from the variables of SLURM, torchrun or the local cluster."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_each_source():
 
 
 def test_precedence():
-    """torchrun inside a job step is torchrun; stale RANK and WORLD_SIZE lose against a step."""
+    """torchrun precedes a job step, and a job step precedes stale RANK and WORLD_SIZE."""
     assert place({**SLURM, **TORCH})[0] == "slurm"
     assert place({**SLURM, **TORCH, "TORCHELASTIC_RUN_ID": "x"})[0] == "torchrun"
     batch_script = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}
@@ -46,5 +46,5 @@ def test_precedence():
 
 @pytest.mark.parametrize("broken", [{"RANK": "x", "WORLD_SIZE": "2"}, {**TORCH, "LOCAL_RANK": ""}])
 def test_nonsense(broken):
-    with pytest.raises(UserError, match="makes no sense"):
+    with pytest.raises(UserError, match="missing or not a number"):
         RankEnvironment.detect(broken)

@@ -1,13 +1,15 @@
-"""Who stands still, and leaving in time (RS-012, RS-013)."""
+"""The guard names a stalled rank, and leaves in time (RS-012, RS-013)."""
 
 import os
+import re
 import signal
 import threading
 import time
 
 import pytest
+from waiting import HANG_S
 
-from ptycho_dist.runtime.guard import RankGuard, who_stands_still
+from ptycho_dist.runtime.guard import RankGuard, judge_stall
 from ptycho_dist.runtime.stop import StopRequest
 
 NODES = ["n1", "n1", "n2", "n2"]
@@ -20,25 +22,25 @@ def said(*of_ranks):
 def test_a_rank_without_a_beat_is_silent():
     before = said((5, 10, "a"), (5, 10, "a"), (7, 9, "loading"), (5, 10, "a"))
     after = said((9, 10, "a"), (8, 10, "a"), (7, 9, "loading"), (9, 10, "a"))
-    assert who_stands_still(before, after, NODES, 0) == ("rank 2 on n2 shows no sign of life", [2])
+    assert judge_stall(before, after, NODES, 0) == ("rank 2 on n2 shows no sign of life", [2])
 
 
 def test_the_rank_with_the_fewest_moves_is_behind():
     before = said((1, 11, "reducing"), (1, 11, "reducing"), (1, 11, "reducing"), (1, 10, "data"))
     after = said((2, 11, "reducing"), (2, 11, "reducing"), (2, 11, "reducing"), (2, 10, "data"))
-    assert who_stands_still(before, after, NODES, 0) == ("rank 3 on n2 is behind, in: data", [])
+    assert judge_stall(before, after, NODES, 0) == ("rank 3 on n2 is behind, in: data", [])
 
 
 def test_ranks_at_one_place_wait_for_each_other():
     before = said(*[(1, 11, "the backward pass")] * 4)
     after = said(*[(2, 11, "the backward pass")] * 4)
-    reason, silent = who_stands_still(before, after, NODES, 0)
+    reason, silent = judge_stall(before, after, NODES, 0)
     assert reason == "all ranks are at the same place (the backward pass) and wait for each other"
     assert silent == []
 
 
 def test_a_store_that_is_gone_is_rank_0s_fault():
-    assert who_stands_still([], [], NODES, 1) == ("rank 0 and its store do not answer", [0])
+    assert judge_stall([], [], NODES, 1) == ("rank 0 and its store do not answer", [0])
 
 
 class Left(Exception):
@@ -47,7 +49,7 @@ class Left(Exception):
 
 @pytest.fixture
 def guard():
-    """`guard(…)`: one at work, and the list of what it was told to do."""
+    """`guard(…)` returns a running guard, and the list of the calls that it makes."""
     stop = StopRequest()
     previous = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
     guards = []
@@ -86,29 +88,29 @@ def test_one_signal_is_waited_for_and_a_second_one_is_not(guard):
     os.kill(os.getpid(), signal.SIGUSR2)  # the same one, delivered twice
     assert not happened.wait(1.3)
     os.kill(os.getpid(), signal.SIGTERM)
-    assert happened.wait(20)
+    assert happened.wait(HANG_S)
     assert done == ["second signal"]
 
 
 def test_the_deadline_of_a_stop(guard):
     done, happened = guard(lead_s=0.5)
     os.kill(os.getpid(), signal.SIGUSR2)
-    assert happened.wait(20)
+    assert happened.wait(HANG_S)
     assert done == ["deadline"]
 
 
 def test_a_rank_that_does_not_move_names_its_place(guard):
     done, happened = guard(limit_s=0.5)
-    assert happened.wait(20)
+    assert happened.wait(HANG_S)
     ((reason, silent),) = done
-    assert reason == "no progress for 0 s: rank 0 on n1 is behind, in: joined"
+    assert re.fullmatch(r"no progress for \d+ s: rank 0 on n1 is behind, in: joined", reason)
     assert silent == []
 
 
 def test_a_rank_that_moves_is_left_alone(guard):
-    done, happened = guard(limit_s=1.0)
+    done, happened = guard(limit_s=3.0)
     (each,) = (thread for thread in threading.enumerate() if thread.name == "guard")
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 6
     moved = each._target.__self__.moved
     while time.monotonic() < deadline:
         moved("computing")

@@ -1,4 +1,4 @@
-"""What ranks say when they join, compared (EC-042, RD-034, RD-038)."""
+"""The comparison of the hellos of all ranks (EC-042, RD-034, RD-038)."""
 
 import json
 
@@ -13,7 +13,7 @@ def hello(rank, gpu="", node="node1", **must_agree):
 
 
 def test_two_ranks_on_one_gpu_are_refused_by_name():
-    """EC-042: three ranks that see one GPU alone; two of them the same."""
+    """EC-042: of three ranks that see one GPU each, two see the same one."""
     store = dist.HashStore()
     ranks = [hello(0, "GPU-a"), hello(1, "GPU-b"), hello(2, "GPU-a")]
     line, table = _disagreement(ranks, store)

@@ -33,7 +33,7 @@ def scaled(collected, factor):
     return dataclasses.replace(collected, measured=tuple(faster))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     serial=st.floats(0, 0.8),
     noise=st.floats(0, 0.2),
@@ -55,7 +55,7 @@ def test_the_smallest_size_is_the_base(serial, noise, repeats, seed):
         assert size.efficiency.value == pytest.approx(ratio * first.ranks / size.ranks)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(order=st.integers(0, 10**6))
 def test_the_order_of_the_runs_means_nothing(order):
     """SC-053"""
@@ -66,7 +66,7 @@ def test_the_order_of_the_runs_means_nothing(order):
     assert analyse(again, resamples=200) == analyse(collected, resamples=200)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(factor=st.floats(1e-3, 1e3))
 def test_the_unit_of_throughput_means_nothing(factor):
     """SC-053: ratios and the parameters of the laws stay."""
@@ -135,7 +135,7 @@ def test_one_repeat_has_no_interval_and_that_is_said(repeats):
     found = analyse(simulated(amdahl(0.1), (1, 2, 4), repeats=repeats), resamples=200)
     last = found.series[0].sizes[-1].throughput
     assert (last.low == last.value == last.high) == (repeats == 1)
-    text = "One repeat only" if repeats == 1 else "Fewer than 3 repeats"
+    text = "Only one repeat" if repeats == 1 else "Fewer than 3 repeats"
     (warning,) = [each for each in found.warnings if each.startswith(text)]
     assert "4 ranks on 4 nodes" in warning
 

@@ -58,7 +58,7 @@ def test_missing_points_are_named_with_their_state():
     lost = measurement(4, 1, 1.0)
     missing = (Missing(lost.point, "run-x\x1b]0;title\x07", "failed", "out of memory"),)
     found = warnings(repeats(1) + repeats(2), missing=missing)
-    (warning,) = [each for each in found if "measured nothing" in each]
+    (warning,) = [each for each in found if "gave no measurement" in each]
     assert "4 ranks on 4 nodes, run-x: failed, out of memory" in warning
     assert "\x1b" not in warning
 

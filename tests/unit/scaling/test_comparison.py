@@ -83,8 +83,8 @@ def test_the_parts_that_changed_are_named():
         )
 
     (size,) = compare_sizes(runs(0.08), runs(0.05)).sizes
-    assert size.parts[0].startswith("communication: 79.9 ms a step, now -30 ms (")
-    assert not any(each.startswith("data") for each in size.parts)
+    assert size.parts[0].startswith("exposed communication: 79.9 ms a step, now -30 ms (")
+    assert not any(each.startswith("waiting for data") for each in size.parts)
 
 
 def test_what_makes_studies_not_comparable():
@@ -107,14 +107,17 @@ def test_what_makes_studies_not_comparable():
     )
     found = compare_sizes(at(1.0), changed)
     assert "different configs" in found.not_comparable[0]
-    assert "steps 100 after 10 steps; seconds 60 after 10 steps" in found.not_comparable[1]
+    assert (
+        "steps 100 after 10 warm-up steps before, seconds 60 after 10 warm-up steps after"
+        in found.not_comparable[1]
+    )
     texts = " | ".join(found.sizes[0].not_comparable)
-    assert "batch per rank: 64; 128" in texts
-    assert "global batch: 64; 128" in texts
-    assert "device: cpu; H100" in texts
+    assert "batch per rank: 64 before, 128 after" in texts
+    assert "global batch: 64 before, 128 after" in texts
+    assert "device: cpu before, H100 after" in texts
     assert "\x1b" not in texts
-    assert "threads: 1; 9" in texts
-    assert "cores: 8; 1" in texts
+    assert "threads: 1 before, 9 after" in texts
+    assert "cores: 8 before, 1 after" in texts
 
 
 def test_other_nodes_and_oversubscription_are_said():
@@ -123,5 +126,5 @@ def test_other_nodes_and_oversubscription_are_said():
         [measurement(1, r, 100.0 + r, nodes=("n9",), cores=1, threads=2) for r in range(3)]
     )
     (size,) = compare_sizes(at(1.0, nodes=(1,)), after).sizes
-    assert "nodes: n0; n9" in size.not_comparable
+    assert "nodes: n0 before, n9 after" in size.not_comparable
     assert any("oversubscribed after" in each for each in size.not_comparable)

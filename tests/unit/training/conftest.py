@@ -1,4 +1,4 @@
-"""A whole training of one rank in this process, so that its parts can be looked at."""
+"""Runs a whole training of one rank in this process, so that tests can look at its parts."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ from ptycho_dist.runtime.accelerator import Device
 from ptycho_dist.runtime.agreement import Agreement
 from ptycho_dist.runtime.environment import RankEnvironment
 from ptycho_dist.runtime.joined_rank import JoinedRank
-from ptycho_dist.runtime.rank_heartbeat import RankReport
-from ptycho_dist.runtime.rendezvous import Joined
+from ptycho_dist.runtime.rank_heartbeat import RankHeartbeat
+from ptycho_dist.runtime.rendezvous import JoinedWorld
 from ptycho_dist.runtime.stop import STOP_SIGNALS, StopRequest
-from ptycho_dist.training import fit as fit_room
+from ptycho_dist.training import assembly as assembly_room
+from ptycho_dist.training.fit import train as train_run
+from ptycho_dist.training.task import TrainingTask
 
 
 @dataclass
@@ -52,9 +54,9 @@ class Fitted:
 def fit(
     make_config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Fitted]]:
-    """`fit(text of run.yaml, callback, …)`: train; `resume=fit.last_run` goes on with a run.
+    """`fit(text of run.yaml, callback, …)`: train; `resume=fit.last_run` resumes a run.
 
-    `fit.stop` is the stop request of the training at work; `interruptions` are those of a drill,
+    `fit.stop` is the stop request of the current training; `interruptions` are those of a drill,
     `measurement` is that of a scaling study.
     """
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
@@ -89,7 +91,7 @@ def fit(
         train.stop.install()  # type: ignore[attr-defined]
         config = run.config()
         made: dict[str, Any] = {}
-        build_trainer, build_module = fit_room.build_trainer, fit_room.build_module
+        build_trainer, build_module = assembly_room.build_trainer, assembly_room.build_module
 
         def keep_trainer(*arguments: Any, **options: Any) -> Trainer:
             made["trainer"] = build_trainer(*arguments, **options)
@@ -110,22 +112,21 @@ def fit(
                 LegacyScope(config) as scope,
                 LedgerWriter(run, attempt.number, "rank-00000") as ledger,
             ):
-                patched.setattr(fit_room, "build_trainer", keep_trainer)
-                patched.setattr(fit_room, "build_module", keep_module)
+                patched.setattr(assembly_room, "build_trainer", keep_trainer)
+                patched.setattr(assembly_room, "build_module", keep_module)
                 rank = JoinedRank(
                     place,
-                    Joined(dist.HashStore(), attempt, None),
+                    JoinedWorld(dist.HashStore(), attempt, None),
                     Device("cpu", "cpu", 0),
                     Agreement(1),
                     train.stop,  # type: ignore[attr-defined]
                     ledger,
-                    RankReport(run, 0, "here"),
+                    RankHeartbeat(run, 0, "here"),
                     lambda where: None,
                     lambda: None,
                 )
-                train.outcome = fit_room.train(  # type: ignore[attr-defined]
-                    run, config, run.world(), rank, scope
-                )
+                task = TrainingTask(run, run.plan(), config, rank, scope)
+                train.outcome = train_run(task)  # type: ignore[attr-defined]
         finally:
             torch.use_deterministic_algorithms(False)
             if dist.is_initialized():

@@ -1,4 +1,4 @@
-"""When checkpoints are made and which stay, and a disk that refuses (RS-060 to RS-062)."""
+"""When checkpoints are made, which are kept, and a disk that refuses them (RS-060 to RS-062)."""
 
 import errno
 import json
@@ -30,7 +30,7 @@ def commits(run):
 
 @pytest.mark.effect("execution.checkpoint_every_n_steps")
 def test_checkpoints_by_steps(fit):
-    """RS-061: 10 steps an epoch; its end starts the count anew."""
+    """RS-061: an epoch has 10 steps, and its end restarts the count."""
     fit(text(2, checkpoint_every_n_steps=4))
     assert commits(fit.last_run) == [4, 8, 10, 14, 18, 20]
     assert verify(fit.last_run).proven
@@ -38,7 +38,7 @@ def test_checkpoints_by_steps(fit):
 
 @pytest.mark.effect("execution.checkpoint_every_s")
 def test_checkpoints_by_time(fit, monkeypatch):
-    """RS-061: the clock of a rank says when; here it goes on by a second with each look."""
+    """RS-061: by the clock of a rank, which here advances by a second each time it is read."""
 
     class Clock:
         now = 0.0
@@ -64,7 +64,7 @@ def test_times_need_checkpoints(fit, field):
 
 @pytest.mark.effect("execution.checkpoint_keep_last", "execution.checkpoint_keep_every_n_epochs")
 def test_which_checkpoints_stay(fit):
-    """RS-062, RD-048: the newest, the best, and each of so many epochs."""
+    """RS-062, RD-048: the newest, the best, and those of every n-th epoch."""
     fit(text(5, checkpoint_keep_last=3, checkpoint_save_top_k=0))
     assert [c.step for c in committed(fit.last_run)] == [30, 40, 50]
     fit(text(5, checkpoint_keep_last=1, checkpoint_save_top_k=0, checkpoint_keep_every_n_epochs=2))
@@ -72,7 +72,7 @@ def test_which_checkpoints_stay(fit):
 
 
 class FullDisk:
-    """Refuses so many checkpoints, each when its state is made durable."""
+    """Refuses a number of checkpoints, each at the fsync of its state."""
 
     def __init__(self, monkeypatch, run_again_after):
         self.left = run_again_after
@@ -88,7 +88,7 @@ class FullDisk:
 
 
 def test_a_run_outlives_a_disk_that_is_full_for_a_while(fit, monkeypatch, caplog):
-    """RS-060: the ranges of what was not committed are in the next commit."""
+    """RS-060: the next commit holds the ranges of those that were not committed."""
     FullDisk(monkeypatch, 2)
     fit(text(4))
     run = fit.last_run
@@ -96,7 +96,7 @@ def test_a_run_outlives_a_disk_that_is_full_for_a_while(fit, monkeypatch, caplog
     failed = [e for e in read_ledger(run) if e["event"] == "checkpoint_failed"]
     assert [event["step"] for event in failed] == [10, 20]
     assert "No space left on device" in failed[0]["reason"]
-    assert "the run goes on" in caplog.text
+    assert "the run continues" in caplog.text
     assert verify(run).proven
     assert newest_whole(run)[0].step == 40
 

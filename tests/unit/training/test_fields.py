@@ -1,4 +1,4 @@
-"""Fields of model, training and data, each changed and its effect seen in a whole training."""
+"""Each field of model, training and data has an effect that shows in a whole training."""
 
 import csv
 import dataclasses
@@ -103,7 +103,7 @@ def test_what_the_heads_draw():
 
 @pytest.mark.effect("model.probe_mask")
 def test_the_mask_cuts_the_probe_to_a_disc_of_half_the_window(scan_file):
-    """DATA-087: its energy stays that of the counts; a learned probe is masked too."""
+    """DATA-087: its energy remains that of the counts; a learned probe is masked too."""
     scan = read_scan(scan_file)
     probe = torch.from_numpy(scan.probe_PHW) + 0.1
     physics = ScanPhysics(probe, 1e4, trainable=True, model=ModelConfig(probe_mask=True))
@@ -146,7 +146,7 @@ def test_smoothing_is_a_gaussian_on_the_exit_wave():
 
 @pytest.mark.effect("model.object_big", "model.gridsize")
 def test_patches_of_a_group_are_merged_unless_object_big_is_off(fit):
-    """DATA-089: alone, a pattern is predicted from its own patch, whatever the neighbours are."""
+    """DATA-089: without merging, a pattern is predicted from its own patch alone."""
     merged = fit(text("gridsize: 2"))
     alone = fit(text("gridsize: 2, object_big: false"))
     assert merged.data.train.group_size == 4
@@ -185,7 +185,7 @@ def test_weights_of_the_losses(fit):
 
 @pytest.mark.effect("training.intensity_scale_trainable")
 def test_the_brightness_is_learned(fit):
-    """DATA-097: it leaves 1, is kept in the checkpoint, and comes with the network's step size."""
+    """DATA-097: it changes from 1, is part of the checkpoint, and has the network's step size."""
     fixed = fit(text())
     assert "physics.log_intensity_scale" not in fixed.module.state_dict()
     learned = fit(text(training="intensity_scale_trainable: true"))
@@ -256,7 +256,7 @@ def test_supervised_without_labels_is_refused(fit, launch, tmp_path, labelled):
 
 @pytest.mark.effect("training.nphotons")
 def test_amplitudes_of_an_unverified_unit_are_scaled_to_nphotons(fit, scan_file, tmp_path, launch):
-    """DATA-098: a file whose amplitudes are photons already is refused, also in the plan."""
+    """DATA-098: a file whose amplitudes are photons already is refused, by the plan too."""
     scan = read_scan(scan_file)
     path = tmp_path / "arbitrary.npz"
     unverified = dataclasses.replace(

@@ -1,18 +1,18 @@
-"""What the heartbeats of a training hold for the foretold end and the stragglers."""
+"""The figures in heartbeats from which the end is predicted and stragglers are found."""
 
 from lightning.pytorch import Callback
 
 from launcher.status.eta import training_ends_at
 from launcher.status.stragglers import stragglers
 from ptycho_dist.rundir.heartbeat import read_heartbeats
-from ptycho_dist.runtime import rank_heartbeat as report_room
+from ptycho_dist.runtime import rank_heartbeat as heartbeat_room
 from ptycho_dist.training.module import PtychoModule
 
 TEXT = "model: {n_filters_scale: 0.125}\ntraining: {nepochs: 2, batch_size: 4}\n"
 
 
 def test_own_work_is_what_comes_before_the_backward_pass(fit, monkeypatch):
-    """RD-205, RD-206: a clock that goes on by 3 s in a forward pass and by 5 s after it."""
+    """RD-205, RD-206: the clock advances by 3 s in a forward pass and by 5 s after it."""
 
     class Clock:
         now = 1000.0
@@ -31,7 +31,7 @@ def test_own_work_is_what_comes_before_the_backward_pass(fit, monkeypatch):
         Clock.now += 3
         return forward(self, *batch)
 
-    monkeypatch.setattr(report_room, "time", Clock)
+    monkeypatch.setattr(heartbeat_room, "time", Clock)
     monkeypatch.setattr(PtychoModule, "training_step", slow)
     fit(TEXT, Backward())
     (beat,) = read_heartbeats(fit.last_run).values()

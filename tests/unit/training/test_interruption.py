@@ -1,4 +1,4 @@
-"""What an interruption must not change, item by item; each that is lost is named (RS-001, RS-050).
+"""An interruption changes no item of state, and a drill names each that is lost (RS-001, RS-050).
 
 One rank, in this process, with the signals and the comparison of `ptycho-launch drill`.
 """
@@ -19,9 +19,10 @@ from ptycho_dist.config.plain_data import config_digest, decode_run_config
 from ptycho_dist.rundir.consumed import ConsumedRanges
 from ptycho_dist.rundir.drill_trace import lost_in_resume
 from ptycho_dist.rundir.ledger import read_ledger
-from ptycho_dist.training import callback as callback_room
-from ptycho_dist.training import fit as fit_room
+from ptycho_dist.training import assembly as assembly_room
+from ptycho_dist.training import checkpoints as checkpoints_room
 from ptycho_dist.training.callback import RunCallback
+from ptycho_dist.training.checkpoints import RunCheckpoints
 from ptycho_dist.training.datamodule import PtychoData
 from ptycho_dist.training.module import PtychoModule
 
@@ -30,7 +31,7 @@ model: {n_filters_scale: 0.125}
 training: {nepochs: 4, batch_size: 4}
 execution: {accum_steps: 2, scheduler: Adaptive, checkpoint_mode: max}
 """
-"""10 micro-batches and 5 steps an epoch. `max`: a loss that falls wears out all patience."""
+"""An epoch has 10 micro-batches and 5 steps. With `max` a falling loss exhausts the patience."""
 POINTS = [
     ("training", 0, 1),
     ("training", 1, 4),  # within a window
@@ -46,7 +47,7 @@ INTERRUPTIONS = [
 
 @pytest.fixture
 def interrupted(fit, simulate, tmp_path):
-    """`interrupted()`: what differs between a run that was interrupted five times, and one not."""
+    """`interrupted()` returns what differs between an uninterrupted run and an interrupted one."""
 
     def go(before_second=lambda: None, points=INTERRUPTIONS):
         text = TEXT
@@ -136,10 +137,8 @@ class WithoutWindows(RunCallback):
         self._window = 1
 
 
-class WithoutValue(RunCallback):
-    """Tells no checkpoint the monitored value once it has been resumed."""
-
-    state_key = "RunCallback"
+class WithoutValue(RunCheckpoints):
+    """Puts no monitored value into checkpoints after a resume."""
 
     def on_save_checkpoint(self, trainer, module, checkpoint):
         super().on_save_checkpoint(trainer, module, checkpoint)
@@ -148,13 +147,13 @@ class WithoutValue(RunCallback):
 
 
 class AppendsRows(RunCallback):
-    """Writes the rows that a table holds already a second time."""
+    """Writes the rows of the table twice."""
 
     state_key = "RunCallback"
 
     def write_rows(self):
         super().write_rows()
-        path = self._run.metrics / "metrics.csv"
+        path = self._task.run.metrics / "metrics.csv"
         path.write_text(path.read_text() + "".join(path.read_text().splitlines(True)[1:]))
 
 
@@ -171,10 +170,10 @@ MUTATIONS = {
     "rows of finished epochs": (RunCallback, "load_state_dict", keep_old("rows")),
     "sums of the unfinished epoch": (RunCallback, "load_state_dict", keep_old("epoch_sums")),
     "early stopping": (RunCallback, "load_state_dict", keep_old("patience")),
-    "gradient of an open accumulation window": (fit_room, "RunCallback", WithoutWindows),
-    "validation that is to be done": (callback_room, "begin_validation_anew", nothing),
-    "best metric": (fit_room, "RunCallback", WithoutValue),
-    "rows of metrics.csv": (fit_room, "RunCallback", AppendsRows),
+    "gradient of an open accumulation window": (assembly_room, "RunCallback", WithoutWindows),
+    "validation that is to be done": (checkpoints_room, "begin_validation_anew", nothing),
+    "best metric": (assembly_room, "RunCheckpoints", WithoutValue),
+    "rows of metrics.csv": (assembly_room, "RunCallback", AppendsRows),
     "ledger": (ConsumedRanges, "add", nothing),
 }
 

@@ -1,4 +1,4 @@
-"""Fields of the execution config that act in a training, seen at work (EC-050 to EC-059)."""
+"""Each field of the execution config has its effect in a training (EC-050 to EC-059)."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def rows(run):
 
 
 class Values(Callback):
-    """Sets what the epochs' losses seem to be, as the callback of the run is to see them."""
+    """Replaces the losses of the epochs before the callback of the run sees them."""
 
     def __init__(self, values):
         self.values = list(values)
@@ -204,7 +204,7 @@ def test_precision_is_that_of_the_convolutions(fit):
 
 @pytest.mark.effect("execution.precision")
 def test_half_precision_on_a_cpu_is_refused(fit):
-    """EC-055: Lightning would take bf16 instead, and say so in a warning."""
+    """EC-055: Lightning would only warn, and use bf16 instead."""
     with pytest.raises(UserError, match=r"16-mixed needs a GPU.*use bf16-mixed or 32-true"):
         fit(text(1, precision="16-mixed").replace("accelerator: cpu", "accelerator: auto"))
 
@@ -263,7 +263,7 @@ def test_the_step_size_and_its_course_through_accumulation_and_a_resume(fit):
     ],
 )
 def test_each_schedule_moves_the_step_size_as_specified(fit, scheduler, epochs, factors):
-    """EC-057: with a loss that stands still, by epochs."""
+    """EC-057: with a loss that does not change, by epochs."""
     watch = Watch(step=lambda trainer, _: (trainer.current_epoch, rate_of(trainer)))
     fit(text(epochs, scheduler=scheduler, learning_rate=1e-4), Values([3.0] * epochs), watch)
     by_epoch = dict(watch.seen)
@@ -304,7 +304,7 @@ def test_accumulated_batches_have_the_gradient_of_one_large_batch(fit):
 
 @pytest.mark.effect("execution.accum_steps", "execution.strategy", "execution.collective_timeout_s")
 def test_ranks_sum_their_gradients_once_for_each_optimizer_step(fit):
-    """EC-058, RD-035: DDP keeps still for all but the last micro-batch of a window."""
+    """EC-058, RD-035: DDP communicates in the last micro-batch of a window only."""
     buckets = []
 
     def hook(_, bucket):
@@ -374,7 +374,7 @@ def test_csv_is_the_default_and_none_keeps_no_table(fit):
 
 @pytest.mark.effect("execution.logger_backend")
 def test_tensorboard_has_each_epoch_once_across_attempts(fit):
-    """EC-060: what a killed attempt wrote beyond its last checkpoint is taken back."""
+    """EC-060: what a killed attempt wrote after its last checkpoint is removed."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
     class Killed(Callback):
@@ -498,7 +498,7 @@ def test_pictures_come_every_n_epochs_and_change_nothing(fit, monkeypatch):
 
 
 class StopAt(Callback):
-    """Asks for a stop within a micro-batch, as a signal would."""
+    """Asks for a stop within a micro-batch, as a signal does."""
 
     def __init__(self, fit, epoch, batch):
         self.fit, self.when = fit, (epoch, batch)
@@ -509,7 +509,7 @@ class StopAt(Callback):
 
 
 def test_a_stop_in_mid_epoch_has_no_value_and_one_at_an_epochs_end_keeps_its_picture(fit):
-    """RD-047, EC-052, EC-061: an epoch that is done is not done again for its picture."""
+    """RD-047, EC-052, EC-061: a finished epoch is not repeated for its picture."""
 
     def pictured():
         return sorted(p.parent.name for p in run.reconstruction.rglob("patches.png"))

@@ -1,4 +1,4 @@
-"""What training brings: an unseen, drawn object comes out better than without it."""
+"""Training helps: an unseen, drawn object is reconstructed better than without it."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def _one_thread():
 
 
 def drawn_object(rows, columns):
-    """A letter H in the amplitude, rings in the phase: no texture, no discs, no bars at angles."""
+    """A letter H in the amplitude and rings in the phase, unlike the objects of the simulation."""
     y, x = np.mgrid[:rows, :columns]
     amplitude = np.ones((rows, columns))
     for left in (columns // 3, columns // 2 + 4):

@@ -69,7 +69,7 @@ def batch_of(dataset, *indices):
 
 
 class Constant(PatchNetwork):
-    """Answers in stage k for member c of each group: factor·(c + 1), or what it sees plus k."""
+    """Returns in stage k for member c of each group factor·(c + 1), or its input plus k."""
 
     def __init__(self, stages=1):
         super().__init__()
@@ -210,7 +210,7 @@ def test_warm_up_and_cosine_over_the_steps_of_the_run(scan_and_truth):
 
 
 def wrong_probe(scan):
-    """Its phase is that of another focus."""
+    """Return a probe with the phase of another focus."""
     probe = np.abs(scan.probe_PHW) * np.exp(0.6j * np.angle(scan.probe_PHW))
     return dataclasses.replace(scan, probe_PHW=probe.astype(np.complex64))
 
@@ -220,7 +220,7 @@ def likeness(one, other):
 
 
 def test_learning_the_probe_lowers_r_where_it_was_wrong(scan_and_truth):
-    """REC-015: more than a network that is trained with the wrong probe; its energy stays."""
+    """REC-015: better than a network trained with the wrong probe; its energy is kept."""
     scan, _ = scan_and_truth
     wrong = wrong_probe(scan)
     dataset = dataset_of(wrong, block_size=9)

@@ -1,4 +1,4 @@
-"""The course of the step size, as a function."""
+"""The step size as a function of the step and of the losses."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""The clock of a rank within a training: the reduction, and that it changes nothing."""
+"""The clock of a rank in a training finds the reduction, and changes nothing."""
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ def test_the_reduction_is_what_follows_the_last_gradient_and_weights_are_as_with
 
 
 def test_a_failure_leaves_what_is_known_by_then(fit, monkeypatch):
-    """SC-026: the step in which it fails is no block."""
+    """SC-026: the step that fails is not part of a block."""
     from ptycho_dist.training.module import PtychoModule
 
     forward, calls = PtychoModule.training_step, []
@@ -85,7 +85,7 @@ def test_the_utilisation_of_a_gpu_is_left_out_where_the_machine_does_not_tell(mo
 
 
 def test_the_start_is_taken_apart_without_a_gap(monkeypatch):
-    """SC-024: a part may come twice; where /proc does not tell, the clock begins now."""
+    """SC-024: a part may occur twice; without /proc the clock begins now."""
 
     class Clock:
         now = 100.0

@@ -1,4 +1,4 @@
-"""To which phase each moment of training belongs, on a clock that the test moves."""
+"""Which phase each moment of training belongs to, on a clock that the test moves."""
 
 import itertools
 
@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptycho_dist.rundir.step_times import PHASES, block_length
-from ptycho_dist.training.device_clock import Marks, marks_of
+from ptycho_dist.training.device_clock import DeviceClock, device_clock
 from ptycho_dist.training.timeline import ABSORBING, Timeline
 
-CLOCK = Marks(lambda: Hand.now, lambda a, b: b - a, lambda mark: True, lambda mark: None)
+CLOCK = DeviceClock(lambda: Hand.now, lambda a, b: b - a, lambda mark: True, lambda mark: None)
 
 
 class Hand:
-    """Of the clock, in whole seconds: sums of them are exact."""
+    """The hand of the clock, in whole seconds, whose sums are exact."""
 
     now = 0
 
@@ -41,7 +41,7 @@ def parts(block):
 
 
 def test_a_step_with_everything_in_it(timeline):
-    """SC-020, SC-021: the innermost phase has the time; the optimizer's closure its own."""
+    """SC-020, SC-021: the innermost phase gets the time; forward and backward get their own."""
     line = timeline
     spend(line, 1, "data")
     Hand.now += 2
@@ -73,7 +73,7 @@ def test_a_step_with_everything_in_it(timeline):
 
 
 def test_a_turn_elsewhere_changes_nothing(timeline):
-    """SC-022: the warm-up pass of the buckets, say, comes before the forward pass has begun."""
+    """SC-022: the pass that settles DDP's buckets, for one, comes before any forward pass."""
     timeline.turn("forward_backward", "reduction")
     spend(timeline, 1)
     timeline.step_done()
@@ -93,7 +93,7 @@ moves = st.lists(
 
 @given(moves)
 def test_every_moment_belongs_to_one_phase(sequence):
-    """SC-020: whatever is nested in what; a plain stack gives the same."""
+    """SC-020: random nesting gives the same sums as a plain stack."""
     Hand.now = 0
     line = Timeline(CLOCK)
     line.begin(0)
@@ -131,7 +131,7 @@ def test_every_moment_belongs_to_one_phase(sequence):
 
 
 def test_blocks_grow_with_the_attempt():
-    """SC-023: few of them, which begin and end at the same steps on all ranks."""
+    """SC-023: there are few, which begin and end at the same steps on all ranks."""
     line = Timeline(CLOCK)
     line.begin(7)
     for _ in range(2345):
@@ -149,7 +149,7 @@ def test_blocks_grow_with_the_attempt():
 
 
 class Event:
-    """Stands in for a CUDA event: where the device is, and when it came there."""
+    """A stand-in for a CUDA event on a simulated device."""
 
     device_at = 0.0  # milliseconds; the host is ahead
     waited = 0
@@ -174,10 +174,10 @@ class Event:
 
 
 def test_on_a_gpu_marks_are_events_that_are_looked_at_when_the_device_has_passed(monkeypatch):
-    """SC-025: with stand-ins; nothing waits but the end."""
+    """SC-025: only the end waits for the device."""
     monkeypatch.setattr(torch.cuda, "Event", Event)
     Hand.now, Event.device_at, Event.waited = 0, 0.0, 0
-    line = Timeline(marks_of(torch.device("cuda", 0)))
+    line = Timeline(device_clock(torch.device("cuda", 0)))
     line.begin(0)
     for _ in range(3):
         line.step_begins()

@@ -1,4 +1,4 @@
-"""What follows from heartbeats: the end of the training, and who holds up the others."""
+"""What heartbeats tell: the predicted end of the training, stragglers; and why a job waits."""
 
 import statistics
 
@@ -35,7 +35,7 @@ progress = st.fixed_dictionaries(
 
 
 @given(progress, st.floats(0, 1e9))
-def test_the_foretold_end_is_never_before_now_and_needs_a_step(said, at):
+def test_the_predicted_end_is_never_before_now_and_needs_a_step(said, at):
     """RD-205"""
     ends_at = training_ends_at(said, at)
     if ends_at is None:
@@ -53,8 +53,7 @@ def test_the_foretold_end_is_never_before_now_and_needs_a_step(said, at):
 def test_validation_counts_once_an_epoch_of_this_attempt_is_done(
     steps, epochs, step_s, validation_s, before, ahead
 ):
-    """RD-205: each epoch takes its steps and its validation; so will the rest, whatever the
-    attempts before took."""
+    """RD-205: each epoch of this attempt takes steps and a validation, and so will the rest."""
     began_at, done = 1e6, epochs * steps
     now = began_at + epochs * (steps * step_s + validation_s)
     said = {
@@ -72,7 +71,7 @@ def test_validation_counts_once_an_epoch_of_this_attempt_is_done(
         st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.lists(st.none()),
     )
 )
-def test_nonsense_in_a_heartbeat_foretells_nothing_and_breaks_nothing(said):
+def test_nonsense_in_a_heartbeat_predicts_nothing_and_breaks_nothing(said):
     """RD-210"""
     ends_at = training_ends_at(said, 1e9)
     assert ends_at is None or 1e9 <= ends_at < 1e11
@@ -82,7 +81,7 @@ def test_nonsense_in_a_heartbeat_foretells_nothing_and_breaks_nothing(said):
 
 
 @given(st.lists(st.floats(0.001, 1000), min_size=2, max_size=9), st.floats(0.001, 1000))
-def test_a_rank_is_slow_exactly_where_the_rule_says(own, batch_s):
+def test_a_rank_is_slow_exactly_if_the_rule_says_so(own, batch_s):
     """RD-206"""
     expected = set()
     for rank, seconds in enumerate(own):
@@ -92,8 +91,8 @@ def test_a_rank_is_slow_exactly_where_the_rule_says(own, batch_s):
     assert set(stragglers(beats(own, batch_s))) == expected
 
 
-def test_a_rank_is_silent_where_the_others_have_spoken_since():
-    """RD-206: not where all are silent, as in a long step; not one that has ended."""
+def test_a_rank_is_silent_if_the_others_have_reported_since():
+    """RD-206: none is named if all are silent, as in a long step, or if it has ended."""
     assert list(stragglers(beats([1, 1, 1], ages={1: 91}))) == [1]
     assert stragglers(beats([1, 1, 1], ages={0: 200, 1: 200, 2: 200})) == {}
     assert stragglers(beats([1, 1, 1], ages={1: 89})) == {}
@@ -104,14 +103,14 @@ def test_a_rank_is_silent_where_the_others_have_spoken_since():
 @pytest.mark.parametrize(
     ("code", "words", "advice"),
     [
-        ("Priority", "other jobs are before it", "resources.time"),
+        ("Priority", "other jobs are ahead of it", "resources.time"),
         ("Resources", "waits for free nodes", "resources.time"),
         ("BeginTime", "a pause before a restart", ""),
         ("JobHeldUser", "its owner holds it", "scontrol release"),
         ("ReqNodeNotAvail, UnavailableNodes:n[1-4]", "down, drained or reserved", "resources.time"),
         ("ReqNodeNotAvail(Unavailable:n1)", "down, drained or reserved", "resources.time"),
         ("PartitionTimeLimit", "more walltime than its partition", "resources.time"),
-        ("QOSMaxJobsPerUserLimit", "as many jobs run or wait as a user may", "resources.qos"),
+        ("QOSMaxJobsPerUserLimit", "the limit of jobs per user is reached", "resources.qos"),
         ("QOSMaxCpuPerUserLimit", "more CPUs than its QOS", "resources.cpus_per_task"),
         ("QOSMaxWallDurationPerJobLimit", "more walltime than its QOS", "resources.time"),
         ("QOSMaxGRESPerUser", "more GPUs than its QOS", "resources.gpus_per_node"),
@@ -121,8 +120,8 @@ def test_a_rank_is_silent_where_the_others_have_spoken_since():
             "reached the limit of CPUs in minutes of use",
             "account",
         ),
-        ("AssocMaxJobsLimit", "as many jobs run or wait as an account may", "account"),
-        ("AssocGrpBillingRunMinutes", "pass a limit of its account", "account"),
+        ("AssocMaxJobsLimit", "the limit of jobs per account is reached", "account"),
+        ("AssocGrpBillingRunMinutes", "exceed a limit of its account", "account"),
         ("SomethingQuiteNew", "", ""),
         ("", "", ""),
     ],

@@ -1,7 +1,7 @@
-"""Kill a writer of checkpoints and say what is left, one line of JSON per kill.
+"""Kill a writer of checkpoints and print what is left, one line of JSON per kill.
 
-    kill_writer.py random RUN_DIR DELAY...   SIGKILL so many seconds after its first commit
-    kill_writer.py at RUN_DIR INSTANT...     just before its n-th `rename:n` or `rmtree:n`
+    kill_writer_program.py random RUN_DIR DELAY...   SIGKILL DELAY seconds after its first commit
+    kill_writer_program.py at RUN_DIR INSTANT...     just before its n-th `rename:n` or `rmtree:n`
 
 Each writer is a fork of this process, which has imported torch once for all of them.
 """
@@ -33,7 +33,7 @@ def begin(run):
 
 
 def write_on_and_on(run, said):
-    """The newest step is replaced first, as by an attempt that came to it again."""
+    """Replace the newest step first, as an attempt does that reaches it again."""
     attempt = begin(run)
     step = max((checkpoint.step for checkpoint in committed(run)), default=1)
     while True:

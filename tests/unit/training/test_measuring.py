@@ -18,7 +18,7 @@ def measure(until, value, warm_up=2):
 
 
 def test_steps_that_end_within_an_epoch_and_a_death_before_the_result(fit):
-    """SC-032, SC-033, SC-035: the resumed attempt finds that it is had, and does no step more."""
+    """SC-032, SC-033, SC-035: the resumed attempt finds enough measured, and does no more steps."""
     fit(TEXT, data=DATA, measurement=measure("steps", 2))
     run = fit.last_run
     assert fit.outcome == "finished"
@@ -52,7 +52,7 @@ def test_at_the_end_of_an_epoch_it_ends_there_and_with_the_last_one_at_the_lates
 
 @pytest.mark.parametrize("batch", [4, 16])
 def test_seconds_count_from_the_end_of_the_warm_up(fit, batch):
-    """SC-032: also where an epoch is one step, which is followed by no other."""
+    """SC-032: also if an epoch has only one step."""
     text = TEXT.replace("batch_size: 4", f"batch_size: {batch}")
     fit(text, data=DATA, measurement=measure("seconds", 1e-6, warm_up=1))
     result = read_json(fit.last_run.result_json)
@@ -62,7 +62,7 @@ def test_seconds_count_from_the_end_of_the_warm_up(fit, batch):
 
 @pytest.mark.parametrize(("target", "epochs"), [(1e9, 1), (-1e9, 2)])
 def test_the_target_loss_is_looked_at_when_an_epoch_ends(fit, target, epochs):
-    """SC-032: at the latest it ends with its epochs."""
+    """SC-032: it ends with its epochs at the latest."""
     fit(TEXT, data=DATA, measurement=measure("target_loss", target))
     result = read_json(fit.last_run.result_json)
     assert result["last_epoch"]["epoch"] == epochs - 1
@@ -70,7 +70,7 @@ def test_the_target_loss_is_looked_at_when_an_epoch_ends(fit, target, epochs):
     assert (result["measured"]["reached_at"] is None) == (epochs == 2)
 
 
-def test_an_ordinary_run_says_nothing_of_it(fit):
+def test_an_ordinary_run_records_no_measurement(fit):
     """SC-033"""
     fit(TEXT.replace("nepochs: 2", "nepochs: 1"), data=DATA)
     assert "measured" not in read_json(fit.last_run.result_json)

@@ -1,6 +1,6 @@
-"""Variables that a rank records."""
+"""The environment variables that a rank records."""
 
-from ptycho_dist.runtime.recorded_variables import variables_for_the_record
+from ptycho_dist.runtime.recorded_variables import recorded_variables
 
 
 def test_only_what_changes_how_ranks_talk_is_recorded():
@@ -12,5 +12,5 @@ def test_only_what_changes_how_ranks_talk_is_recorded():
         "SLURM_JOB_PARTITION": "gpu",
     }
     others = {"WANDB_API_KEY": "x", "SLURM_JOB_ACCOUNT": "m1", "PATH": "/bin", "MY_NCCL_": "1"}
-    assert variables_for_the_record(others | kept) == kept
-    assert len(variables_for_the_record({"NCCL_TOPO": "x" * 10**6})["NCCL_TOPO"]) == 200
+    assert recorded_variables(others | kept) == kept
+    assert len(recorded_variables({"NCCL_TOPO": "x" * 10**6})["NCCL_TOPO"]) == 200
