@@ -130,7 +130,7 @@ def _version(package: str) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    umask = os.umask(0o077)
+    umask = os.umask(0o077)  # the umask can only be read by setting it
     os.umask(umask)
     return {
         "host": platform.node(),

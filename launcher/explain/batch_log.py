@@ -33,6 +33,7 @@ def of_slurm(lines: Sequence[Line], number: int, starts: Sequence[int]) -> list[
             break
         begin, ended_before = index + 1, int(match[1])
     part = list(lines[begin:end])
+    # Every earlier start that printed no end was taken away by SLURM: skip the lines of each.
     for _ in [start for start in starts if ended_before < start < number]:
         taken = _taken(part)
         part = part[taken[0] + 1 :] if taken else part

@@ -148,6 +148,8 @@ def gather(run: RunDirectory, number: int | None, job_id: str | None) -> Evidenc
         known = ", ".join(str(record.number) for record in records) or "none"
         raise UserError(f"--attempt {number}: {run.run_id} has no such attempt; known: {known}")
     record = chosen[-1] if chosen else None
+    # The last job may have ended before it began an attempt. Then that job is to be explained, and
+    # not the latest attempt, which belongs to an earlier job.
     if number is None and record is not None and job_id not in (None, record.job_id):
         record = record if any(each.job_id == job_id for each in records) else None
     job_id = record.job_id if record is not None else job_id

@@ -76,6 +76,8 @@ def first_rank(evidence: Evidence) -> FirstRank | None:
                 reason,
                 by_signal.get(named),
             )
+    # A rank without a recorded end may still live. It is taken for dead only if others lost a peer,
+    # or if a signal ended some rank.
     mute = [rank for rank, trace in evidence.ranks.items() if not trace.ended]
     for rank, line in by_signal.items():
         if rank in mute or not evidence.ranks:

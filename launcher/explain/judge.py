@@ -214,14 +214,23 @@ def _guess(evidence: Evidence, first: FirstRank | None) -> Verdict:
             lines.append(first.signal)
         lines += [line for line in evidence.rank_log(first.rank).lines if line.text][-LAST_LINES:]
     else:
-        logs = (evidence.rank_log(rank).lines for rank in evidence.ranks_with_logs[:MOST_LINES])
-        spoken = [[line for line in lines_of if line.text] for lines_of in logs]
-        lines += (evidence.batch or next(filter(None, spoken), []))[-LAST_LINES:]
+        lines += _any_log(evidence)[-LAST_LINES:]
     why = evidence.what_followed
     if why is not None and why.startswith("a crash loop"):
         line = Line(f"attempts/{evidence.number:03d}.json", None, why)
         return Verdict(BY_NAME["crash_loop"], "recorded", (line, *lines), first)
     return Verdict(BY_NAME["unknown"], "guessed", tuple(lines), first)
+
+
+def _any_log(evidence: Evidence) -> list[Line]:
+    """The lines of the batch log, or else of the first rank's log that is not empty."""
+    if evidence.batch:
+        return evidence.batch
+    for rank in evidence.ranks_with_logs[:MOST_LINES]:
+        lines = [line for line in evidence.rank_log(rank).lines if line.text]
+        if lines:
+            return lines
+    return []
 
 
 def _has_setup(evidence: Evidence) -> bool:

@@ -96,6 +96,7 @@ def read_log(root: Path, path: Path, tail_bytes: int = TAIL_BYTES) -> Log:
             tail = file.read(tail_bytes)
     except OSError:
         return Log()
+    # The last line of the head and the first one of the tail are cut in two: leave them out.
     return Log((*_lines(name, head, 1)[:-1], *_lines(name, tail, first)[1:]))
 
 

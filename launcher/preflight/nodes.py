@@ -95,6 +95,7 @@ def node_findings(
     yield from failed
     total = sum(each.count for each in groups)
     fitting = [each for each in groups if need.fits(each)]
+    # If a resource by itself is too much, its own finding says so, and the nodes are only counted.
     able = total if refused(failed) else sum(each.count for each in fitting)
     usable = sum(each.count for each in fitting if each.usable)
     if able < need.nodes:

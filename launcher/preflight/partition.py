@@ -122,6 +122,7 @@ def _walltime(
         )
     else:
         effect = "refused"
+        # With EnforcePartLimits=NO, sbatch accepts such a job and lets it wait for ever.
         if facts.config.get("EnforcePartLimits", "").upper() in ("NO", "0", ""):
             effect = "accepted but never started"
         requeued = (

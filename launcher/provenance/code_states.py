@@ -74,7 +74,7 @@ def code_table(states: Sequence[CodeState]) -> DataTable:
         )
         for state in states
     ]
-    heads = ("submitted", "commit", "changed files", "their diff", "version", "SHA-256 of the code")
+    heads = ("submitted", "commit", "changed files", "diff", "version", "SHA-256 of the code")
     return DataTable(heads, rows, "Code")
 
 

@@ -34,7 +34,7 @@ def loss_section(facts: RunFacts) -> Section:
     open_ones = [epoch for epoch in facts.epochs if epoch.standing == "open"]
     caption = "Mean over the samples of each epoch, all ranks."
     if len(facts.attempts) > 1:
-        caption += " Dashed vertical lines: an attempt continued the training."
+        caption += " Dashed vertical lines: a new attempt continued the training."
     if lost:
         caption += (
             f" Dotted, with crosses: {counted(len(lost), 'epoch')} completed after the "
@@ -44,7 +44,9 @@ def loss_section(facts: RunFacts) -> Section:
         if _all_came_again(facts):
             caption += " When repeated, these epochs gave bitwise identical losses."
     if open_ones:
-        caption += f" {counted(len(open_ones), 'epoch')} not yet covered by a committed checkpoint."
+        caption += (
+            f" Not yet covered by a committed checkpoint: {counted(len(open_ones), 'epoch')}."
+        )
     if facts.proof is None:
         caption += " It is not proven which epochs are in the weights."
     known = [epoch for epoch in facts.epochs if epoch.standing != "given_up"]
@@ -128,7 +130,7 @@ def throughput_section(facts: RunFacts) -> Section:
     if drawn is not None:
         middle = [rate for each in rates.attempts for rate in each.middle if rate is not None]
         typical = sorted(middle)[len(middle) // 2] if middle else 0.0
-        unit = "samples/s per rank" if rates.measured else "patterns/s of all ranks"
+        unit = "Samples/s per rank" if rates.measured else "Patterns/s of all ranks"
         caption = (
             "Without checkpoints and validation. The ranks run in lockstep, so every rank shows "
             "the pace of the slowest."
@@ -267,7 +269,7 @@ def timeline_section(facts: RunFacts) -> Section:
             for each in start_up
         ]
         columns = ("attempt", *(STAGE_NAMES[name] for name in names))
-        words = "Seconds in each stage of the start-up, those of the slowest rank"
+        words = "Start-up: seconds of the slowest rank in each stage."
         blocks.append(DataTable(columns, began, words))
     return Section("Attempts", blocks)
 

@@ -132,7 +132,9 @@ def _speed(facts: RunFacts) -> list[tuple[str, str]]:
     last = max(facts.parts, default=None)
     if last is not None and ranks:
         rate = facts.parts[last].samples_per_s
-        rows.append(("samples/s", f"{rate:.4g}, all {facts.parts[last].ranks} ranks together"))
+        rows.append(
+            ("samples/s", f"{rate:.4g}, {counted(facts.parts[last].ranks, 'rank')} in total")
+        )
     if ranks:
         threads = facts.world.get("threads_per_rank")
         nodes = len(facts.attempts[-1].nodes) if facts.attempts else 0

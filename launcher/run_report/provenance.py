@@ -143,10 +143,8 @@ def _devices(joined: Sequence[tuple[Joined, int | None]]) -> tuple[str, ...]:
     for said, ranks in joined:
         named = f" ({said.device_name})" if said.device_name not in ("", said.device) else ""
         words = [
-            counted(ranks, "rank") if ranks else "ranks",
-            f"on {said.device}{named}",
-            said.strategy,
-            f"over {said.backend}" if said.backend else "",
+            f"{counted(ranks, 'rank') if ranks else 'ranks'} on {said.device}{named}",
+            said.strategy + (f" over {said.backend}" if said.backend else ""),
             f"{counted(said.threads, 'thread')} each" if said.threads else "",
         ]
         found.setdefault(", ".join(word for word in words if word))

@@ -32,7 +32,7 @@ def goodput_section(facts: RunFacts) -> Section:
             "was killed before it wrote them; these count with the mean of their attempt."
         )
     rows = [
-        ("steps in the committed weights", took(found.useful_s), ""),
+        ("useful steps", took(found.useful_s), ""),
         ("all attempts", took(found.attempts_s), percent(found.of_attempts)),
         ("first start to last end", took(found.elapsed_s), percent(found.of_elapsed)),
     ]

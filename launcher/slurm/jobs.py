@@ -59,6 +59,7 @@ class Scheduler:
                 job_id for group in groups[first : first + JOBS_PER_QUESTION] for job_id in group
             ]
             answers = _job_states(some)
+            # A command that asks once may try again at once; a watcher leaves SLURM in peace.
             silent = self._every_s and any(isinstance(each, str) for each in answers.values())
             until = time.monotonic() + (AFTER_SILENCE_S if silent else self._every_s)
             self._known |= {job_id: (until, answers[job_id]) for job_id in some}

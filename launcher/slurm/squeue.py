@@ -21,6 +21,7 @@ def ask_states(job_ids: list[str]) -> tuple[dict[str, JobState], str]:
     options = ("--array", "--states=all", "--format=%i|%T|%S|%r", jobs_option(job_ids))
     answer = _squeue(*options)
     if answer.trouble:
+        # squeue refuses the question if it knows none of the jobs; that is an answer.
         forgotten = "Invalid job id" in answer.complaint
         return {}, "" if forgotten else answer.trouble
     return {

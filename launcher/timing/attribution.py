@@ -26,8 +26,7 @@ STEP_PARTS = {
     "communication": StepPart(
         "exposed communication",
         "exposed comm.",
-        "the part of the gradient reduction that is not hidden behind the backward pass, on all "
-        "ranks",
+        "the part of the gradient reduction that is not hidden behind the backward pass",
     ),
     "straggler": StepPart(
         "waiting for slower ranks",

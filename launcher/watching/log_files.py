@@ -75,7 +75,7 @@ def log_files(run: RunDirectory, rank: int | None, attempts: range) -> list[LogF
         return of_ranks
     jobs = _jobs(run, attempts)
     batches = [
-        LogFile(path, None, None)
+        LogFile(path, attempt=None, rank=None)
         for path in sorted(paths)
         if (match := _BATCH.fullmatch(path.name)) and (match[1] in jobs or match[1] == "local")
     ]
@@ -137,6 +137,7 @@ class LogReader:
         match = _STAMP.match(line)
         if match:
             day, hour, fraction = (part.decode() if part else "" for part in match.groups())
+            # Lines of one file keep their order, even if a clock is set back.
             self._stamp = max(self._stamp, f"{day} {hour},{fraction}")
         return LogLine(self._stamp, self._file, line.decode("utf-8", "replace"))
 

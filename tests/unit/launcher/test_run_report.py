@@ -282,7 +282,7 @@ def test_a_run_at_work_says_so(pretend, commands):
     assert facts.epochs[0].standing == "open"
     text = words_of(page(told.run))
     assert "This run is not over: it is running" in text
-    assert "1 epoch not yet covered by a committed checkpoint." in text
+    assert "Not yet covered by a committed checkpoint: 1 epoch." in text
 
 
 GARBAGE = (
