@@ -109,7 +109,7 @@ class AttemptRecord:
     """What began the attempt: `submit`, `resume` (a person) or `requeue` (no person)."""
     started_at: Moment
     end: AttemptEnd | None = None
-    """None: the attempt is at work, or was killed before its end could be recorded."""
+    """None: the attempt is running, or was killed before its end could be recorded."""
 
     def to_json(self) -> dict[str, Any]:
         """The content of attempts/NNN.json."""

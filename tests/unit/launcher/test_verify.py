@@ -76,7 +76,7 @@ def test_what_is_not_proven_names_its_first_fault_last(run, capsys):
     train(run, 16, [[[0, 4, 8, 2]], [[4, 4, 4, 1]]], finished=False)
     code, said = verify(run, capsys)
     fault = (
-        "epoch 1: positions 12-15 were used by nobody "
+        "epoch 1: positions 12-15 were not used by any rank "
         "(rank 1 of attempt 1 should have, before step 7)"
     )
     assert code == 1
