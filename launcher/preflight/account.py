@@ -142,13 +142,12 @@ def _within_limits(
     places: FieldPlaces,
 ) -> Iterator[Finding]:
     """Findings on limits. The first source that sets one counts (SLURM's resource_limits guide)."""
-    # OverPartQOS turns the usual order of the QOS of partition and job round.
-    in_order: list[Limits] = []
     named = [each.qos for each in partitions if each.qos is not None]
     of_partition = [facts.qos[name].limits for name in named if name in facts.qos]
     of_job = [facts.qos[qos].limits] if qos in facts.qos else []
     overrides = qos in facts.qos and "OverPartQOS" in facts.qos[qos].flags
-    in_order += [*of_job, *of_partition] if overrides else [*of_partition, *of_job]
+    # The QOS of the partition counts before that of the job, unless the latter has OverPartQOS.
+    in_order: list[Limits] = [*of_job, *of_partition] if overrides else [*of_partition, *of_job]
     in_order += [each.limits for each in used]
     in_order += [e.limits for e in facts.associations if not e.user and e.account == account]
     effective: dict[str, tuple[int, str]] = {}

@@ -63,6 +63,7 @@ def state_of(records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartb
 def _unless_finished(
     records: Records, scheduler: Scheduler, heartbeats: Sequence[Heartbeat]
 ) -> Said:
+    """The state, as if no submission had been cut short."""
     job, attempt, run = records.job, records.of_job, records.run
     if job is None:
         return Said("prepared", "not submitted yet", "run directory")
@@ -105,6 +106,7 @@ def _between(run: RunDirectory, job: Job, end: AttemptEnd, scheduler: Scheduler)
 def _ended(
     run: RunDirectory, attempt: AttemptRecord, end: AttemptEnd, heartbeats: Sequence[Heartbeat]
 ) -> tuple[str, str]:
+    """State and cause after an attempt that recorded its end and that no other one follows."""
     if run.result_json.exists():
         return "finished", _why_finished(attempt)
     if cancel_requested(run, attempt.job_id):

@@ -94,10 +94,10 @@ def _uneven(throughputs: Mapping[int, Sequence[float]]) -> tuple[str, ...]:
         return ()
     quiet, loud = min(noise, key=noise.__getitem__), max(noise, key=noise.__getitem__)
     return (
-        f"Repeats spread by {noise[quiet]:.1%} at {counted(quiet, 'rank')} and by "
-        f"{noise[loud]:.1%} at {counted(loud, 'rank')} (p = {p:.2g} for an equal spread at all "
-        "sizes). The fits assume an equal spread, so the intervals of the laws' parameters may be "
-        "too narrow.",
+        f"Repeats spread by {100 * noise[quiet]:.1f} % at {counted(quiet, 'rank')} and by "
+        f"{100 * noise[loud]:.1f} % at {counted(loud, 'rank')} (p = {p:.2g} for an equal spread at "
+        "all sizes). The fits assume an equal spread, so the intervals of the laws' parameters may "
+        "be too narrow.",
     )
 
 
@@ -158,7 +158,7 @@ def _off(error: float) -> str:
     """The error in words, `exactly` where it rounds to 0.0 %."""
     if abs(error) < 5e-4:
         return "exactly"
-    return f"{abs(error):.1%} too {'high' if error > 0 else 'low'}"
+    return f"{100 * abs(error):.1f} % too {'high' if error > 0 else 'low'}"
 
 
 def _relative_noise(values: Sequence[float]) -> float:

@@ -69,9 +69,9 @@ def _relative(log_change: float) -> float:
 def drift_sentence(found: Drift) -> str:
     """The drift in a sentence, for the caveats."""
     rises = "rises" if found.over_study > 0 else "falls"
-    rate = f"{found.per_hour:+.1%} an hour; " if found.hours >= 1 else ""
+    rate = f"{100 * found.per_hour:+.1f} % an hour; " if found.hours >= 1 else ""
     return (
-        f"Throughput {rises} by {abs(found.over_study):.1%} from the first run to the last "
+        f"Throughput {rises} by {100 * abs(found.over_study):.1f} % from the first run to the last "
         f"({rate}p = {found.p:.2g}): something other than the size changed "
         "while the study ran. Because the sizes ran in random order, this widens the intervals but "
         "does not look like scaling."

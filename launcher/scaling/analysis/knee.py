@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from launcher.pages.words import percent
 from launcher.scaling.analysis.intervals import ratio_interval
 from launcher.scaling.analysis.results import Estimate
 
@@ -44,7 +45,7 @@ def knee(throughputs: Mapping[int, Sequence[float]], *, seed: int, resamples: in
         None,
         f"There is no knee up to {ranks[-1]} ranks: from {ranks[-2]} to {ranks[-1]} ranks, a "
         f"doubling still gains {_percent(marginal)} of the ideal; at a knee it would be less than "
-        f"{LEAST:.0%}." + _unsure(marginal.low < LEAST),
+        f"{percent(LEAST)}." + _unsure(marginal.low < LEAST),
     )
 
 
@@ -60,7 +61,7 @@ def _why(few: int, many: int, marginal: Estimate, *, sure: bool) -> str:
     else:
         text = (
             f"From {few} to {many} ranks, a doubling gains only {_percent(marginal)} of the ideal; "
-            f"the threshold is {LEAST:.0%}."
+            f"the threshold is {percent(LEAST)}."
         )
     return text + _unsure(not sure)
 
@@ -71,5 +72,6 @@ def _unsure(unsure: bool) -> str:
 
 def _percent(marginal: Estimate) -> str:
     if marginal.low == marginal.high:
-        return f"{marginal.value:.0%}"
-    return f"{marginal.value:.0%} (95 %: {marginal.low:.0%} to {marginal.high:.0%})"
+        return percent(marginal.value)
+    interval = f"{percent(marginal.low)} to {percent(marginal.high)}"
+    return f"{percent(marginal.value)} (95 % interval: {interval})"

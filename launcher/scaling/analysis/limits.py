@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from launcher.pages.words import percent
 from launcher.scaling.analysis.results import Measurement, Size
 from launcher.scaling.analysis.sizes import named, size_name
 from launcher.scaling.study.definition import Mode
@@ -67,7 +68,7 @@ def limits(mode: Mode, sizes: Sequence[Size], largest: Sequence[Measurement]) ->
         key=lambda part: -lost[part],
     )
     if not found:
-        return (*said, f"{heading} No part loses {NOTICEABLE:.0%} of a step or more.")
+        return (*said, f"{heading} No part loses {percent(NOTICEABLE)} of a step or more.")
     sentences = [_sentence(mode, part, first, last, lost[part], largest) for part in found]
     return (*said, heading, *sentences)
 
@@ -107,8 +108,8 @@ def _sentence(
     name = STEP_PARTS[part].name if part in STEP_PARTS else part
     text = (
         f"{name[0].upper()}{name[1:]}: {_ms(lost)} lost per step, from {_ms(before)} "
-        f"({shares[0]:.0%} of a step) with {counted(first.ranks, 'rank')} to {_ms(after)} "
-        f"({shares[1]:.0%}) with {counted(last.ranks, 'rank')}."
+        f"({percent(shares[0])} of a step) with {counted(first.ranks, 'rank')} to {_ms(after)} "
+        f"({percent(shares[1])}) with {counted(last.ranks, 'rank')}."
     )
     if part == "straggler":
         return f"{text} {_who_is_slow(largest)}"

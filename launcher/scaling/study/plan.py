@@ -25,21 +25,21 @@ from ptycho_dist.config.world import World, world_of
 
 @dataclass(frozen=True)
 class PlannedStudy:
-    """A study, ready to be made."""
+    """A checked study, of which nothing has been created yet."""
 
     study: Study
     members: list[PlannedMember]
-    """By the index of their points."""
+    """The members in the order of their points."""
     at_once: int
 
     @property
     def node_hours(self) -> float:
-        """What it costs at most, each run started once: Σ nodes × walltime."""
+        """The largest cost if each run starts once: Σ nodes × walltime, in node-hours."""
         return sum(node_hours(member.plan) for member in self.members)
 
     @property
     def array(self) -> ArrayPlan:
-        """The array that its runs make."""
+        """The array that the runs of the study form."""
         study = self.study
         axes: dict[str, list[Any]] = {
             "resources.nodes": list(study.nodes),
@@ -51,7 +51,7 @@ class PlannedStudy:
 
 
 def node_hours(plan: LaunchPlan) -> float:
-    """Nodes × walltime of one run."""
+    """Nodes × walltime of one run, in node-hours."""
     return plan.world.nodes * plan.walltime_s / 3600
 
 
@@ -62,17 +62,17 @@ def plan_study(
     cluster: str,
     runs_root: Path,
 ) -> PlannedStudy:
-    """Check and plan every run; nothing is made.
+    """Check and plan every run of a study; nothing is created.
 
     Args:
         config: run.yaml.
-        overrides: `--set` texts, for all runs.
-        request: the grid, and how it is measured.
+        overrides: `--set` texts that apply to all runs.
+        request: the grid of sizes, and how each is measured.
         cluster: `slurm` or `local`.
-        runs_root: where earlier runs are, whose measured times the plans take into account.
+        runs_root: folder of earlier runs, whose measured times the plans use.
 
     Raises:
-        UserError: the file is no YAML.
+        UserError: the file is not valid YAML.
         ConfigError: with the faults of the config, or else of all sizes, each with size and mode.
     """
     read_facts, sites = cache(facts_or_error), SiteReader()
@@ -129,7 +129,7 @@ def plan_study(
 def _base(
     config: Path, overrides: Sequence[str], read_facts: FactsReader, sites: SiteReader
 ) -> tuple[LoadedConfig, World]:
-    """The config that the points change, with its world; what is wrong here is wrong with all."""
+    """The config that the points change, with its world; its faults affect every point."""
     read = read_run_config(config, overrides, sites)
     facts, data_faults = facts_of(read.data_files, read_facts)
     faults = [*read.faults, *data_faults]
@@ -162,11 +162,14 @@ def _of_base(world: World, learning_rate: float) -> BaseSetup:
 def _command(
     config: Path, overrides: Sequence[str], request: StudyRequest, cluster: str
 ) -> tuple[str, ...]:
-    """What repeats the study: every choice said, defaults too."""
+    """The command that repeats the study, with every choice explicit, defaults included."""
     sets = [word for override in overrides for word in ("--set", override)]
     return (
-        *("ptycho-launch", "scale", str(config)),
+        "ptycho-launch",
+        "scale",
+        str(config),
         *request.words(),
         *sets,
-        *("--cluster", cluster),
+        "--cluster",
+        cluster,
     )

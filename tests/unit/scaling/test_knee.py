@@ -16,7 +16,7 @@ def test_the_knee_is_before_the_first_doubling_that_brings_too_little():
     sizes = {1: [100.0] * 3, 2: [190.0] * 3, 4: [300.0] * 3, 8: [390.0] * 3, 16: [700.0] * 3}
     bend = found(sizes)
     assert bend.ranks == 4
-    assert "From 4 to 8 ranks, a doubling gains only 30%" in bend.why
+    assert "From 4 to 8 ranks, a doubling gains only 30 %" in bend.why
     assert "interval" not in bend.why
 
 

@@ -42,7 +42,7 @@ def test_the_part_that_grows_is_named_with_what_to_try(part, name, advice):
     heading, *sentences = said(two_sizes({part: 20.0}))
     assert heading.startswith("A step of 4 ranks on 4 nodes")
     (sentence,) = [each for each in sentences if each.startswith(name)]
-    assert "20 ms lost per step, from 0 ms (0% of a step) with 1 rank to 20 ms" in sentence
+    assert "20 ms lost per step, from 0 ms (0 % of a step) with 1 rank to 20 ms" in sentence
     assert advice in sentence
 
 
