@@ -144,7 +144,7 @@ def decode_profile(data: Any, source: str) -> SiteProfile:
         ConfigError: with every fault, each with its key (`partitions.gpu.max_time`).
     """
     if not isinstance(data, dict):
-        raise ConfigError(source, [Fault("", "a mapping is expected; title is the least")])
+        raise ConfigError(source, [Fault("", "expected a mapping with at least a title")])
     try:
         profile = _profile_adapter().validate_json(_encoded(data))
     except ValidationError as error:
