@@ -1,1 +1,1 @@
-"""From a config to its plan and its batch script; no cluster is asked."""
+"""Makes a plan and a batch script from a config, without asking a cluster."""

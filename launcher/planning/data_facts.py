@@ -1,4 +1,4 @@
-"""What a data file holds, asked of a short subprocess: the launcher opens no data itself."""
+"""Facts of a data file, read by a short subprocess: the launcher itself opens no data."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ TIMEOUT_S = 120
 
 
 def read_data_facts(path: Path) -> DataFacts:
-    """The facts of a data file; cached by path, size, modification time, and the reader's own age.
+    """Read the facts of a data file.
+
+    They are cached by path, size and modification time of the file, and by the age of the reader's
+    code.
 
     Raises:
-        DataError: the file is not what the data contract promises.
+        DataError: the file does not conform to the data contract, or cannot be read.
     """
     stat = path.stat()
     key = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{_rules()}"
@@ -36,7 +39,7 @@ def read_data_facts(path: Path) -> DataFacts:
         cached.parent.mkdir(parents=True, exist_ok=True)
         write_json_atomic(cached, facts)
     except OSError:
-        pass  # a cache that cannot be written costs time, nothing else
+        pass  # without a cache the next command is slower, nothing else
     return _facts(facts)
 
 
@@ -66,7 +69,7 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 
 def _rules() -> int:
-    """When the code that judges data files last changed: what it said before no longer counts."""
+    """When the code that checks data files last changed, which invalidates older answers."""
     folder = Path(ptycho_dist.__file__).parent / "data"
     return max(path.stat().st_mtime_ns for path in folder.glob("*.py"))
 

@@ -1,4 +1,4 @@
-"""What earlier runs of the same kind have measured, for the plan of the next one."""
+"""Times that earlier runs of the same kind have measured, for the plan of the next run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ptycho_dist.rundir.listing import run_paths
 from ptycho_dist.rundir.longest_times import measured_times
 
 LOOKED_AT = 5
-"""Runs of the same name, newest first: a plan must not read a whole history."""
+"""Number of newest runs of the same name that are read, so that planning stays fast."""
 _OF_A_STEP = (
     ("training", ("batch_size",)),
     ("execution", ("accum_steps", "precision", "accelerator")),
@@ -24,11 +24,14 @@ _OF_A_STEP = (
 
 
 def measured_before(root: Path, config: RunConfig) -> Measured | None:
-    """Times of the newest run of this name whose steps are of the same size; None: there is none.
+    """Return the times of the newest run of the same name with steps of the same size.
 
     Args:
-        root: where run directories are.
-        config: of the run that is planned.
+        root: directory of the run directories.
+        config: config of the run that is planned.
+
+    Returns:
+        The longest step and checkpoint; None: no such run has measured any.
     """
     wanted = _size_of_step(run_config_to_json(config))
     paths = [

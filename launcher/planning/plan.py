@@ -1,7 +1,6 @@
-"""RunConfig → LaunchPlan: everything that follows from the config, before anything is submitted.
+"""The plan of a run: everything that follows from its config before anything is submitted.
 
-Pure. What the training file holds comes in as a number; what a cluster can give is asked
-elsewhere.
+Pure: the caller passes the facts of the data files, and other modules ask the cluster.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from launcher.sites.profile import PlannedSite
 
 _UNKNOWN_PATTERNS = 10**12
-"""In place of the number in a file that cannot be read: enough for any number of ranks."""
+"""Stands for the number of patterns of an unreadable file: enough for any number of ranks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,32 +36,41 @@ class LaunchPlan:
     """A run as it will be submitted (specs/launch_plan.md)."""
 
     name: str
+    """Name of the run."""
     world: World
+    """The world-size contract."""
     accelerator: str
-    """As the config says it; `auto` stays `auto` until the rank."""
+    """As in the config; each rank resolves `auto` for itself."""
     resources: ResourcesConfig
+    """The request to the scheduler."""
     walltime_s: int
+    """Walltime of an attempt in seconds."""
     signal_lead_s: int
+    """How many seconds before the walltime the ranks are asked to stop."""
     requeue: RequeueConfig
+    """When the run restarts by itself."""
     measured: Measured | None
-    """What the lead was worked out from; None: nothing was measured yet."""
+    """Times from which the lead was computed; None: nothing was measured yet."""
     python: Path
-    """The interpreter of the ranks."""
+    """Interpreter of the ranks."""
     modules: tuple[str, ...]
+    """Environment modules to load."""
     variables: Mapping[str, str]
+    """Environment variables of the ranks."""
     setup: tuple[str, ...]
+    """Shell lines that run before the ranks."""
     config: RunConfig
-    """What the plan was made of."""
+    """The config of the plan."""
     snapshot: bool
-    """The ranks run the copy of the code in the run directory."""
+    """Whether the ranks run a copy of the code in the run directory."""
     origins: Mapping[str, str]
-    """Where each value of the config came from."""
+    """Field path → where the value of the config came from."""
     site: PlannedSite | None = None
-    """The limits and rules that it was planned by."""
+    """Limits and rules of the site; None: the config names no site."""
     drill: Mapping[str, Any] | None = None
-    """Of a drill: what shall befall the ranks."""
+    """Interruptions of a drill; None: an ordinary run."""
     measurement: MeasurementPlan | None = None
-    """Of a scaling study: how long it measures; None: an ordinary run."""
+    """What a run of a scaling study measures; None: an ordinary run."""
 
     def run_plan(self) -> RunPlan:
         """What plan.json records of it; the caller adds data fingerprints and frozen code."""
@@ -101,18 +109,18 @@ def make_plan(
     measured: Measured | None = None,
     site: PlannedSite | None = None,
 ) -> LaunchPlan:
-    """Work out the plan of a checked config, or refuse it.
+    """Make the plan of a checked config, or refuse it.
 
     Args:
         loaded: the config with its origins.
-        train: what the training file holds; None: it cannot be read, as `data_faults` says.
-        test: what the validation file holds, where there is one that can be read.
-        data_faults: what is wrong with the files.
-        measured: times of this run, or of an earlier one like it.
+        train: facts of the training file; None: it cannot be read, as `data_faults` says.
+        test: facts of the validation file; None: there is none, or it cannot be read.
+        data_faults: faults of the data files.
+        measured: times of this run, or of an earlier run like it.
         site: limits and rules of the site that the config names.
 
     Raises:
-        ConfigError: with every contradiction that the config holds, and the faults of its files.
+        ConfigError: with every contradiction in the config and every fault of its files.
     """
     config = loaded.config
     faults = list(data_faults)
@@ -120,7 +128,9 @@ def make_plan(
     faults += contradictions(config, world, train, test, measured)
     faults += container_faults(config)
     if site is not None:
-        from launcher.sites.rules import site_faults  # costs as much as the rest of a plan
+        from launcher.sites.rules import (
+            site_faults,
+        )  # this import takes as long as the rest of a plan
 
         faults += site_faults(config.resources, world, site)
     if missing := _missing_logger_package(config):
@@ -149,13 +159,16 @@ def make_plan(
 
 
 def _with_origin(fault: Fault, origins: Mapping[str, str]) -> Fault:
-    """A value that nobody wrote into run.yaml is hard to find there."""
+    """Add the site to faults of values that come from its profile: they are not in run.yaml."""
     origin = origins.get(fault.path, "")
     return Fault(fault.path, f"{fault.message} [{origin}]") if origin.startswith("site ") else fault
 
 
 def _missing_logger_package(config: RunConfig) -> str:
-    """Empty, too, where the ranks have another Python or may find more: there each rank looks."""
+    """Return why the logger's package is missing; empty: it is installed, or only ranks can tell.
+
+    The ranks may use another Python or find more packages; then each rank checks for itself.
+    """
     place = config.environment
     if place.venv or place.modules or place.setup or place.env or place.container:
         return ""

@@ -1,6 +1,6 @@
 """A plan as text for people.
 
-Without rich: `plan` is typed again and again, and to import rich took longer than to plan.
+Does not use rich, whose import takes longer than making the plan.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from launcher.planning.plan import LaunchPlan
 
 
 def plan_lines(plan: LaunchPlan, notes: Sequence[str], script: str) -> Iterator[str]:
-    """The figures of a plan with their derivation, what the site does, then the script."""
+    """Yield the lines of a plan: its figures and how they follow, origins, notes and the script."""
     rows = _figures(plan)
     names, values = (max(len(row[column]) for row in rows) for column in (0, 1))
     for name, value, origin in rows:
         yield f"{name:<{names}}  {value:<{values}}  {origin}"
     yield ""
-    yield "set by (all else: defaults)"
+    yield "set by (other fields have their defaults)"
     by_origin: dict[str, list[str]] = {}
     for path, origin in plan.origins.items():
         if origin != "default":
@@ -29,7 +29,7 @@ def plan_lines(plan: LaunchPlan, notes: Sequence[str], script: str) -> Iterator[
         yield f"note: {note}"
     if plan.setup:
         yield ""
-        yield f"environment.setup runs {len(plan.setup)} shell lines on each job"
+        yield f"environment.setup runs {len(plan.setup)} shell lines in each job"
     yield ""
     yield "job.sbatch"
     yield from script.split("\n")[:-1]
@@ -41,7 +41,7 @@ def _figures(plan: LaunchPlan) -> list[tuple[str, str, str]]:
     return [
         ("ranks", f"{world.ranks}", f"{world.nodes} nodes × {world.tasks_per_node} tasks per node"),
         ("threads per rank", f"{world.threads_per_rank}", "resources.cpus_per_task"),
-        ("accelerator", plan.accelerator, "resolved on the rank"),
+        ("accelerator", plan.accelerator, "resolved by each rank"),
         (
             "global batch",
             f"{world.global_batch}",
@@ -56,12 +56,12 @@ def _figures(plan: LaunchPlan) -> list[tuple[str, str, str]]:
         ("walltime", plan.resources.time, _lead(plan)),
         ("restarts", *_restarts(plan)),
         ("memory per node", memory, "resources.mem_per_node"),
-        ("python", str(plan.python), "of the ranks"),
+        ("python", str(plan.python), "interpreter of the ranks"),
     ]
 
 
 def _lead(plan: LaunchPlan) -> str:
-    text = f"ranks are told to stop {plan.signal_lead_s} s before"
+    text = f"ranks are asked to stop {plan.signal_lead_s} s before its end"
     if plan.requeue.signal_lead_s != "auto":
         return text
     if plan.measured is None:
@@ -75,4 +75,4 @@ def _restarts(plan: LaunchPlan) -> tuple[str, str]:
     if not policy.on or not policy.max_restarts:
         return "none", "requeue.on, requeue.max_restarts"
     most = f"at most {policy.max_restarts + 1} × {plan.resources.time} of walltime"
-    return f"{policy.max_restarts}", f"by itself, after {', '.join(policy.on)}; {most}"
+    return f"{policy.max_restarts}", f"automatic, after {', '.join(policy.on)}; {most}"

@@ -1,6 +1,6 @@
-"""LaunchPlan → the text of the batch script. Pure; golden files hold what it must say.
+"""Makes the text of the batch script from a plan. Pure; tests compare it with golden files.
 
-No string of the config but `environment.setup` reaches the shell unquoted (guarantee G9).
+Only `environment.setup` of the config reaches the shell unquoted (guarantee G9).
 """
 
 from __future__ import annotations
@@ -18,32 +18,31 @@ from ptycho_dist.errors import UserError
 
 @dataclass(frozen=True)
 class JobArray:
-    """One job array: which members it runs, and how their directories follow from task numbers."""
+    """One job array: the members that it runs, and how task numbers lead to their directories."""
 
     stem: str
-    """Path of a member's directory up to the digits that the task number gives."""
+    """Path of a member's directory without the digits that the task number gives."""
     digits: int
-    """So many, with leading zeros."""
+    """Number of digits of the task number, leading zeros included."""
     tasks: str
-    """As sbatch takes them: `0-11%4`."""
+    """Task numbers in the syntax of sbatch: `0-11%4`."""
     name: str
-    """Of the array and the job, for its comment."""
+    """Name of the array and the job, for the comment of the job."""
 
 
 def render(plan: LaunchPlan, run_path: Path, array: JobArray | None = None) -> str:
-    """The sbatch script of a run.
+    """Make the batch script of a run or of a job array.
 
     Args:
-        plan: what to submit.
-        run_path: the run directory; all that the script carries of the run.
-        array: of a job array, whose tasks are runs that share the plan's directives; `run_path` is
-            then the array's.
+        plan: the plan; the members of an array share its directives.
+        run_path: the run directory, or the directory of the array.
+        array: the job array; None: a single run.
 
     Returns:
-        The text that `plan` shows, `script` prints and `submit` hands to sbatch.
+        The text that `plan` shows, `script` prints and `submit` passes to sbatch.
 
     Raises:
-        UserError: the path holds characters that sbatch cannot take.
+        UserError: the path contains characters that sbatch does not accept.
     """
     return (
         "\n".join([*_directives(plan, run_path, array), "", *_body(plan, run_path, array)]) + "\n"
@@ -82,12 +81,12 @@ def _directives(plan: LaunchPlan, run_path: Path, array: JobArray | None) -> lis
         lines.append("#SBATCH --exclusive")
     for name, value in sorted(resources.sbatch_options.items()):
         lines.append(f'#SBATCH --{name}="{value}"' if value else f"#SBATCH --{name}")
-    # the script puts its job back into the queue by itself, as requeue.on says
+    # the script itself requeues its job, as requeue.on says
     return [*lines, f"#SBATCH --{'requeue' if plan.requeue.on else 'no-requeue'}"]
 
 
 def _gpu_request(plan: LaunchPlan) -> tuple[str, str | None]:
-    """As the site spells it; sites whose GPUs come with the node refuse every spelling."""
+    """Return the GPU option in the site's spelling; no value where GPUs come with the node."""
     gpus, kind = plan.resources.gpus_per_node, plan.resources.gpu_type
     spelling = "gpus-per-node" if plan.site is None else plan.site.rules.gpus_as
     if gpus is None or spelling == "with-node":
@@ -107,8 +106,8 @@ def _log_pattern(run_path: Path, array: JobArray | None) -> str:
     text = str(run_path)
     if any(character in text for character in "\"'\\%\n\r\t`$"):
         raise UserError(
-            f"{text!r}: sbatch cannot take this path (quotes, backslash, %, $ or control "
-            "characters); choose another runs directory"
+            f"{text!r}: sbatch does not accept this path, because it contains quotes, backslashes, "
+            "%, $ or control characters; choose another runs directory"
         )
     if array is not None:
         return f"{array.stem}%{array.digits}a/logs/batch-%A_%a.log"
@@ -117,12 +116,12 @@ def _log_pattern(run_path: Path, array: JobArray | None) -> str:
 
 def _body(plan: LaunchPlan, run_path: Path, array: JobArray | None) -> list[str]:
     quote = shlex.quote
-    # of a directory that is run, what lies in it is found before all else (rundir/frozen.py)
+    # Python finds modules in a directory that it runs before all others (rundir/frozen.py)
     module = '"$run_dir/code"' if plan.snapshot else "-m"
     run_dir, stale = quote(str(run_path)), STALE_VARIABLES
     if array is not None:
         run_dir = f'{quote(array.stem)}$(printf %0{array.digits}d "$SLURM_ARRAY_TASK_ID")'
-    else:  # sbatch hands them down from a job array in which it was called
+    else:  # sbatch inherits them if it was called inside a job array
         stale += " SLURM_ARRAY_JOB_ID SLURM_ARRAY_TASK_ID"
     lines = [
         "# The run directory is all that this job carries; run.json in it says what to do.",
@@ -157,7 +156,7 @@ def _body(plan: LaunchPlan, run_path: Path, array: JobArray | None) -> list[str]
 
 
 def _interpreter(plan: LaunchPlan, run_path: Path) -> str:
-    """Of the ranks: of this machine, or in an image."""
+    """Return the words that start the ranks' Python, on the node or in a container."""
     place = plan.config.environment
     if place.container is None:
         return '"$python"'

@@ -17,13 +17,13 @@ from launcher.sites.starter_config import partition_summaries
 
 
 def site_to_json(site: Site) -> dict[str, Any]:
-    """A profile with its name, where it comes from, and its file."""
+    """Return a profile with its name, origin and file as plain data."""
     head = {"name": site.name, "origin": site.origin, "file": str(site.path)}
     return {**head, **profile_to_json(site.profile)}
 
 
 def show_sites(sites: Sequence[Site], own: Path, console: Console) -> None:
-    """All profiles, a line each."""
+    """Print all profiles, one line each."""
     table = Table(box=None, pad_edge=False)
     for heading in ("site", "what it is", "from"):
         table.add_column(heading, overflow="fold")
@@ -35,7 +35,7 @@ def show_sites(sites: Sequence[Site], own: Path, console: Console) -> None:
 
 
 def show_site(site: Site, console: Console) -> None:
-    """One profile: what holds there, what it allows and what it asks for."""
+    """Print one profile: its defaults, limits and rules."""
     console.print(f"[bold]{site.name}[/bold] {escape(site.profile.title)}", highlight=False)
     for name, value in _rows(site):
         console.print(f"  [dim]{name:<14}[/dim] {escape(value)}", highlight=False, soft_wrap=True)
@@ -61,9 +61,9 @@ def _rows(site: Site) -> Iterator[tuple[str, str]]:
     if rules.mem_per_node != "allowed":
         yield "rule", f"resources.mem_per_node is {rules.mem_per_node}"
     if rules.gpus_as == "with-node":
-        yield "rule", "GPUs come with the node; sbatch is not asked for them"
+        yield "rule", "GPUs come with the node; they are not requested from sbatch"
     elif profile.defaults:
-        yield "rule", f"GPUs are asked for by --{rules.gpus_as}"
+        yield "rule", f"GPUs are requested by --{rules.gpus_as}"
     for name in rules.required:
         yield "rule", f"resources.{name} is required"
     for name, meaning in profile.constraints.items():

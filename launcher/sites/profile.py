@@ -1,7 +1,7 @@
-"""What a site profile says: the limits, spellings and customs of one cluster, as typed data.
+"""The content of a site profile: defaults, limits and rules of one cluster, as typed data.
 
 A profile is YAML (specs/run_config.md, RC-101). Its defaults are fields of run.yaml; its limits and
-rules act in the plan and in the script. All else is for people to read.
+rules affect the plan and the batch script. The other entries are for people to read.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ GpuSpelling = Literal["gpus-per-node", "gres", "with-node"]
 def _field_of_resources(name: str) -> str:
     known = [field.name for field in dataclasses.fields(ResourcesConfig)]
     if name not in known:
-        raise ValueError(f"a field of resources is expected: {', '.join(known)}")
+        raise ValueError(f"must be a field of resources: {', '.join(known)}")
     return name
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class QosLimits:
-    """What a job of a QOS may ask for."""
+    """Limits of a job in a QOS."""
 
     max_time: Walltime | None = None
     max_nodes: Count | None = None
@@ -54,14 +54,14 @@ class QosLimits:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class PartitionLimits:
-    """What a job in a partition may ask for, and what its nodes hold."""
+    """Limits of a job in a partition, and the size of its nodes."""
 
     max_time: Walltime | None = None
     max_nodes: Count | None = None
     max_time_up_to_nodes: dict[Count, Walltime] = Field(default_factory=dict)
-    """Nodes → walltime of jobs that have so many or fewer, where the site gives small jobs less."""
+    """Number of nodes → longest walltime of jobs with at most that many nodes."""
     cpus_per_node: Count | None = None
-    """As SLURM counts them: hardware threads where the site schedules these."""
+    """CPUs as SLURM counts them; hardware threads if the site schedules these."""
     gpus_per_node: Annotated[int | None, Field(ge=0, le=64)] = None
     gpu_type: Text | None = None
     mem_per_node: Memory | None = None
@@ -69,33 +69,33 @@ class PartitionLimits:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SiteRules:
-    """What must, must not and how it must be asked for."""
+    """How resources must be requested at the site."""
 
     mem_per_node: Literal["allowed", "forbidden", "required"] = "allowed"
     gpus_as: GpuSpelling = "gpus-per-node"
-    """with-node: GPUs come with the node, and sbatch is not asked for them."""
+    """How sbatch is asked for GPUs; with-node: not at all, because they come with the node."""
     required: tuple[Annotated[str, AfterValidator(_field_of_resources)], ...] = Field(
         default=(), strict=False
     )
-    """Fields of `resources` without which the site takes no job."""
+    """Fields of `resources` that the site requires."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SiteProfile:
-    """One profile, as its file says."""
+    """The content of one profile."""
 
     title: Text
     documentation: Address | None = None
     checked: Date | None = None
-    """When somebody last compared the profile with its sources."""
+    """Date on which the profile was last compared with its sources."""
     detect: dict[Variable, Text] = Field(default_factory=dict)
-    """Variables that the site sets on its login nodes, and their values here."""
+    """Environment variable → value by which a login node of the site is recognised."""
     defaults: dict[Section, dict[str, Any]] = Field(default_factory=dict)
     partitions: dict[SchedulerName, PartitionLimits] = Field(default_factory=dict)
     qos: dict[SchedulerName, QosLimits] = Field(default_factory=dict)
     rules: SiteRules = Field(default_factory=SiteRules)
     constraints: dict[NodeConstraint, Text] = Field(default_factory=dict)
-    """Node features that may be asked for, and what they mean."""
+    """Node feature → what it means."""
     scratch: Text | None = None
     containers: tuple[Text, ...] = Field(default=(), strict=False)
     notes: tuple[Text, ...] = Field(default=(), strict=False)
@@ -103,8 +103,10 @@ class SiteProfile:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class PlannedSite:
-    """What of a profile acts in a plan. plan.json keeps it, so that a resumed run is planned by the
-    rules that it was submitted with, whatever became of the profile."""
+    """The limits and rules of a profile, as plan.json keeps them.
+
+    A resumed run is planned by the rules with which it was submitted, even if the profile changed.
+    """
 
     name: str
     partitions: dict[str, PartitionLimits] = Field(default_factory=dict)
@@ -112,7 +114,7 @@ class PlannedSite:
     rules: SiteRules = Field(default_factory=SiteRules)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; `decode_planned_site` reads it back."""
+        """Plain data for plan.json; `decode_planned_site` reads it back."""
         data: dict[str, Any] = _planned_adapter().dump_python(
             self, mode="json", exclude_defaults=True
         )
@@ -120,16 +122,21 @@ class PlannedSite:
 
 
 def planned_site(name: str, profile: SiteProfile) -> PlannedSite:
+    """Return the part of a profile that a plan uses."""
     return PlannedSite(
         name=name, partitions=profile.partitions, qos=profile.qos, rules=profile.rules
     )
 
 
 def decode_planned_site(data: Any, source: str) -> PlannedSite:
-    """Read back what plan.json keeps.
+    """Decode and check the site of a plan.json.
+
+    Args:
+        data: plain data in the format of `PlannedSite.to_json`.
+        source: the file, for messages.
 
     Raises:
-        ConfigError: it is not what `PlannedSite.to_json` writes.
+        ConfigError: the data is damaged.
     """
     try:
         return _planned_adapter().validate_json(_encoded(data))
@@ -140,11 +147,15 @@ def decode_planned_site(data: Any, source: str) -> PlannedSite:
 def decode_profile(data: Any, source: str) -> SiteProfile:
     """Check plain data against the types and rules of a profile.
 
+    Args:
+        data: the parsed YAML.
+        source: the file, for messages.
+
     Raises:
         ConfigError: with every fault, each with its key (`partitions.gpu.max_time`).
     """
     if not isinstance(data, dict):
-        raise ConfigError(source, [Fault("", "expected a mapping with at least a title")])
+        raise ConfigError(source, [Fault("", "must be a mapping with at least a title")])
     try:
         profile = _profile_adapter().validate_json(_encoded(data))
     except ValidationError as error:
@@ -156,7 +167,7 @@ def decode_profile(data: Any, source: str) -> SiteProfile:
 
 
 def profile_to_json(profile: SiteProfile) -> dict[str, Any]:
-    """Plain data of a profile, without what it leaves open."""
+    """Return a profile as plain data, without entries that have their defaults."""
     data: dict[str, Any] = _profile_adapter().dump_python(
         profile, mode="json", exclude_defaults=True
     )
@@ -164,7 +175,7 @@ def profile_to_json(profile: SiteProfile) -> dict[str, Any]:
 
 
 def _of(section: str, block: dict[str, Any]) -> Iterator[Fault]:
-    """What of the defaults of a section run.yaml would not take."""
+    """Yield the faults of a section's defaults, which must be valid in run.yaml."""
     try:
         _section_adapter(section).validate_json(_encoded(block))
     except ValidationError as error:
@@ -215,12 +226,12 @@ def _faults(error: ValidationError, root: type, prefix: str = "") -> Iterator[Fa
 
 
 def _printable(path: str) -> str:
-    """A key is what somebody wrote, and may hold line breaks and terminal escapes."""
+    """Escape a key, which may contain line breaks and terminal escapes."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in path)
 
 
 def _known(place: list[str], root: type) -> list[str]:
-    """The keys that may stand at a place of a profile."""
+    """Return the keys that are allowed at a place of a profile."""
     kind = _INNER.get(place[0], root) if place else root
     return [field.name for field in dataclasses.fields(kind)]
 
@@ -230,5 +241,5 @@ def _advice(key: str, known: list[str]) -> str:
     return (
         f"unknown key; did you mean {close[0]}?"
         if close
-        else (f"unknown key; known here: {', '.join(sorted(known))}")
+        else (f"unknown key; known keys are {', '.join(sorted(known))}")
     )

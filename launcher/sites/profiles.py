@@ -1,7 +1,7 @@
-"""Site profiles: where they are, and which one is meant.
+"""Finds and reads site profiles.
 
-Two places hold them: the package (slurm/sites of the repository) and the user's own directory,
-whose profiles win by name (specs/run_config.md, RC-100).
+They lie in the package (slurm/sites of the repository) and in the user's own directory, whose
+profiles take precedence (specs/run_config.md, RC-100).
 """
 
 from __future__ import annotations
@@ -26,28 +26,31 @@ _SUFFIX = ".yaml"
 
 @dataclass(frozen=True)
 class Site:
-    """A profile with its name and where it comes from."""
+    """A profile with its name and origin."""
 
     name: str
+    """Name of the site: the file name without its ending."""
     origin: str
     """`built in` or `yours`."""
     path: Path
+    """Its file."""
     profile: SiteProfile
+    """Its content."""
 
 
 def own_directory() -> Path:
-    """Where the user's own profiles are: $XDG_CONFIG_HOME/ptycho-dist/sites."""
+    """Return the directory of the user's own profiles: $XDG_CONFIG_HOME/ptycho-dist/sites."""
     base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     return Path(base) / "ptycho-dist" / "sites"
 
 
 def site_paths() -> dict[str, tuple[str, Path]]:
-    """Name → origin and file of each profile, sorted; none of them is read."""
+    """Name → origin and file of each profile, sorted by name; no profile is read."""
     found: dict[str, tuple[str, Path]] = {}
     for origin, directory in ((BUILT_IN, _built_in_directory()), (OWN, own_directory())):
         try:
             files = sorted(directory.iterdir())
-        except OSError:  # most people have none of their own
+        except OSError:  # most users have no profiles of their own
             continue
         for path in files:
             if path.suffix == _SUFFIX and _NAME.fullmatch(path.stem) and path.is_file():
@@ -60,13 +63,13 @@ def read_site(name: str) -> Site:
 
     Raises:
         UserError: there is no such profile, or its file cannot be read.
-        ConfigError: it is not what a profile may say; every fault with its key.
+        ConfigError: the profile is faulty; names every fault with its key.
     """
     known = site_paths()
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         advice = f"did you mean {close[0]}?" if close else "`ptycho-launch sites` lists them"
-        raise UserError(f"no profile is named {name[:64]!r}; {advice}")
+        raise UserError(f"no site profile is named {name[:64]!r}; {advice}")
     origin, path = known[name]
     return Site(
         name, origin, path, decode_profile(parse_yaml(read_text(path), str(path)), str(path))
@@ -74,7 +77,7 @@ def read_site(name: str) -> Site:
 
 
 def all_sites(broken: list[UserError]) -> Iterator[Site]:
-    """Every profile that can be read; what is wrong with the others goes into `broken`."""
+    """Yield every profile that can be read; errors of the others are appended to `broken`."""
     for name in site_paths():
         try:
             yield read_site(name)
@@ -83,13 +86,13 @@ def all_sites(broken: list[UserError]) -> Iterator[Site]:
 
 
 def detect_site(variables: Mapping[str, str]) -> tuple[str, str] | None:
-    """The site of this login node by the variables that it sets, and by which one.
+    """Recognise the site of this login node by an environment variable.
 
     Args:
         variables: the environment.
 
     Returns:
-        Name and `VARIABLE=value`; None: no profile, or more than one, knows this machine.
+        Name of the site and `VARIABLE=value`; None: no profile matches, or several do.
     """
     found = [
         (site.name, f"{variable}={value}")

@@ -1,4 +1,4 @@
-"""The site of a config, while its plan is made: its profile is read once, where there is one."""
+"""Reads the site profile of a config while its plan is made, once per site."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 class SiteReader:
-    """What `read_run_config` asks for the defaults of a site; keeps its limits and rules."""
+    """Returns the defaults of a site to `read_run_config`, and keeps its limits and rules."""
 
     def __init__(self) -> None:
         self.site: PlannedSite | None = None
-        """Of the config that was read; None: it names none, or one that cannot be read."""
+        """Limits and rules of the site; None: the config names none, or it cannot be read."""
         self._known: dict[str, Mapping[str, Any] | UserError] = {}
 
     def __call__(self, name: str) -> Mapping[str, Any]:
-        """Section → field → value; raises what `read_site` raises."""
+        """Return section → field → default value; raises the errors of `read_site`."""
         if name not in self._known:
             try:
                 self._known[name] = self._read(name)

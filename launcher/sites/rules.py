@@ -1,4 +1,4 @@
-"""What of a config its site would refuse, found before anything is submitted. Pure."""
+"""Checks a config against the limits and rules of its site. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _MEGABYTES = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 
 
 def site_faults(resources: ResourcesConfig, world: World, site: PlannedSite) -> Iterator[Fault]:
-    """Each thing that the profile of the site speaks against (RC-104).
+    """Yield every request that the site would refuse (RC-104).
 
     Args:
-        resources: what is asked for.
-        world: nodes and ranks that follow.
-        site: limits and rules; what it does not name is not judged. Limits of a QOS stand in place
-            of those of the partition.
+        resources: the request.
+        world: the nodes and ranks that follow from it.
+        site: limits and rules. Limits that it does not name are not checked; limits of a QOS
+            replace those of the partition.
     """
     yield from _rules(resources, site)
     qos = site.qos.get(resources.qos or "", QosLimits())
@@ -31,22 +31,25 @@ def site_faults(resources: ResourcesConfig, world: World, site: PlannedSite) -> 
     if most_time is None:
         where, most_time = of_partition, partition.max_time
     if most_time and walltime_seconds(resources.time) > walltime_seconds(most_time):
-        yield Fault("resources.time", f"{resources.time}, but {where} ends at {most_time}")
+        yield Fault("resources.time", f"{resources.time}, but {where} allows at most {most_time}")
     elif qos.max_time is None and (step := _shorter_time(resources, world, partition)):
         nodes, most_time = step
         yield Fault(
             "resources.time",
-            f"{resources.time}, but {where} gives {most_time} to jobs of up to {nodes} nodes",
+            f"{resources.time}, but {where} allows {most_time} for jobs of up to {nodes} nodes",
         )
     where, most = (of_qos, qos.max_nodes) if qos.max_nodes else (of_partition, partition.max_nodes)
     if most and world.nodes > most:
-        yield Fault("resources.nodes", f"{world.nodes}, but {where} gives at most {most}")
+        yield Fault("resources.nodes", f"{world.nodes}, but {where} allows at most {most}")
     yield from _node_faults(resources, world, partition, of_partition)
 
 
 def _partition(resources: ResourcesConfig, site: PlannedSite) -> PartitionLimits:
-    """Limits of the partition asked for; of several, of which SLURM takes the first that fits, the
-    largest of each; none of a partition that the profile does not name."""
+    """Return the limits of the requested partition.
+
+    SLURM chooses the first of several partitions that fits, so the largest of each limit applies.
+    There are no limits if the profile does not know one of the partitions.
+    """
     names = (resources.partition or "").split(",")
     known = [site.partitions[name] for name in names if name in site.partitions]
     return _widest(known) if len(known) == len(names) else PartitionLimits()
@@ -57,12 +60,12 @@ def _rules(resources: ResourcesConfig, site: PlannedSite) -> Iterator[Fault]:
     if memory is not None and rule == "forbidden":
         yield Fault(
             "resources.mem_per_node",
-            f"{memory}, but site {site.name} takes no --mem, and gives whole nodes; leave it out",
+            f"{memory}, but site {site.name} gives whole nodes and does not accept --mem; omit it",
         )
     required = {*site.rules.required, *(["mem_per_node"] if rule == "required" else [])}
     for name in sorted(required):
         if getattr(resources, name) in (None, (), {}):
-            yield Fault(f"resources.{name}", f"missing, and site {site.name} requires it")
+            yield Fault(f"resources.{name}", f"missing, but site {site.name} requires it")
 
 
 def _node_faults(
@@ -89,7 +92,7 @@ def _node_faults(
 def _shorter_time(
     resources: ResourcesConfig, world: World, limits: PartitionLimits
 ) -> tuple[int, str] | None:
-    """The step of the ladder of walltimes that a job stands on, if it asks for more than that."""
+    """Return nodes and walltime of the size limit that a job exceeds; None: it exceeds none."""
     for nodes, most in sorted(limits.max_time_up_to_nodes.items()):
         if world.nodes <= nodes:
             too_long = walltime_seconds(resources.time) > walltime_seconds(most)
@@ -98,8 +101,7 @@ def _shorter_time(
 
 
 def _widest(limits: list[PartitionLimits]) -> PartitionLimits:
-    """Of several partitions the largest of each limit; none where one of them has none."""
-
+    """Return the largest of each limit of several partitions; None where one has no limit."""
     if len(limits) == 1:
         return limits[0]
 
@@ -117,7 +119,7 @@ def _widest(limits: list[PartitionLimits]) -> PartitionLimits:
 
 
 def _megabytes(memory: str) -> float:
-    """SLURM's memory in MB; without a letter it is that already (sbatch(1), --mem)."""
+    """Convert a memory size of SLURM to MB, its unit by default (sbatch(1), --mem)."""
     digits = memory.rstrip("KMGT")
     if len(digits) > 15:
         return float("inf")

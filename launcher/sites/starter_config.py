@@ -1,4 +1,4 @@
-"""A first run.yaml, with what its site allows in comments beside the fields."""
+"""Writes a first run.yaml, with the limits of the site as comments."""
 
 from __future__ import annotations
 
@@ -20,28 +20,32 @@ def write_starter(
 
     Args:
         path: the file to make.
-        site: whose defaults shall hold; None: no site.
-        data_file: the training file, as it shall stand in the config; it need not exist.
-        account: what is charged; None: nobody said.
-        force: replace what is there.
+        site: site whose defaults apply; None: no site.
+        data_file: training file, as it is to appear in the config; it need not exist.
+        account: account to charge; None: not given.
+        force: replace an existing file.
 
     Raises:
-        UserError: there is a file already, or it cannot be written.
+        UserError: the file exists already, or cannot be written.
     """
     text = starter_text(site, data_file, account)
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UserError(f"{path}: exists; --force replaces it, -o names another") from None
+        raise UserError(
+            f"{path}: exists; replace it with --force, or choose another file with -o"
+        ) from None
     except (OSError, UnicodeEncodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be written: {reason}") from None
 
 
 def starter_text(site: Site | None, data_file: str, account: str | None) -> str:
-    """The text of the starter config: it validates as soon as the data file is there, and what the
-    site requires is filled in."""
+    """Return the text of the starter config.
+
+    It is valid as soon as the data file exists and the fields that the site requires are filled in.
+    """
     return "\n".join(_lines(site, data_file, account)) + "\n"
 
 
@@ -116,7 +120,7 @@ def _of_the_site(site: Site, account: str | None) -> Iterator[str]:
 
 
 def partition_summaries(site: Site) -> dict[str, str]:
-    """Partition → its limits in a line."""
+    """Partition → its limits in one line."""
     return {
         name: _joined(
             limits.max_time,

@@ -1,4 +1,4 @@
-"""The software environment of the ranks."""
+"""The `environment:` block: the software environment of the ranks."""
 
 import re
 from typing import Annotated, Literal
@@ -16,7 +16,7 @@ _RESERVED = re.compile(
 
 def _free_name(name: str) -> str:
     if _RESERVED.fullmatch(name):
-        raise ValueError("the launcher sets this variable itself; remove it")
+        raise ValueError("the launcher sets this variable itself; omit it")
     return name
 
 
@@ -32,49 +32,65 @@ ContainerRuntime = Literal["apptainer", "singularity", "pyxis"]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class EnvironmentConfig:
-    """The `environment:` block of run.yaml. Only `setup` is shell; all else is data."""
+    """The `environment:` block of run.yaml. Only `setup` is run by a shell."""
 
     modules: Annotated[
-        tuple[ModuleName, ...], Field(description="Modules loaded before the ranks start.")
+        tuple[ModuleName, ...],
+        Field(description="Environment modules to load before the ranks start."),
     ] = ()
     venv: Annotated[
         AnyPath | None,
-        Field(description="Virtual environment of the ranks; none: the launcher's own Python."),
+        Field(
+            description="Virtual environment of the ranks. none: the Python that runs the launcher."
+        ),
     ] = None
     env: Annotated[
-        dict[VariableName, OneLine], Field(description="Variables of the ranks, taken literally.")
+        dict[VariableName, OneLine],
+        Field(
+            description="Environment variables of the ranks. Values are literal: nothing in "
+            "them is expanded."
+        ),
     ] = Field(default_factory=dict)
     setup: Annotated[
-        tuple[OneLine, ...], Field(description="Shell lines run before the ranks start.")
+        tuple[OneLine, ...], Field(description="Shell lines to run before the ranks start.")
     ] = ()
     container: Annotated[
         OneLine | None,
         Field(
             min_length=1,
             pattern=r"^[^-\s][^\s]*$",
-            description="Image that the ranks run in: a file, or what the runtime takes "
-            "(docker://…). The run directory and the folders of the data are mounted.",
+            description="Container image in which the ranks run: a file, or a reference that "
+            "the runtime understands (docker://…). The run directory and the folders of the "
+            "data files are mounted.",
         ),
     ] = None
     container_runtime: Annotated[
         ContainerRuntime,
-        Field(description="What starts the image: apptainer, singularity, or srun's plugin pyxis."),
+        Field(
+            description="What starts the container: apptainer, singularity, or pyxis (a "
+            "plugin of srun)."
+        ),
     ] = "apptainer"
     container_mounts: Annotated[
         tuple[ContainerMount, ...],
-        Field(description="Further mounts: /host, /host:/inside, /host:/inside:ro."),
+        Field(
+            description="Further directories to mount: /host, /host:/inside or /host:/inside:ro."
+        ),
     ] = ()
     container_options: Annotated[
         tuple[OneLine, ...],
-        Field(description="Further options of the runtime, such as --rocm; one word each."),
+        Field(
+            description="Further options of the container runtime, such as --rocm; one word "
+            "per entry."
+        ),
     ] = ()
     container_python: Annotated[
-        OneLine, Field(min_length=1, description="The interpreter in the image.")
+        OneLine, Field(min_length=1, description="Python interpreter inside the image.")
     ] = "python3"
     snapshot: Annotated[
         bool,
         Field(
-            description="Copy this code into the run directory and run the copy: what is edited "
-            "or installed afterwards does not reach the run."
+            description="Copy the code into the run directory and run that copy. Later edits "
+            "and installations then do not affect the run."
         ),
     ] = False

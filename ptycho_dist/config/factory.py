@@ -1,4 +1,4 @@
-"""From a call in Python, or the flags of a command, to checked configs.
+"""Makes checked configs from a call in Python or the flags of a command.
 
 Precedence, highest first (EC-020): explicit overrides, the execution config, front-end default,
 dataclass default. An override of an unknown key is an error; the applied ones are logged.
@@ -34,19 +34,19 @@ _DEPRECATED = {"n_images": "n_groups"}
 
 @dataclass(frozen=True)
 class TrainingPayload:
-    """All that a training is made of."""
+    """The configs of a training."""
 
     training: TrainingConfig
     execution: PyTorchExecutionConfig
     loaded: LoadedConfig
-    """The run config of the two, with the origin of each value; what a run directory keeps."""
+    """The run config that combines the two, with the origin of each value."""
     applied: Mapping[str, Any]
     """Field path → value of each override."""
 
 
 @dataclass(frozen=True)
 class InferencePayload:
-    """All that a reconstruction is made of."""
+    """The configs of a reconstruction."""
 
     inference: InferenceConfig
     execution: PyTorchExecutionConfig
@@ -63,17 +63,17 @@ def create_training_payload(
     sources: Mapping[str, str] | None = None,
     source: str = "overrides",
 ) -> TrainingPayload:
-    """The configs of a training.
+    """Make the configs of a training.
 
     Args:
         train_data_file: scan file of the data contract; it must exist.
-        output_dir: what becomes the run directory.
-        execution_config: all its values hold; None: the defaults of the front ends.
-        overrides: field → value, above everything else. A field is `batch_size`, or with its
-            section `training.batch_size`.
-        sources: field path → what its origin is called, in place of `override` and
-            `execution config`: a command names its flags.
-        source: who asks, for messages.
+        output_dir: the future run directory.
+        execution_config: taken as it is; None: the defaults of the front ends.
+        overrides: field → value, with the highest precedence. A field is named `batch_size` or,
+            with its section, `training.batch_size`.
+        sources: field path → name of the value's origin, instead of `override` and
+            `execution config`; a command names its flags.
+        source: the caller, for messages.
 
     Raises:
         ConfigError: with every unknown key, wrong value and missing file.
@@ -115,15 +115,15 @@ def create_inference_payload(
     overrides: Mapping[str, Any] | None = None,
     source: str = "overrides",
 ) -> InferencePayload:
-    """The configs of a reconstruction; what `overrides` leaves open is that of the run.
+    """Make the configs of a reconstruction; omitted fields take the values of the training run.
 
     Args:
         model_path: run directory.
         test_data_file: scan file of the data contract.
-        output_dir: receives the object.
-        execution_config: all its values hold; None: the defaults of the front ends.
+        output_dir: folder for the reconstructed object.
+        execution_config: taken as it is; None: the defaults of the front ends.
         overrides: field of InferenceConfig or of the execution config → value.
-        source: who asks, for messages.
+        source: the caller, for messages.
 
     Raises:
         ConfigError: with every unknown key and wrong value.
@@ -158,7 +158,7 @@ def create_inference_payload(
 
 
 def _field_paths() -> list[str]:
-    """Those of run.yaml; of two fields with one name the flat one is that of the first section."""
+    """Field paths of run.yaml; a plain name means the field of the first section that has it."""
     first = ("training", "model", "data", "execution")
     rest = [name for name in sections() if name not in first]
     paths = [
@@ -170,10 +170,10 @@ def _field_paths() -> list[str]:
 
 
 def _known(overrides: Mapping[str, Any], paths: list[str], source: str) -> dict[str, Any]:
-    """The overrides by full field path.
+    """Return the overrides by full field path.
 
     Raises:
-        ConfigError: naming each key that is no field, with the nearest one.
+        ConfigError: names each key that is not a field, with the most similar field.
     """
     by_name: dict[str, str] = {}
     for path in paths:

@@ -1,4 +1,4 @@
-"""What is wrong with a config, each fault with the field path that a person wrote."""
+"""Faults of a config, each with the field path as the user wrote it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ from ptycho_dist.errors import UserError, printable
 
 _SHOULD_BE = "input should be "
 _RULE_OF_SECTIONS = re.compile(r"((?:[a-z]\w*\.)+\w+): (.*)")
-"""A rule that ties fields together names the one at fault itself."""
+"""Message of a rule that ties several fields together: it begins with the faulty field."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with a config: where (`resources.nodes`) and what."""
+    """One fault of a config."""
 
     path: str
+    """Field path, such as `resources.nodes`; empty: the config as a whole."""
     message: str
+    """What is wrong."""
 
     def __str__(self) -> str:
         return printable(f"{self.path}: {self.message}" if self.path else self.message)
 
 
 class ConfigError(UserError, ValueError):
-    """Everything wrong with a config, all at once."""
+    """All faults of a config together."""
 
     def __init__(self, source: str, faults: Sequence[Fault]) -> None:
         self.source = source
@@ -42,13 +44,13 @@ class ConfigError(UserError, ValueError):
 
 
 def faults_of(error: ValidationError, section: tuple[str, ...] = ()) -> Iterator[Fault]:
-    """What pydantic found, in words of the config.
+    """Translate pydantic's errors into faults with the field names of the config.
 
     Args:
-        error: of a RunConfig, or of the class of one section.
-        section: its name, where it is that of one.
+        error: from validating a RunConfig, or the class of one section.
+        section: the name of that section; empty for a RunConfig.
     """
-    messages: dict[str, list[str]] = {}  # a union reports once per member
+    messages: dict[str, list[str]] = {}  # several per path: a union reports once per member
     found: dict[str, str] = {}
     emptied: set[str] = set()
     for item in error.errors(include_url=False):
@@ -74,7 +76,7 @@ def faults_of(error: ValidationError, section: tuple[str, ...] = ()) -> Iterator
             of_path.append(message)
     for path, said in messages.items():
         if path in emptied and any(other.startswith(f"{path}[") for other in messages):
-            continue  # too short only as its faulty items do not count
+            continue  # too short only because its faulty items do not count
         yield Fault(path, " or ".join(said) + found.get(path, ""))
 
 
@@ -86,7 +88,7 @@ def _hint(path: str, kind: str) -> str:
 
 @cache
 def sections() -> dict[str, type]:
-    """The sections of run.yaml and their classes."""
+    """Name of each section of run.yaml → its class."""
     return {
         name: hint
         for name, hint in get_type_hints(RunConfig).items()
@@ -95,13 +97,13 @@ def sections() -> dict[str, type]:
 
 
 _MAPPINGS = ("environment.env", "resources.sbatch_options")
-"""Fields whose keys are a person's own."""
+"""Fields that are mappings with free keys."""
 
 
 def _field_path(location: tuple[int | str, ...]) -> str:
-    """`resources.nodes`, `environment.setup[1]`: the names that a person wrote.
+    """Return the field path as the user wrote it: `resources.nodes`, `environment.setup[1]`.
 
-    Behind them pydantic puts its own (the member of a union, `[key]`), which are left out.
+    Pydantic appends parts of its own (the member of a union, `[key]`), which are dropped.
     """
     if not location:
         return ""
@@ -116,6 +118,7 @@ def _field_path(location: tuple[int | str, ...]) -> str:
 
 
 def all_field_paths() -> Iterator[str]:
+    """Every field path of run.yaml, sections included."""
     for field in dataclasses.fields(RunConfig):
         yield field.name
         if field.name in sections():
@@ -124,12 +127,13 @@ def all_field_paths() -> Iterator[str]:
 
 
 def unknown_key_advice(path: str) -> str:
+    """Return the message for an unknown key, with the most similar known key."""
     section, _, key = path.rpartition(".")
     known = list(all_field_paths())
     siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == section]
     elsewhere = [name for name in known if name.rpartition(".")[2] == key]
     if elsewhere:
-        return f"unknown key here; {elsewhere[0]} has this name"
+        return f"unknown key; did you mean {elsewhere[0]}?"
     leaves = {_plain(name.rpartition(".")[2]): name for name in known}
     beside = {_plain(name): f"{section}.{name}" if section else name for name in siblings}
     leaves |= beside
@@ -137,9 +141,9 @@ def unknown_key_advice(path: str) -> str:
         close = difflib.get_close_matches(_plain(key), candidates, n=1, cutoff=cutoff)
         if close:
             return f"unknown key; did you mean {leaves[close[0]]}?"
-    return f"unknown key; known here: {', '.join(sorted(siblings))}"
+    return f"unknown key; known keys are {', '.join(sorted(siblings))}"
 
 
 def _plain(name: str) -> str:
-    """In which neither capitals nor the kind of a dash are mistakes."""
+    """Normalise a name: letter case and the kind of dash do not count as mistakes."""
     return name.lower().replace("-", "_")

@@ -1,4 +1,4 @@
-"""Applying a trained network to data."""
+"""The config of a reconstruction with a trained network."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,28 +15,35 @@ from ptycho_dist.config.training import new_name_of_n_images
 class InferenceConfig:
     """The canonical inference config: one network, one data file, one output folder.
 
-    What is left out of the choice of groups is that of the run that trained the network.
+    Fields about groups that are omitted take the values of the training run.
     """
 
     model: Annotated[
         ModelConfig | None,
-        Field(description="What the run's network must be; none: whatever it is."),
+        Field(description="Network that the run must have. none: accept any."),
     ] = None
-    model_path: Annotated[AnyPath, Field(description="Run directory that holds the checkpoint.")]
-    test_data_file: Annotated[AnyPath, Field(description="NPZ file of the data contract.")]
-    output_dir: Annotated[AnyPath, Field(description="Folder that receives the object.")] = Path(
-        "inference_outputs"
+    model_path: Annotated[AnyPath, Field(description="Run directory with the checkpoint.")]
+    test_data_file: Annotated[
+        AnyPath, Field(description="Data to reconstruct: an NPZ file of the data contract.")
+    ]
+    output_dir: Annotated[AnyPath, Field(description="Folder for the reconstructed object.")] = (
+        Path("inference_outputs")
     )
     n_groups: Annotated[
-        int | None, Field(ge=1, le=10**12, description="Groups predicted; none: one per pattern.")
+        int | None,
+        Field(
+            ge=1,
+            le=10**12,
+            description="Number of groups to reconstruct. none: one group per pattern.",
+        ),
     ] = None
     n_subsample: Annotated[
         int | None,
         Field(
             ge=1,
             le=10**12,
-            description="Patterns of the file that are used, drawn before they are grouped; none: "
-            "all.",
+            description="Number of patterns to use, drawn at random before they are grouped. "
+            "none: all patterns.",
         ),
     ] = None
     neighbor_count: Annotated[
@@ -44,7 +51,8 @@ class InferenceConfig:
         Field(
             ge=1,
             le=10**6,
-            description="Nearest neighbours from which members are chosen; none: the run's.",
+            description="Number of nearest neighbours of a seed pattern from which the other "
+            "members of its group are drawn. none: as in the training run.",
         ),
     ] = None
     subsample_seed: Annotated[
@@ -52,24 +60,28 @@ class InferenceConfig:
         Field(
             ge=0,
             lt=2**32,
-            description="Seed of the choice of patterns, groups and members; none: the run's.",
+            description="Random seed for drawing patterns, groups and group members. none: as "
+            "in the training run.",
         ),
     ] = None
     probe: Annotated[
         Literal["auto", "file", "learned"],
         Field(
-            description="Whose probe: of the data file, or as the run has learned it; auto: "
-            "learned where there is one."
+            description="file: the probe of the data file. learned: the probe that the run "
+            "has learned. auto: the learned probe if there is one, else that of the file."
         ),
     ] = "auto"
     truth_file: Annotated[
         AnyPath | None,
-        Field(description="Truth of a simulated scan; none: NAME.truth.npz beside it, if any."),
+        Field(
+            description="Ground truth of a simulated scan. none: NAME.truth.npz next to the "
+            "data file, if it exists."
+        ),
     ] = None
-    show_positions: Annotated[bool, Field(description="The picture shows the scan positions.")] = (
-        False
-    )
-    debug: Annotated[bool, Field(description="An error shows its traceback.")] = False
+    show_positions: Annotated[
+        bool, Field(description="Show the scan positions in the picture.")
+    ] = False
+    debug: Annotated[bool, Field(description="Show the traceback of an error.")] = False
 
     @model_validator(mode="before")
     @classmethod

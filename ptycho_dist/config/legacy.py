@@ -1,4 +1,4 @@
-"""Which legacy parameter dict the ranks keep to the config."""
+"""The `legacy:` block: the legacy parameter dict that the ranks fill from the config."""
 
 from typing import Annotated
 
@@ -14,13 +14,14 @@ ModulePath = Annotated[
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class LegacyConfig:
-    """The `legacy:` block of run.yaml: the globals that legacy consumers import."""
+    """The `legacy:` block of run.yaml: the global parameter dict that legacy code imports."""
 
     module: Annotated[
         ModulePath | None,
         Field(
-            description="Python module of a foreign parameter dict, such as ptycho.params: filled "
-            "and watched; none: ptycho_dist.legacy.params, filled and sealed."
+            description="Python module that holds a foreign parameter dict, such as "
+            "ptycho.params; the dict is filled from the config and watched for changes. none: "
+            "ptycho_dist.legacy.params, which is filled and sealed."
         ),
     ] = None
     attribute: Annotated[

@@ -1,4 +1,4 @@
-"""From the text of run.yaml and the overrides of a command to a checked RunConfig.
+"""Reads run.yaml and the overrides of a command into a checked RunConfig.
 
 Precedence, highest first: `--set`, run.yaml, site profile, front-end default (`accelerator: auto`),
 dataclass default (specs/run_config.md, RC-020).
@@ -26,7 +26,7 @@ FRONT_END_DEFAULTS = {
     "execution.devices": "auto",
     "execution.num_nodes": "auto",
 }
-"""Field path → what holds in run.yaml and in the commands where nobody says otherwise."""
+"""Field path → default in run.yaml and on the command line, where it differs from Python's."""
 _NEEDED = {
     field.name
     for field in dataclasses.fields(RunConfig)
@@ -42,11 +42,13 @@ _PATH_FIELDS = (
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """A checked config with the text it came from and the origin of each value."""
+    """A checked config with the text that it came from and the origin of each value."""
 
     config: RunConfig
     text: str
+    """The text of run.yaml."""
     source: str
+    """Where the config comes from, for messages."""
     origins: Mapping[str, str]
     """Dotted field path → `--set`, `--array`, `scale`, `run.yaml`, `site NAME`, `front end` or
     `default`."""
@@ -54,22 +56,24 @@ class LoadedConfig:
 
 @dataclass(frozen=True)
 class ReadConfig:
-    """What a config that may be faulty says, as far as it can be read."""
+    """A config that may be faulty, as far as it could be read."""
 
     source: str
+    """Where the config comes from, for messages."""
     loaded: LoadedConfig | None
-    """None: a field is at fault. Paths are resolved only where there is no fault at all."""
+    """None: a field is faulty. Paths are resolved only if there are no faults at all."""
     data_files: Mapping[str, Path]
-    """Field of `data` → the file that it names, for those that exist."""
+    """Field of `data` → the file that it names, for files that exist."""
     faults: tuple[Fault, ...]
+    """Everything that is wrong with the config."""
 
     @classmethod
     def of(cls, loaded: LoadedConfig) -> ReadConfig:
-        """A config that was checked before, to be planned again."""
+        """Wrap a config that was checked before, to plan it again."""
         return cls(loaded.source, loaded, loaded.config.data.files(), ())
 
     def sound(self) -> LoadedConfig:
-        """The config, or a ConfigError with every fault."""
+        """Return the config, or raise a ConfigError with every fault."""
         if self.loaded is None or self.faults:
             raise ConfigError(self.source, self.faults)
         return self.loaded
@@ -78,7 +82,7 @@ class ReadConfig:
 def load_run_config(
     path: Path, overrides: Sequence[str] = (), site_defaults: SiteDefaults | None = None
 ) -> LoadedConfig:
-    """Read, merge and check a run config; the data files it names must exist.
+    """Read, merge and check a run config; the data files that it names must exist.
 
     Args:
         path: the YAML file.
@@ -95,7 +99,7 @@ def load_run_config(
 def read_run_config(
     path: Path, overrides: Sequence[str] = (), site_defaults: SiteDefaults | None = None
 ) -> ReadConfig:
-    """`load_run_config` for a caller that has faults to add: these are returned, not raised.
+    """Read a run config like `load_run_config`, but return its faults instead of raising them.
 
     Raises:
         UserError: the file cannot be read or is not YAML.
@@ -111,17 +115,17 @@ def read_run_configs(
     site_defaults: SiteDefaults | None = None,
     option: str = "--array",
 ) -> Iterator[ReadConfig]:
-    """One file read once, for the members of an array.
+    """Read the config of every member of an array; the file is read once.
 
     Args:
         path: the YAML file.
-        overrides: `section.field=value` texts, for all members.
-        members: of each, dotted field path → value, over those.
-        site_defaults: as in `load_run_config`; asked for each member.
-        option: what the values of the members came from.
+        overrides: `section.field=value` texts for all members.
+        members: for each member, dotted field path → value; these take precedence.
+        site_defaults: as in `load_run_config`; called for each member.
+        option: origin of the members' values, for messages.
 
     Yields:
-        What `read_run_config` returns, for each member.
+        The config of each member, as `read_run_config` returns it.
 
     Raises:
         UserError: the file cannot be read or is not YAML.
@@ -129,9 +133,9 @@ def read_run_configs(
     text = read_text(path)
     data = parse_yaml(text, str(path))
     if data is None:
-        raise UserError(f"{path}: the file is empty; a run needs at least name and data")
+        raise UserError(f"{path}: the file is empty; a run needs at least `name` and `data`")
     if not isinstance(data, dict):
-        raise UserError(f"{path}: a mapping of sections is expected, found {_kind(data)}")
+        raise UserError(f"{path}: expected a mapping of sections, found {_kind(data)}")
     origins = dict.fromkeys(leaf_paths(data), "run.yaml")
     for override in overrides:
         dotted, value = parse_override(override)
@@ -146,13 +150,13 @@ def read_run_configs(
 def load_run_data(
     data: dict[str, Any], source: str, text: str, origins: dict[str, str]
 ) -> LoadedConfig:
-    """Complete plain data with the front end's defaults, and check it.
+    """Complete plain data with the front end's defaults and check it.
 
     Args:
         data: sections of fields; changed in place.
-        source: where it came from, for messages.
-        text: what the run directory keeps as run.yaml.
-        origins: where each given value came from.
+        source: where it comes from, for messages.
+        text: the text that the run directory keeps as run.yaml.
+        origins: field path → origin of each given value.
 
     Raises:
         ConfigError: with every fault of the config.
@@ -169,10 +173,9 @@ def _read_run_data(
 ) -> ReadConfig:
     for section in sections():
         if section not in _NEEDED:
-            data.setdefault(
-                section
-            )  # the whole is checked at once: quicker than section by section
-        if section in data and data[section] is None:  # a heading with nothing under it
+            # Absent sections become empty ones, so that pydantic checks the whole in one go.
+            data.setdefault(section)
+        if section in data and data[section] is None:  # a heading with nothing below it
             data[section] = {}
     from_site, site_faults = complete_from_site(data, site_defaults)
     for path, value in from_site.items():
@@ -200,7 +203,7 @@ def _read_run_data(
 
 
 def front_end_execution() -> dict[str, Any]:
-    """The front end's defaults among the fields of the execution config, by their names."""
+    """Field of the execution config → its front-end default."""
     section = "execution."
     return {
         path.removeprefix(section): value
@@ -210,7 +213,7 @@ def front_end_execution() -> dict[str, Any]:
 
 
 def resolve_paths(config: RunConfig) -> RunConfig:
-    """The same config with every path absolute, seen from the working directory."""
+    """Return the config with every path made absolute, relative to the working directory."""
     for section_name, field in _PATH_FIELDS:
         section = getattr(config, section_name)
         path = getattr(section, field)
@@ -222,14 +225,14 @@ def resolve_paths(config: RunConfig) -> RunConfig:
 
 
 def read_text(path: Path) -> str:
-    """The text of a config or a profile, as far as one may be long.
+    """Read the text of a config or profile, up to the size limit.
 
     Raises:
         UserError: there is no such file, it cannot be read, or it is not UTF-8.
     """
     try:
         if path.is_dir():
-            raise UserError(f"{path}: a directory, not a config file")
+            raise UserError(f"{path}: is a directory, not a config file")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -239,19 +242,19 @@ def read_text(path: Path) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
+        raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from None
 
 
 def _absolute(path: Path) -> Path:
-    """Seen from the working directory; raises RuntimeError for the home of an unknown user."""
+    """Make a path absolute; raises RuntimeError for the home directory of an unknown user."""
     return Path.cwd() / path.expanduser()
 
 
 def _look_at_files(data: dict[str, Any]) -> tuple[dict[str, Path], list[Fault]]:
-    """The data files that the plain data names, whatever else is wrong with it.
+    """Look for the files that plain data names, whatever else is wrong with the data.
 
     Returns:
-        Those that exist, by field of `data`; and what is wrong with the others, and with `venv`.
+        Field of `data` → path of each file that exists; and the faults of the others and of `venv`.
     """
     files: dict[str, Path] = {}
     faults: list[Fault] = []
@@ -263,14 +266,14 @@ def _look_at_files(data: dict[str, Any]) -> tuple[dict[str, Path], list[Fault]]:
         try:
             path = _absolute(Path(given))
             if field == "venv":
-                found, what = (path / "bin" / "python").exists(), "no bin/python in it"
+                found, what = (path / "bin" / "python").exists(), "contains no bin/python"
             else:
                 found, what = path.is_file(), "a directory" if path.is_dir() else "no such file"
         except RuntimeError as error:
             faults.append(Fault(f"{section_name}.{field}", f"{given}: {error}"))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            message = f"cannot be looked at: {reason}: {given[:80]}"
+            message = f"cannot be accessed: {reason}: {given[:80]}"
             faults.append(Fault(f"{section_name}.{field}", message))
         else:
             if not found:

@@ -1,4 +1,4 @@
-"""The network and the physics it is trained with."""
+"""The `model:` block: the network, and the physics that it is trained with."""
 
 import dataclasses
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ _OF_ONE_ARCHITECTURE = {
     "pad_object": "cnn",
     "gaussian_smoothing_sigma": "cnn",
 }
-"""Fields that the other architecture has no use for."""
+"""Field → the only architecture that uses it."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -23,27 +23,39 @@ class ModelConfig:
     """The `model:` block of run.yaml."""
 
     N: Annotated[
-        Literal[64, 128, 256], Field(description="Detector rows and columns used, pixels.")
+        Literal[64, 128, 256],
+        Field(description="Size of the diffraction patterns: N × N detector pixels."),
     ] = 64
     gridsize: Annotated[
         int,
-        Field(ge=1, le=4, description="A group holds gridsize² patterns; 1: each pattern alone."),
+        Field(
+            ge=1,
+            le=4,
+            description="A group holds gridsize² overlapping patterns. 1: every pattern is "
+            "its own group.",
+        ),
     ] = 1
     architecture: Annotated[
         Literal["cnn", "unrolled"],
         Field(
-            description="cnn: amplitudes in, patches out; unrolled: steps of phase retrieval, each "
-            "followed by a learned correction."
+            description="cnn: a convolutional network that maps diffraction amplitudes to "
+            "object patches. unrolled: alternating phase-retrieval steps and learned "
+            "corrections."
         ),
     ] = "cnn"
     stages: Annotated[
-        int, Field(ge=1, le=64, description="Steps of the unrolled network; cnn has none.")
+        int,
+        Field(
+            ge=1,
+            le=64,
+            description="Number of phase-retrieval steps of the unrolled network. Not used by cnn.",
+        ),
     ] = 6
     model_type: Annotated[
         Literal["pinn", "supervised"],
         Field(
-            description="pinn: trained on the measured diffraction alone; supervised: also on the "
-            "object patches that the file has as labels (DATA-SUP-001)."
+            description="pinn: train on the measured diffraction alone. supervised: also "
+            "train on the object patches that the file holds as labels (DATA-SUP-001)."
         ),
     ] = "pinn"
     n_filters_scale: Annotated[
@@ -51,48 +63,56 @@ class ModelConfig:
         Field(
             gt=0,
             le=8,
-            description="Width of the network: the first layer has 32 × this (unrolled: 8 ×).",
+            description="Width of the network: its first layer has 32 × n_filters_scale "
+            "channels (unrolled: 8 ×).",
         ),
     ] = 2.0
     amp_activation: Annotated[
         Literal["softplus", "sigmoid", "swish", "relu"],
         Field(
-            description="How the cnn makes an amplitude of a logit, each 1 at 0 and none negative: "
-            "softplus, swish (raised) and relu are unbounded, sigmoid stays below 2."
+            description="Activation that turns the output of the cnn into an object "
+            "amplitude. All are non-negative and equal 1 at input 0; sigmoid stays below 2, the "
+            "others are unbounded."
         ),
     ] = "softplus"
     object_big: Annotated[
         bool,
         Field(
-            description="In training the patches of a group are merged on one canvas; false: each "
-            "predicts its pattern alone. A reconstruction merges all."
+            description="Merge the patches of a group on one canvas during training. false: "
+            "each patch predicts its own pattern. The reconstruction always merges all patches."
         ),
     ] = True
     probe_big: Annotated[
         bool,
         Field(
-            description="The cnn draws the border of a patch too; false: the object is 1 outside "
-            "of the middle N/2 × N/2 pixels."
+            description="The cnn also predicts the border of a patch. false: the object is "
+            "set to 1 outside the middle N/2 × N/2 pixels."
         ),
     ] = True
     probe_mask: Annotated[
-        bool, Field(description="The probe is cut off outside of a disc of N/2 pixels across.")
+        bool, Field(description="Set the probe to zero outside a disc of diameter N/2 pixels.")
     ] = False
     pad_object: Annotated[
         bool,
         Field(
-            description="The cnn draws the middle N/2 × N/2 pixels by a head of their own; false: "
-            "one head draws the whole patch."
+            description="The cnn predicts the middle N/2 × N/2 pixels and the border with two "
+            "separate heads. false: one head predicts the whole patch."
         ),
     ] = True
     probe_scale: Annotated[
         float | None,
-        Field(gt=0, description="none alone: the scale of the probe follows from the counts."),
-        only(None, "the scale of the probe follows from the counts (DATA-083)"),
+        Field(
+            gt=0, description="Always none: the scale of the probe follows from the photon counts."
+        ),
+        only(None, "the scale of the probe follows from the photon counts (DATA-083)"),
     ] = None
     gaussian_smoothing_sigma: Annotated[
         float,
-        Field(ge=0, description="Width of a Gaussian by which the exit wave is smoothed, pixels."),
+        Field(
+            ge=0,
+            description="Standard deviation, in pixels, of the Gaussian that smooths the exit "
+            "wave. 0: no smoothing.",
+        ),
     ] = 0.0
 
     @model_validator(mode="after")
@@ -102,12 +122,12 @@ class ModelConfig:
             value = getattr(self, field.name)
             if owner != self.architecture and value != field.default:
                 raise ValueError(
-                    f"model.{field.name}: {value!r}, but only architecture: {owner} has it and "
-                    f"this is {self.architecture}; leave it out"
+                    f"model.{field.name}: {value!r}, but only architecture {owner} uses it and "
+                    f"model.architecture is {self.architecture}; omit it"
                 )
         if not self.pad_object and not self.probe_big:
             raise ValueError(
-                "model.probe_big: False, but with pad_object: false one head draws the whole "
-                "patch and there is no border to leave out; set one of the two true"
+                "model.probe_big: false, but with pad_object: false one head predicts the whole "
+                "patch, border included; set one of the two to true"
             )
         return self

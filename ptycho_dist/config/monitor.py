@@ -1,4 +1,4 @@
-"""What "best" means in a run: which loss is watched, and in which direction."""
+"""The monitored loss: what "best" means in a run."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from ptycho_dist.config.run import RunConfig
 
 @dataclass(frozen=True)
 class Monitor:
-    """The loss that decides about best checkpoints, early stopping and step sizes."""
+    """The loss that decides on best checkpoints, early stopping and the learning rate."""
 
     split: Literal["train", "val"]
+    """Data on which it is computed."""
     loss: str
-    """`poisson`, `mae`, `realspace`, or `mixed` where several are weighed."""
+    """`poisson`, `mae`, `realspace`, or `mixed` when several terms have weights."""
     mode: Literal["min", "max"]
+    """Which value is best."""
 
     @property
     def name(self) -> str:
-        """The metric by its own name: `poisson_val_loss`."""
+        """The full name of the metric, such as `poisson_val_loss`."""
         return f"{self.loss}_{self.split}_loss"
 
 
 def loss_of(config: RunConfig) -> str:
-    """The name of the loss that the weights make."""
+    """Return the name of the loss that follows from the weights."""
     training = config.training
     names = [
         name
@@ -39,10 +41,10 @@ def loss_of(config: RunConfig) -> str:
 
 
 def monitor_of(config: RunConfig) -> Monitor:
-    """What `checkpoint_monitor_metric` and `checkpoint_mode` mean in this run.
+    """Resolve `checkpoint_monitor_metric` and `checkpoint_mode` for a run.
 
-    `val_loss` is another name for the loss by its own name; without validation data the train loss
-    stands in for it (EC-050, EC-051).
+    `val_loss` stands for the full name of the loss. Without validation data the training loss is
+    used instead (EC-050, EC-051).
     """
     execution = config.execution
     split: Literal["train", "val"] = "train"
@@ -55,7 +57,7 @@ def monitor_of(config: RunConfig) -> Monitor:
 
 
 def unknown_metric(config: RunConfig) -> str:
-    """Why the metric's name is none of this run; empty: it is one."""
+    """Return why the run does not have the configured metric; empty: it has."""
     metric = config.execution.checkpoint_monitor_metric
     loss = loss_of(config)
     if metric.removesuffix("train_loss").removesuffix("val_loss") in {"", f"{loss}_"}:

@@ -17,10 +17,17 @@ from ptycho_dist.config.run import RunConfig
 def decode_run_config(data: Any, source: str) -> RunConfig:
     """Check plain data against the types and rules of RunConfig.
 
+    Args:
+        data: sections of fields.
+        source: where the data comes from, for messages.
+
     Raises:
         ConfigError: with every fault, each with its field path.
     """
-    faults = {path: Fault(path, "half of a surrogate pair is no text") for path in _broken(data)}
+    faults = {
+        path: Fault(path, "contains half of a surrogate pair, which is not valid text")
+        for path in _broken(data)
+    }
     try:
         encoded = json.dumps(data, ensure_ascii=False).encode(errors="replace")
         config = _adapter().validate_json(encoded)
@@ -35,18 +42,18 @@ def decode_run_config(data: Any, source: str) -> RunConfig:
 
 
 def run_config_to_json(config: RunConfig) -> dict[str, Any]:
-    """The config as plain JSON data; `decode_run_config` reads it back equal."""
+    """Return the config as plain JSON data; `decode_run_config` reads it back unchanged."""
     data: dict[str, Any] = _adapter().dump_python(config, mode="json")
     return data
 
 
 def config_digest(config: RunConfig) -> str:
-    """SHA-256 of the canonical JSON of a config: what all ranks must share."""
+    """SHA-256 of the canonical JSON of a config; equal on all ranks."""
     return json_digest(run_config_to_json(config))
 
 
 def config_values(config: RunConfig) -> dict[str, str]:
-    """Field path → value, as JSON text: what two configs that differ are compared by."""
+    """Field path → value as JSON text, for comparing two configs."""
     data = run_config_to_json(config)
     values = {}
     for path in leaf_paths(data):
@@ -60,13 +67,14 @@ def config_values(config: RunConfig) -> dict[str, str]:
 def json_digest(data: Any) -> str:
     """SHA-256 of plain data as canonical JSON.
 
-    Taken of what is stored, it still holds when a later version knows more fields.
+    Computed from the stored data, it stays valid when a later version knows more fields.
     """
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def leaf_paths(data: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted paths of all values in nested mappings; an empty mapping counts as a value."""
     if isinstance(data, dict) and (data or not prefix):
         for key, value in data.items():
             yield from leaf_paths(value, f"{prefix}.{key}" if prefix else str(key))
@@ -75,7 +83,7 @@ def leaf_paths(data: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _broken(data: Any, path: str = "") -> Iterator[str]:
-    """Field paths of the texts and keys that hold half of a surrogate pair."""
+    """Field paths of the texts and keys that contain half of a surrogate pair."""
     if isinstance(data, dict):
         for key, value in data.items():
             inner = f"{path}.{key}" if path else str(key)

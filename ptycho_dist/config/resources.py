@@ -1,4 +1,4 @@
-"""What the scheduler is asked for, and how long before its end a job is told to stop."""
+"""The `resources:` and `requeue:` blocks: what the scheduler is asked for, and restarts."""
 
 import re
 from typing import Annotated, Literal
@@ -13,14 +13,14 @@ _WALLTIME = re.compile(r"(?:(\d{1,9})-)?(\d{1,9})(?::(\d{2}))?(?::(\d{2}))?")
 
 
 def walltime_seconds(text: str) -> int:
-    """Seconds of a SLURM time: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS (sbatch(1)).
+    """Convert a SLURM time to seconds: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS (sbatch(1)).
 
     Raises:
-        ValueError: not such a time, minutes or seconds over 59, or zero.
+        ValueError: the text is not such a time, is zero, or has minutes or seconds over 59.
     """
     match = _WALLTIME.fullmatch(text)
     if match is None:
-        raise ValueError('a time such as "02:00:00" or "1-12:00:00" is expected')
+        raise ValueError('must be a time such as "02:00:00" or "1-12:00:00"')
     days, first, second, third = match.groups()
     if days is not None:
         hours, minutes, seconds = int(first), int(second or 0), int(third or 0)
@@ -29,10 +29,10 @@ def walltime_seconds(text: str) -> int:
     else:
         hours, minutes, seconds = 0, int(first), int(second or 0)
     if seconds > 59 or (minutes > 59 and (days is not None or third is not None)):
-        raise ValueError("minutes and seconds go up to 59")
+        raise ValueError("minutes and seconds must be at most 59")
     total = ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
     if total == 0:
-        raise ValueError("the walltime is zero")
+        raise ValueError("must be longer than zero")
     return total
 
 
@@ -41,7 +41,7 @@ def _checked_walltime(text: str) -> str:
     return text
 
 
-# One directive's value: no white space, quotes or control characters, and no leading dash.
+# The value of one directive: no white space, quotes, control characters or leading dash.
 SchedulerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,][A-Za-z0-9_.,@+-]*$", max_length=256)]
 NodeConstraint = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9_.(\[][A-Za-z0-9_.,:&|()\[\]*+@=-]*$", max_length=256)
@@ -74,66 +74,79 @@ class ResourcesConfig:
     """The `resources:` block of run.yaml. Ranks = nodes × tasks_per_node."""
 
     nodes: Annotated[
-        int | None, Field(ge=1, le=100_000, description="Nodes; none: execution.num_nodes, else 1.")
+        int | None,
+        Field(ge=1, le=100_000, description="Number of nodes. none: execution.num_nodes, else 1."),
     ] = None
     tasks_per_node: Annotated[
         int | None,
         Field(
             ge=1,
             le=1024,
-            description="Ranks per node; none: gpus_per_node, else execution.devices, else 1.",
+            description="Ranks per node. none: gpus_per_node, else execution.devices, else 1.",
         ),
     ] = None
     gpus_per_node: Annotated[
-        int | None, Field(ge=1, le=64, description="GPUs per node, all visible to each rank.")
+        int | None,
+        Field(
+            ge=1,
+            le=64,
+            description="GPUs per node. Each rank sees all of them and uses one. none: no GPU "
+            "is requested.",
+        ),
     ] = None
     cpus_per_task: Annotated[
-        int, Field(ge=1, le=4096, description="CPUs per rank, and its threads.")
+        int,
+        Field(ge=1, le=4096, description="CPUs per rank, and the number of threads that it uses."),
     ] = 1
     mem_per_node: Annotated[
         str | None,
-        Field(pattern=r"^[1-9][0-9]*[KMGT]?$", description="Memory per node, such as 200G."),
+        Field(
+            pattern=r"^[1-9][0-9]*[KMGT]?$",
+            description="Memory per node, for example 200G. none: the site's default.",
+        ),
     ] = None
     time: Annotated[
         str,
         AfterValidator(_checked_walltime),
-        Field(description='Walltime as sbatch takes it, quoted: "02:00:00", "1-12:00:00".'),
+        Field(
+            description='Walltime in the format of sbatch, in quotes: "02:00:00" or "1-12:00:00".'
+        ),
     ] = "01:00:00"
-    partition: Annotated[SchedulerName | None, Field(description="Partition.")] = None
-    account: Annotated[SchedulerName | None, Field(description="Account that is charged.")] = None
-    qos: Annotated[SchedulerName | None, Field(description="Quality of service.")] = None
+    partition: Annotated[SchedulerName | None, Field(description="SLURM partition.")] = None
+    account: Annotated[SchedulerName | None, Field(description="Account to charge.")] = None
+    qos: Annotated[SchedulerName | None, Field(description="Quality of service (QOS).")] = None
     constraint: Annotated[
-        NodeConstraint | None, Field(description="Node features, as sbatch takes them.")
+        NodeConstraint | None, Field(description="Required node features, in the syntax of sbatch.")
     ] = None
     gpu_type: Annotated[
         str | None,
         Field(
             pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
             max_length=64,
-            description="Kind of the GPUs, as the site names it in its gres.",
+            description="GPU model, as the site names it in its generic resources (GRES).",
         ),
     ] = None
-    exclusive: Annotated[bool, Field(description="Nodes that no other job shares.")] = False
-    reservation: Annotated[SchedulerName | None, Field(description="Reservation.")] = None
+    exclusive: Annotated[bool, Field(description="Do not share the nodes with other jobs.")] = False
+    reservation: Annotated[SchedulerName | None, Field(description="Reservation to use.")] = None
     mail_type: Annotated[
         tuple[MailEvent, ...],
-        Field(strict=False, description="When SLURM sends mail."),
+        Field(strict=False, description="Events for which SLURM sends mail."),
     ] = ()
     mail_user: Annotated[
         str | None,
         Field(
             pattern=r"^[A-Za-z0-9_.+-]+(@[A-Za-z0-9.-]+)?$",
             max_length=254,
-            description="To whom; none: to the user who submits.",
+            description="Recipient of the mail. none: the submitting user.",
         ),
     ] = None
     sbatch_options: Annotated[
         dict[OptionName, OptionValue],
         AfterValidator(_checked_options),
         Field(
-            description="Further options of sbatch by their long names, an empty text for one "
-            'without a value: {licenses: "scratch:1", contiguous: ""}. Those that would break '
-            "the run's contract are refused."
+            description="Further sbatch options by their long names; an empty text stands for "
+            'an option without a value: {licenses: "scratch:1", contiguous: ""}. Options that '
+            "would break the contract of a run are refused."
         ),
     ] = Field(default_factory=dict)
 
@@ -143,34 +156,40 @@ RestartCause = Literal["preempt", "timeout", "node_fail", "crash"]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RequeueConfig:
-    """The `requeue:` block of run.yaml."""
+    """The `requeue:` block of run.yaml: when and how often a run restarts by itself."""
 
     on: Annotated[
         tuple[RestartCause, ...],
         Field(
             strict=False,
-            description="After which ends the run starts again by itself: preempt (asked to stop "
-            "before its walltime), timeout (at its walltime), node_fail, crash; []: never.",
+            description="Causes after which the run restarts by itself: preempt (asked to "
+            "stop before its walltime), timeout (reached its walltime), node_fail (lost a "
+            "node), crash. []: never.",
         ),
     ] = ("preempt", "timeout", "node_fail")
     max_restarts: Annotated[
         int,
-        Field(ge=0, le=10_000, description="How often it does so, since a person last started it."),
+        Field(
+            ge=0,
+            le=10_000,
+            description="Number of automatic restarts allowed since a person last started the run.",
+        ),
     ] = 10
     backoff_s: Annotated[
         int,
         Field(
             ge=0,
             le=86_400,
-            description="Wait after a crash or a lost node; doubled each time in a row, 15 "
-            "minutes at most unless this is more.",
+            description="Seconds to wait before a restart after a crash or a lost node. "
+            "Doubles with each such failure in a row, up to 15 minutes or this value, whichever "
+            "is longer.",
         ),
     ] = 30
     signal_lead_s: Annotated[
         Annotated[int, Field(ge=10, le=65535)] | Literal["auto"],
         Field(
-            description="Seconds before the walltime at which the ranks are told to stop. auto: as "
-            "step and checkpoint were measured to need, by the ranks too; 120 while nothing was "
-            "measured."
+            description="Seconds before the walltime at which the ranks are asked to stop. "
+            "auto: worked out from the longest measured step and checkpoint, which the ranks "
+            "also update; 120 until something is measured."
         ),
     ] = "auto"

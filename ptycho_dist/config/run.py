@@ -1,4 +1,4 @@
-"""One run: everything that `run.yaml` says."""
+"""The whole of run.yaml, and the rules that tie its blocks together."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from ptycho_dist.config.strictness import STRICT
 from ptycho_dist.config.training import TrainingSection
 
 SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
-"""A profile's plain name; nothing that could lead out of the directory of profiles."""
+"""Name of a profile; it cannot lead out of the directory of profiles."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -27,14 +27,14 @@ class RunConfig:
         Field(
             pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$",
             max_length=64,
-            description="Name of the run, its directory and its job.",
+            description="Name of the run. The run directory and the job are named after it.",
         ),
     ]
     site: Annotated[
         SiteName | None,
         Field(
-            description="Site profile whose defaults and rules hold (`ptycho-launch sites` lists "
-            "them); none: neither."
+            description="Site profile that supplies defaults, limits and rules "
+            "(`ptycho-launch sites` lists them). none: no profile."
         ),
     ] = None
     data: DataConfig
@@ -47,7 +47,10 @@ class RunConfig:
     legacy: LegacyConfig = Field(default_factory=LegacyConfig)
     reconstruct: Annotated[
         bool,
-        Field(description="Stitch the object of the training file when the training is done."),
+        Field(
+            description="When training is done, reconstruct the whole object from the "
+            "training file."
+        ),
     ] = True
 
     @model_validator(mode="after")
@@ -55,25 +58,25 @@ class RunConfig:
         data, model, training = self.data, self.model, self.training
         if data.block_size is not None and model.gridsize != 1:
             raise ValueError(
-                f"model.gridsize: {model.gridsize}, and data.block_size is {data.block_size}: a "
-                "group is either gridsize² patterns or a block; leave one of the two out"
+                f"model.gridsize: {model.gridsize}, but data.block_size is {data.block_size}: a "
+                "group is either gridsize² patterns or a block; omit one of the two"
             )
         if data.block_size is not None and not model.object_big:
             raise ValueError(
-                f"model.object_big: False, but data.block_size {data.block_size} is about patterns "
-                "that share a canvas; leave one of the two out"
+                f"model.object_big: false, but data.block_size is {data.block_size}: patterns of a "
+                "block share a canvas; omit one of the two"
             )
         labels = training.realspace_weight or training.realspace_mae_weight
         if labels and model.model_type != "supervised":
             field = "realspace_weight" if training.realspace_weight else "realspace_mae_weight"
             raise ValueError(
                 f"training.{field}: {labels:g}, but it compares with labels, which "
-                "model.model_type: pinn does without; set supervised, or the weight to 0"
+                "model.model_type: pinn does not use; set supervised, or set the weight to 0"
             )
         if model.model_type == "supervised" and not labels:
             raise ValueError(
                 "model.model_type: supervised (DATA-SUP-001) learns from labels, but "
-                "training.realspace_weight and realspace_mae_weight are both 0; raise one of them"
+                "training.realspace_weight and realspace_mae_weight are both 0; increase one"
             )
         misfit = trim_misfit(self.execution.middle_trim, model.N)
         if misfit:

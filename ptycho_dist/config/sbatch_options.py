@@ -1,4 +1,4 @@
-"""Further options of sbatch, and those that would break the contract of a run."""
+"""Which options of sbatch a config may set, and why the others are refused."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _FIELDS = {
     "dependency": "`submit --after`",
     "array": "`submit --array`",
 }
-"""Option → what says it here."""
+"""Option → the field or flag that sets it."""
 _WORLD = "the number of ranks follows from resources.nodes and resources.tasks_per_node"
 _OUTPUT = "logs go to the run directory"
 _ENVIRONMENT = "the job gets the environment of the launcher, and environment.env"
-_RETURN = "submit would not get its answer, a job id"
+_RETURN = "submit would not receive the job id"
 _BREAKS = {
     "ntasks": _WORLD,
     "ntasks-per-socket": _WORLD,
@@ -40,23 +40,23 @@ _BREAKS = {
     "gpus-per-task": "each rank must see all GPUs of its node; set resources.gpus_per_node",
     "gpus-per-socket": "GPUs follow from resources.gpus_per_node",
     "gpu-bind": "each rank must see all GPUs of its node",
-    "distribution": "ranks are laid out in blocks, a node after another",
-    "no-kill": "a run cannot go on without the ranks of a lost node",
+    "distribution": "ranks are placed in blocks, node after node",
+    "no-kill": "a run cannot continue without the ranks of a lost node",
     "output": _OUTPUT,
     "error": _OUTPUT,
     "open-mode": "logs of a job that starts again are appended",
     "input": "the script reads no input",
-    "comment": "it carries the run id, by which a job is found again",
+    "comment": "it holds the run id, by which a job is found again",
     "export": _ENVIRONMENT,
     "export-file": _ENVIRONMENT,
     "get-user-env": _ENVIRONMENT,
     "uid": "a run belongs to who submits it",
     "gid": "a run belongs to who submits it",
-    "chdir": "the run carries absolute paths",
+    "chdir": "the run uses absolute paths",
     "clusters": "status, cancel and resume ask the cluster of this login node",
     "cluster": "status, cancel and resume ask the cluster of this login node",
     "parsable": _RETURN,
-    "test-only": "nothing would run; `ptycho-launch check` asks this",
+    "test-only": "nothing would run; `ptycho-launch check` does this",
     "wait": "sbatch would wait; use `submit --wait`",
     "wrap": "the script is the launcher's",
     "help": _RETURN,
@@ -66,7 +66,7 @@ _BREAKS = {
     "verbose": _RETURN,
     "x11": "a batch job has no display",
 }
-"""Option → why it cannot be had."""
+"""Option → why it is refused."""
 _KNOWN = frozenset(
     [
         "acctg-freq",
@@ -123,25 +123,27 @@ _KNOWN = frozenset(
         "wckey",
     ]
 )
-"""Of sbatch(1), SLURM 22.05 to 25.05; a site's plugins know others."""
+"""Allowed options of sbatch(1), SLURM 22.05 to 25.05; plugins of a site may add others."""
 
 
 def refusal(option: str, value: str) -> str:
-    """Why an option cannot be had; empty: it can. sbatch takes abbreviations, so they count.
+    """Return why an option is refused; empty: it is allowed.
+
+    Abbreviations are resolved first, because sbatch accepts them.
 
     Args:
         option: its long name, without dashes.
-        value: what it is to be.
+        value: its value; empty for an option without one.
     """
     if option in _FIELDS:
-        return f"--{option}: {_FIELDS[option]} says this; set it there"
+        return f"--{option}: is set by {_FIELDS[option]}; use that instead"
     if option in _BREAKS:
-        return f"--{option}: {_BREAKS[option]}; leave it out"
+        return f"--{option}: {_BREAKS[option]}; omit it"
     if option == "gres" and any(part.strip().startswith("gpu") for part in value.split(",")):
-        return "--gres: resources.gpus_per_node asks for GPUs; leave them out here"
+        return "--gres: GPUs are requested by resources.gpus_per_node; omit them here"
     if option in _KNOWN:
         return ""
     for name in (*_FIELDS, *_BREAKS):
         if name.startswith(option):
-            return f"--{option}: sbatch reads it as --{name}; " + refusal(name, value)
+            return f"--{option}: sbatch reads this as --{name}; " + refusal(name, value)
     return ""

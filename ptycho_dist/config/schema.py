@@ -12,7 +12,7 @@ from ptycho_dist.config.run import RunConfig
 
 
 def run_config_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of run.yaml, with the defaults that hold there."""
+    """Return the JSON Schema (draft 2020-12) of run.yaml, with the defaults of run.yaml."""
     schema = TypeAdapter(RunConfig).json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "run.yaml"

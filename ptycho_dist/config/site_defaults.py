@@ -1,6 +1,6 @@
-"""The defaults of a site profile, put into the plain data of a config before it is checked.
+"""Completes the plain data of a config with the defaults of its site profile.
 
-Who asks brings the reader of profiles: this half of the project reads none.
+The caller passes the function that reads profiles, since only the launcher reads them.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from ptycho_dist.config.faults import Fault
 from ptycho_dist.errors import UserError
 
 SiteDefaults = Callable[[str], Mapping[str, Mapping[str, Any]]]
-"""Name of a site → section → field → what holds there unless run.yaml says otherwise.
+"""Name of a site → section → field → default value.
 
-Raises UserError where there is no such profile, or it is no sound one.
+Raises UserError if there is no such profile or it is faulty.
 """
 
 
 def complete_from_site(
     data: dict[str, Any], site_defaults: SiteDefaults | None
 ) -> tuple[dict[str, Any], list[Fault]]:
-    """Put the defaults of the site that `data` names where `data` says nothing.
+    """Add the defaults of the site that `data` names to fields that `data` omits.
 
-    A null of the config counts as said. Mappings are completed key by key, lists are not.
+    A null in the config counts as a value. Mappings are completed key by key; lists are not.
 
     Args:
         data: sections of fields; changed in place.
-        site_defaults: reads a profile; None: a config with a site is at fault.
+        site_defaults: reads a profile; None: a config that names a site is refused.
 
     Returns:
-        Dotted path → value of what was put, and what is wrong with the site.
+        Dotted path → value of each default that was added, and the faults of the site.
     """
     name = data.get("site")
     if not isinstance(name, str):
         return {}, []
     if site_defaults is None:
-        return {}, [Fault("site", f"{name}: only ptycho-launch reads profiles; leave it out here")]
+        return {}, [Fault("site", f"{name}: only ptycho-launch reads site profiles; omit it here")]
     try:
         defaults = site_defaults(name)
     except UserError as error:

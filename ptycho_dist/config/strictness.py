@@ -1,4 +1,4 @@
-"""What all config dataclasses share: their strictness, and fields that have one value."""
+"""Shared by all config dataclasses: strict checking, and types of single fields."""
 
 from __future__ import annotations
 
@@ -9,30 +9,34 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
-"""Unknown keys, values of another type, NaN and infinity are errors, never conversions.
+"""Unknown keys, values of another type, NaN and infinity are errors; nothing is converted.
 
-A class is built when it is first used: most commands use but one of them.
+The validators of a class are built when it is first used, since most commands use only a few.
 """
 
 
 def one_line(text: Any) -> Any:
-    """Refuses what would break a line of a script or a log, or move the cursor of a terminal."""
+    """Return a text that fits on one line.
+
+    Raises:
+        ValueError: it would break a line of a script or log, or move the cursor of a terminal.
+    """
     if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in str(text)):
-        raise ValueError("control characters and line breaks are not allowed")
+        raise ValueError("must not contain control characters or line breaks")
     return text
 
 
 OneLine = Annotated[str, AfterValidator(one_line)]
 AnyPath = Annotated[Path, Field(strict=False), AfterValidator(one_line)]
-"""A path, or the text of one."""
+"""A path, given as `Path` or as text."""
 
 
 def only(value: object, reason: str) -> AfterValidator:
-    """A field of the contract that can have one value here; any other is refused with `reason`."""
+    """Return a validator for a field that supports one value only; `reason` says why."""
 
     def check(given: Any) -> Any:
         if given != value:
-            raise ValueError(f"{reason}; leave it out, or {value!r}")
+            raise ValueError(f"{reason}; omit it, or use {value!r}")
         return given
 
     return AfterValidator(check)

@@ -1,4 +1,4 @@
-"""The world-size contract: ranks, batches and steps, worked out once and checked by each rank."""
+"""The world-size contract: ranks, batches and steps, computed once and checked by each rank."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pydantic import Field
 from ptycho_dist.config.run import RunConfig
 
 Size = Annotated[int, Field(ge=1, le=2**53)]
-"""Checked where a plan is read back from a file."""
+"""A positive count; the bounds are checked when a plan is read from a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Everything that follows from the number of ranks (specs/launch_plan.md, LP-010 to LP-016).
+    """Counts of ranks, batches and steps of a run (specs/launch_plan.md, LP-010 to LP-016).
 
     ranks = nodes × tasks_per_node; global batch = batch_size × accum_steps × ranks.
     """
@@ -25,13 +25,13 @@ class World:
     tasks_per_node: Size
     ranks: Size
     devices_per_node: Size
-    """What Lightning is told: one device per rank of a node."""
+    """The `devices` of the Lightning trainer: one per rank of a node."""
     threads_per_rank: Size
     batch_size: Size
     accum_steps: Size
     global_batch: Size
     samples: Size
-    """Groups used in one epoch."""
+    """Samples (groups) used in one epoch."""
     micro_batches_per_epoch: Size
     steps_per_epoch: Size
     epochs: Size
@@ -43,10 +43,10 @@ class World:
 
 
 def world_of(config: RunConfig, n_patterns: int) -> World:
-    """The world of a config whose training file holds `n_patterns` diffraction patterns.
+    """Compute the world of a config whose training file holds `n_patterns` diffraction patterns.
 
-    A pure function: the login node calls it for the plan, and each rank again with what the
-    file holds when it is opened.
+    A pure function: the login node calls it for the plan, and each rank calls it again with the
+    number of patterns that it finds in the file.
     """
     resources, training, execution = config.resources, config.training, config.execution
     nodes = resources.nodes or _number(execution.num_nodes)
@@ -75,7 +75,7 @@ def world_of(config: RunConfig, n_patterns: int) -> World:
 
 
 def optimizer_steps(samples: int, batch_size: int, ranks: int, accum_steps: int) -> int:
-    """Of one epoch; the last may be of fewer samples."""
+    """Number of optimizer steps in one epoch; the last step may use fewer samples."""
     return math.ceil(math.ceil(samples / (batch_size * ranks)) / accum_steps)
 
 

@@ -1,4 +1,4 @@
-"""Safe reading of YAML text: the plain values of YAML 1.2, nothing executable, nothing ambiguous.
+"""Safe reading of YAML: only plain values of YAML 1.2, nothing executable, nothing ambiguous.
 
 PyYAML follows YAML 1.1, where `on` is a truth value, `12:30:00` the number 45000 and `1e-3` a
 string. A run config needs `requeue.on`, walltimes and learning rates, so the scalars here are
@@ -19,7 +19,7 @@ MAX_DEPTH = 20
 
 
 class YamlError(UserError):
-    """Text that is not the YAML of a config; the message carries line and column."""
+    """Text that is not valid YAML for a config; the message names line and column."""
 
 
 class _CoreLoader(yaml.SafeLoader):
@@ -43,7 +43,7 @@ for _tag, _pattern, _first in (
 
 
 def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    """PyYAML reads 010 as octal; in YAML 1.2 it is ten."""
+    """Read an integer as decimal: PyYAML reads 010 as octal, but in YAML 1.2 it is ten."""
     return int(str(loader.construct_scalar(node)))
 
 
@@ -51,18 +51,20 @@ _CoreLoader.add_constructor("tag:yaml.org,2002:int", _decimal)
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """The mappings, lists and plain scalars that `text` holds.
+    """Parse YAML into mappings, lists and plain scalars.
 
     Args:
-        text: YAML.
-        source: what the text is, for messages: a path, or `--set a.b`.
+        text: the YAML.
+        source: where the text comes from, for messages: a path, or `--set a.b`.
 
     Raises:
-        YamlError: not YAML, a tab, a repeated key, an alias, a tag, several documents, or text
-            nested deeper than a config can be.
+        YamlError: the text is not YAML, is too long or too deeply nested, or contains a tab, a
+            repeated key, an alias, a tag or several documents.
     """
     if len(text) > MAX_BYTES:
-        raise YamlError(f"{source}: {len(text)} characters are too many for a config")
+        raise YamlError(
+            f"{source}: {len(text)} characters are too many for a config (limit {MAX_BYTES})"
+        )
     try:
         _refuse_surprises(_CoreLoader(text), source)
         return _CoreLoader(text).get_single_data()
@@ -75,7 +77,7 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def field_lines(text: str) -> dict[str, int]:
-    """Dotted field path → the line of its key, counted from 1; empty where `text` is no mapping."""
+    """Dotted field path → line of its key, counted from 1; empty if `text` is not a mapping."""
     try:
         root = yaml.compose(text, Loader=_CoreLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -94,7 +96,10 @@ def field_lines(text: str) -> dict[str, int]:
 
 
 def _refuse_surprises(loader: yaml.SafeLoader, source: str) -> None:
-    """Walk the events once, before any object is built: an alias can grow without bound."""
+    """Refuse what a config must not contain, before any object is built.
+
+    Aliases are refused because they can expand without bound.
+    """
     keys: list[tuple[bool, set[str], bool]] = []  # (is mapping, keys seen, a key comes next)
     while loader.check_event():
         event = loader.get_event()
@@ -105,7 +110,7 @@ def _refuse_surprises(loader: yaml.SafeLoader, source: str) -> None:
             raise YamlError(f"{source}{place}: the tag {event.tag!r} is not allowed")
         if isinstance(event, yaml.ScalarEvent) and keys and keys[-1][0] and keys[-1][2]:
             if event.value in keys[-1][1]:
-                raise YamlError(f"{source}{place}: the key {event.value!r} stands here twice")
+                raise YamlError(f"{source}{place}: the key {event.value!r} appears twice")
             keys[-1][1].add(event.value)
         if isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             keys.pop()
@@ -129,5 +134,5 @@ def _place(mark: Any) -> str:
 def _advice(error: yaml.MarkedYAMLError) -> str:
     problem = " ".join(str(error.problem).split())
     if "'\\t'" in problem:
-        return "a tab stands here; YAML indents with spaces"
+        return "contains a tab; YAML indents with spaces"
     return f"not valid YAML: {problem}"

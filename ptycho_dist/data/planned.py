@@ -1,4 +1,4 @@
-"""What was planned on the login node must still hold on the rank."""
+"""Checks on a rank that plan and data files are those of the login node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ptycho_dist.rundir.layout import RunDirectory
 
 
 def plan_digest(run: RunDirectory) -> str:
-    """SHA-256 of plan.json as this rank sees it."""
+    """SHA-256 of plan.json as this rank reads it."""
     return hashlib.sha256(run.plan_json.read_bytes()).hexdigest()
 
 
@@ -33,10 +33,13 @@ def planned_fingerprints(
 
 
 def require_planned_data(run: RunDirectory, config: RunConfig) -> dict[str, str]:
-    """Check that the data files are those of the plan; returns what ranks must agree on.
+    """Check that the data files are those of the plan.
+
+    Returns:
+        Name → shortened fingerprint of each file, on which all ranks must agree.
 
     Raises:
-        DataError: a file has changed since the run was planned, or is another one on this node.
+        DataError: a file has changed since the run was planned, or differs on this node.
     """
     planned = run.plan().data
     found = planned_fingerprints(config)

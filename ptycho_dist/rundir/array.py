@@ -26,14 +26,14 @@ _RANGES = re.compile(r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*")
 
 @dataclass(frozen=True)
 class Indices:
-    """Indices of members, as SLURM writes them: `0-3,7`."""
+    """Indices of array members, in the notation of SLURM: `0-3,7`."""
 
     ranges: tuple[tuple[int, int], ...]
-    """First and last, both included, ascending."""
+    """Ranges in ascending order: first and last index, both included."""
 
     @classmethod
     def of(cls, numbers: Sequence[int]) -> Indices:
-        """Of single numbers, in any order."""
+        """Make the ranges from single indices in any order."""
         ranges: list[tuple[int, int]] = []
         for number in sorted(set(numbers)):
             if ranges and number == ranges[-1][1] + 1:
@@ -44,13 +44,13 @@ class Indices:
 
     @classmethod
     def parse(cls, text: object) -> Indices:
-        """Read what `str` wrote.
+        """Parse the text that `str` gives.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the text is something else.
         """
         if not isinstance(text, str) or not _RANGES.fullmatch(text):
-            raise ValueError(f"no indices: {str(text)[:40]!r}")
+            raise ValueError(f"not a list of indices: {str(text)[:40]!r}")
         parts = (part.partition("-") for part in text.split(","))
         return cls(tuple((int(first), int(last or first)) for first, _, last in parts))
 
@@ -72,14 +72,16 @@ class ArrayMember:
     """One run of an array."""
 
     index: int
+    """Its index, counted from 0."""
     run: RunDirectory
+    """Its run directory."""
     values: dict[str, Any]
-    """Field path → value, of the axes."""
+    """Field path → value, for each axis of the grid."""
 
 
 @dataclass(frozen=True)
 class ArrayDirectory:
-    """An array by its path; opening it reads nothing."""
+    """The directory of an array, by its path; creating the object reads nothing."""
 
     path: Path
 
@@ -90,80 +92,82 @@ class ArrayDirectory:
 
     @property
     def array_json(self) -> Path:
-        """Axes and members; written whole before anything is submitted, and never changed."""
+        """Axes and members; written completely before anything is submitted, and never changed."""
         return self.path / "array.json"
 
     @property
     def study_json(self) -> Path:
-        """What a scaling study was asked for, and its points; there alone where it is one."""
+        """Request and points of a scaling study; only a study has this file."""
         return self.path / "study.json"
 
     @property
     def submission_json(self) -> Path:
-        """The job arrays that the launcher has submitted; written by the launcher alone."""
+        """The job arrays that the launcher has submitted; only the launcher writes this file."""
         return self.path / "submission.json"
 
     @property
     def code(self) -> Path:
-        """The frozen code of all members, where `environment.snapshot` asks for it."""
+        """The frozen code of all members, if `environment.snapshot` asks for it."""
         return self.path / "code"
 
     @property
     def code_json(self) -> Path:
-        """Which code the array was submitted with."""
+        """The code with which the array was submitted."""
         return self.path / "code.json"
 
     @property
     def logs(self) -> Path:
-        """What belongs to no member."""
+        """Logs that do not belong to one member."""
         return self.path / "logs"
 
     def script(self, number: int) -> Path:
-        """What is submitted as the job array of this number, counted from 0."""
+        """The batch script of the job array with this number, counted from 0."""
         return self.path / ("job.sbatch" if number == 0 else f"job-{number:03d}.sbatch")
 
     def stem(self, width: int, base: int, digits: int) -> str:
-        """Path of the members of a job array up to the last `digits` digits of their index.
+        """Path of the members of a job array without the last `digits` digits of their index.
 
         Args:
-            width: digits of an index.
+            width: number of digits of an index.
             base: index of the member that is task 0 of the job array; a multiple of 10**digits,
-                or 0 where `digits` is `width`.
-            digits: that come from SLURM's task number.
+                or 0 if `digits` equals `width`.
+            digits: number of digits that come from SLURM's task number.
         """
         prefix = f"{base:0{width}d}"[: width - digits]
         return f"{self.path}/members/{self.array_id}.{prefix}"
 
     def read(self) -> tuple[dict[str, list[Any]], list[ArrayMember]]:
-        """Axes and members of array.json.
+        """Read the axes and members from array.json.
 
         Raises:
-            UserError: it is missing, or not an array.
+            UserError: the file is missing or damaged.
         """
         record = read_json(self.array_json)
         try:
             if record["format"] != FORMAT:
-                raise ValueError(f"format {FORMAT} is expected")
+                raise ValueError(f"expected format {FORMAT}")
             axes = {str(field): list(values) for field, values in record["axes"].items()}
             members = [
                 ArrayMember(int(each["index"]), self._run(each["run_id"]), dict(each["values"]))
                 for each in record["members"]
             ]
             if [member.index for member in members] != list(range(len(members))):
-                raise ValueError("its members are not counted 0, 1, 2 ...")
+                raise ValueError("its members are not numbered 0, 1, 2 ...")
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise UserError(f"{self.array_json}: not an array: {error}") from None
+            raise UserError(
+                f"{self.array_json}: not an array: {error}; the file is damaged"
+            ) from None
         return axes, members
 
     def _run(self, run_id: object) -> RunDirectory:
         name = str(run_id)
         if _index_in(name) is None or "/" in name:
-            raise ValueError(f"no member: {name[:80]!r}")
+            raise ValueError(f"not the id of a member: {name[:80]!r}")
         return RunDirectory(self.path / "members" / name)
 
     @classmethod
     def of_member(cls, run: RunDirectory) -> tuple[ArrayDirectory, int] | None:
-        """The array that a run belongs to, and its index there; None: it is no member."""
+        """The array that a run belongs to, and its index there; None: it is not a member."""
         index = _index_in(run.run_id)
         folder = run.path.parent
         if index is None or folder.name != "members":
@@ -173,12 +177,12 @@ class ArrayDirectory:
 
 
 def member_id(array_id: str, index: int, width: int) -> str:
-    """`<array-id>.003`: the run id of a member."""
+    """Return the run id of a member: `<array-id>.003`."""
     return f"{array_id}.{index:0{width}d}"
 
 
 def index_width(members: int) -> int:
-    """Digits of the indices of an array: three, or more where there are more members."""
+    """Number of digits of the indices of an array: at least three."""
     return max(3, len(str(members - 1)))
 
 
@@ -188,5 +192,5 @@ def _index_in(name: str) -> int | None:
 
 
 def is_owned_by_array(name: str) -> bool:
-    """Whether an entry of the directory of an array is not a person's."""
+    """Whether an entry in the directory of an array was made by the launcher, not by the user."""
     return name in _OWNED or _SCRIPT.fullmatch(name) is not None or is_code_diff(name)

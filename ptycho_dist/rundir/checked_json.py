@@ -1,5 +1,4 @@
-"""Plain data of JSON files that anybody may have written: read, checked, and named where it is not
-what it should be."""
+"""Checked access to untrusted JSON: values of a known type, or an error that names the file."""
 
 from __future__ import annotations
 
@@ -15,27 +14,27 @@ from ptycho_dist.rundir.files import load_json
 LARGEST = 2**53
 """Whole numbers up to this are exact in any reader of JSON."""
 LATEST = 32_503_680_000.0
-"""The year 3000: what is later is damage."""
+"""The year 3000; a later time is treated as damage."""
 
 
 def read_object(path: str) -> Mapping[str, Any]:
-    """The JSON object in a file.
+    """Read the JSON object in a file.
 
     Raises:
-        UserError: it cannot be read, or is none.
         FileNotFoundError: there is no such file.
+        UserError: it cannot be read, or does not contain a JSON object.
     """
     return required_object(load_json(path), path)
 
 
 def count(record: Mapping[str, Any], name: str) -> int | None:
-    """A whole number, not negative, of a sane size; None: there is none."""
+    """Return a non-negative whole number of at most LARGEST; None: the entry is not one."""
     value = record.get(name)
     return value if type(value) is int and 0 <= value < LARGEST else None
 
 
 def number(record: Mapping[str, Any], name: str) -> float | None:
-    """A finite number of a sane size; None: there is none."""
+    """Return a finite number below LARGEST in size; None: the entry is not one."""
     value = record.get(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -43,19 +42,19 @@ def number(record: Mapping[str, Any], name: str) -> float | None:
 
 
 def amount(record: Mapping[str, Any], name: str) -> float | None:
-    """`number` that is not negative; None: there is none."""
+    """Return a non-negative `number`; None: the entry is not one."""
     value = number(record, name)
     return value if value is not None and value >= 0 else None
 
 
 def moment(record: Mapping[str, Any], name: str) -> float | None:
-    """Seconds since the epoch; None: there is no such time."""
+    """Return a time in seconds since the epoch; None: the entry is not one."""
     value = number(record, name)
     return value if value is not None and 0 <= value < LATEST else None
 
 
 def scalars(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries that are texts, finite numbers, or nothing: what may be printed as JSON."""
+    """Return the entries that are texts, truth values, finite numbers or null."""
     kept = (str, bool, type(None))
     return {
         name: value
@@ -65,26 +64,26 @@ def scalars(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def required_moment(record: Mapping[str, Any], name: str, where: str) -> float:
-    """`moment`; raises a UserError, which names the file, where there is none."""
+    """Return a `moment`, or raise a UserError that names the file `where`."""
     value = moment(record, name)
     if value is None:
         found = short(record.get(name))
-        raise UserError(f"{where}: `{name}` is a time in seconds, found {found}; damaged")
+        raise UserError(f"{where}: `{name}` must be a time in seconds, found {found}; damaged")
     return value
 
 
 def required_text(record: Mapping[str, Any], name: str, where: str) -> str:
-    """A text; raises a UserError, which names the file, where there is none."""
+    """Return a text, or raise a UserError that names the file `where`."""
     value = record.get(name)
     if not isinstance(value, str):
-        raise UserError(f"{where}: `{name}` is a text, found {short(value)}; damaged")
+        raise UserError(f"{where}: `{name}` must be a text, found {short(value)}; damaged")
     return value
 
 
 def required_object(value: object, where: str) -> Mapping[str, Any]:
-    """A JSON object; raises a UserError, which names the file, where it is none."""
+    """Return a JSON object, or raise a UserError that names the file `where`."""
     if not isinstance(value, dict):
-        raise UserError(f"{where}: an object is expected, found {short(value)}; damaged")
+        raise UserError(f"{where}: expected an object, found {short(value)}; damaged")
     return value
 
 
@@ -97,6 +96,6 @@ def first_fault(error: ValidationError) -> str:
 
 
 def short(value: object) -> str:
-    """A value as an error message shows it."""
+    """Shorten the text of a value for an error message."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

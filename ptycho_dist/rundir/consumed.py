@@ -1,7 +1,7 @@
-"""Which positions of an epoch's order a rank has used, as few numbers however long the epoch is.
+"""Which positions of an epoch's order a rank has used, in few numbers however long the epoch is.
 
-A rank takes one range of each micro-batch. Equal shares lie at equal distances, so that an epoch
-of them is one progression `[start, length, every, times]`: the ranges
+A rank takes one range of each micro-batch. Equal shares lie at equal distances, so an epoch of
+them is one progression `[start, length, every, times]`: the ranges
 [start + i·every, start + i·every + length) for i < times (specs/run_directory.md, RD-054).
 """
 
@@ -14,21 +14,25 @@ from ptycho_dist.rundir.checked_json import LARGEST, short
 
 
 class Progression(NamedTuple):
-    """Ranges of one length at equal distances; a single range has `every` = `length`."""
+    """Ranges of equal length at equal distances; a single range has `every` = `length`."""
 
     start: int
+    """First position of the first range."""
     length: int
+    """Positions per range."""
     every: int
+    """Distance between the starts of neighbouring ranges."""
     times: int
+    """Number of ranges."""
 
     @property
     def stop(self) -> int:
-        """The end of the last range."""
+        """End of the last range (exclusive)."""
         return self.start + (self.times - 1) * self.every + self.length
 
     @property
     def samples(self) -> int:
-        """Positions in all ranges together."""
+        """Number of positions in all ranges together."""
         return self.length * self.times
 
 
@@ -39,17 +43,17 @@ class ConsumedRanges:
         self._entries: list[Progression] = []
 
     def add(self, start: int, stop: int) -> None:
-        """Take up the half-open range [start, stop); an empty one leaves no trace."""
+        """Add the half-open range [start, stop); an empty range is ignored."""
         if stop > start:
             join(self._entries, Progression(start, stop - start, stop - start, 1))
 
     def to_json(self) -> list[list[int]]:
-        """For the ledger: `[start, length, every, times]` each."""
+        """Plain data for the ledger: one `[start, length, every, times]` per progression."""
         return [list(entry) for entry in self._entries]
 
 
 def join(entries: list[Progression], more: Progression) -> None:
-    """Put `more` behind the others: into the last of them where it carries that one on."""
+    """Append `more` to the entries, or extend the last entry if `more` continues it."""
     start, length, every, times = more
     if times == 1 or every == length:  # without holes: one longer range
         start, length, every, times = start, length * times, length * times, 1
@@ -69,22 +73,22 @@ def join(entries: list[Progression], more: Progression) -> None:
 
 
 def read_ranges(data: object) -> list[Progression]:
-    """What `ConsumedRanges.to_json` gave, from a file that anybody may have written.
+    """Check and decode untrusted data in the format of `ConsumedRanges.to_json`.
 
     Raises:
-        ValueError: it is not a list of `[start, length, every, times]`, or one of them overlaps
-            itself or holds a number that is too large.
+        ValueError: it is not a list of `[start, length, every, times]`, or an entry overlaps
+            itself or contains a number that is too large.
     """
     if not isinstance(data, list):
-        raise ValueError(f"ranges are a list, not {short(data)}")
+        raise ValueError(f"ranges must be a list, found {short(data)}")
     return [_progression(entry) for entry in data]
 
 
 def expand(ranges: object) -> Iterator[tuple[int, int]]:
-    """Half-open ranges (start, stop), one after the other; all of `ranges` is checked before.
+    """Return all half-open ranges (start, stop) in order; `ranges` is checked first.
 
     Raises:
-        ValueError: as `read_ranges`.
+        ValueError: as in `read_ranges`.
     """
     progressions = read_ranges(ranges)
     return (
@@ -96,12 +100,12 @@ def expand(ranges: object) -> Iterator[tuple[int, int]]:
 
 def _progression(entry: object) -> Progression:
     if not isinstance(entry, list) or len(entry) != 4 or any(type(n) is not int for n in entry):
-        raise ValueError(f"a range is [start, length, every, times], not {short(entry)}")
+        raise ValueError(f"a range must be [start, length, every, times], found {short(entry)}")
     found = Progression(*entry)
     if found.start < 0 or found.length < 1 or found.times < 1 or found.every < found.length:
         raise ValueError(
-            f"range {short(entry)}: start ≥ 0, length ≥ 1, every ≥ length and times ≥ 1 are needed"
+            f"range {short(entry)}: needs start ≥ 0, length ≥ 1, every ≥ length and times ≥ 1"
         )
     if found.stop > LARGEST:
-        raise ValueError(f"range {short(entry)}: reaches beyond 2^53")
+        raise ValueError(f"range {short(entry)}: exceeds 2^53")
     return found

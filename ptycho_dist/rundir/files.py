@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic writing and bounded reading of files in a run directory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from ptycho_dist.errors import UserError
 
 MOST_BYTES = 2**26
-"""Size up to which a file is read as a whole; those of the largest arrays are a few MB."""
+"""Largest file that is read as a whole; the files of the largest arrays have a few MB."""
 
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:
-    """Write beside the target, fsync, rename, fsync the directory: a reader sees old or new."""
+    """Replace a file durably; a reader sees either the old or the new content."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -30,7 +30,7 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
 
 
 def fsync_directory(path: Path) -> None:
-    """Make a rename in `path` survive a power cut."""
+    """Make a rename in the directory `path` survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -39,21 +39,21 @@ def fsync_directory(path: Path) -> None:
 
 
 def json_bytes(data: Any) -> bytes:
-    """Indented JSON for a file that a person may open; NaN and infinity are refused."""
+    """Encode as indented JSON, readable for people; NaN and infinity raise ValueError."""
     return (json.dumps(data, indent=2, allow_nan=False) + "\n").encode()
 
 
 def write_json_atomic(path: Path, data: Any) -> None:
-    """`write_bytes_atomic` of `json_bytes`."""
+    """Replace a file by JSON, as `write_bytes_atomic` does."""
     write_bytes_atomic(path, json_bytes(data))
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """The content of a file of a run directory.
+    """Read a file of a run directory.
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: it cannot be read, or is larger than any file that is read as a whole.
+        UserError: it cannot be read, or is larger than MOST_BYTES.
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - `list` reads thousands of files
@@ -63,12 +63,12 @@ def read_bytes(path: Path | str) -> bytes:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) > MOST_BYTES:
-        raise UserError(f"{path}: larger than {MOST_BYTES >> 20} MiB; the file is damaged")
+        raise UserError(f"{path}: is larger than {MOST_BYTES >> 20} MiB; the file is damaged")
     return content
 
 
 def load_json(path: Path | str) -> Any:
-    """The JSON in a file of a run directory.
+    """Read a JSON file of a run directory.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -81,7 +81,7 @@ def load_json(path: Path | str) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in a file that every run directory has.
+    """Read a JSON file that every run directory has.
 
     Raises:
         UserError: it is missing, cannot be read or is not JSON.
@@ -93,5 +93,5 @@ def read_json(path: Path) -> Any:
 
 
 def not_a_run(path: Path) -> UserError:
-    """The error for a missing file that every run directory has."""
+    """Return the error for a missing file that every run directory has."""
     return UserError(f"{path}: no such file; its directory is not a complete run directory")

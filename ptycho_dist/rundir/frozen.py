@@ -1,8 +1,8 @@
-"""The frozen code of a run: a copy in its directory, which ranks and batch script run.
+"""The frozen code of a run: a copy in its directory that the ranks and the batch script run.
 
-`python RUN_DIR/code MODULE ...` stands in the place of `python -m MODULE ...`. A directory that
-is run comes first in `sys.path`, before the working directory and PYTHONPATH, both of which may
-hold an edited checkout, and before what is installed, in whatever way.
+`python RUN_DIR/code MODULE ...` replaces `python -m MODULE ...`. Python puts a directory that it
+runs first in `sys.path`: before the working directory and PYTHONPATH, which may hold an edited
+checkout, and before installed packages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.run_plan import RunPlan
 
 MAX_BYTES = 32 * 2**20
-"""Of all files; the code has less than one."""
+"""Largest total size of the copied files; the code has less than 1 MiB."""
 START = "__main__.py"
 START_TEXT = b'''\
 """`python THIS_DIRECTORY MODULE ...` runs the copy of MODULE that lies here."""
@@ -39,25 +39,28 @@ if __name__ == "__main__":
 
 
 def code_files(packages: Mapping[str, Path]) -> dict[str, bytes]:
-    """Path within the copy -> content, of all that the packages consist of: sources and data.
+    """Read all files of some packages, sources and data.
 
     Args:
-        packages: name -> the directory from which it was imported.
+        packages: name → directory from which the package was imported.
+
+    Returns:
+        Path within the copy → content.
 
     Raises:
-        UserError: a package is no directory, cannot be read, or holds far more than code.
+        UserError: a package is not a directory, cannot be read, or is larger than MAX_BYTES.
     """
     files, total = {START: START_TEXT}, 0
     for name, folder in packages.items():
         if not folder.is_dir():
-            raise UserError(f"{folder}: the package {name} is no directory and cannot be copied")
+            raise UserError(f"{folder}: the package {name} is not a directory and cannot be copied")
         for path in _package_files(folder):
             try:
                 total += path.stat().st_size
                 if total > MAX_BYTES:
                     raise UserError(
-                        f"{folder}: holds more than {MAX_BYTES // 2**20} MiB ({path}); "
-                        "move away what is no code"
+                        f"{folder}: contains more than {MAX_BYTES // 2**20} MiB ({path}); "
+                        "move away files that are not code"
                     )
                 files[f"{name}/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
             except OSError as error:
@@ -66,10 +69,10 @@ def code_files(packages: Mapping[str, Path]) -> dict[str, bytes]:
 
 
 def _package_files(folder: Path) -> list[Path]:
-    """Without what Python or an editor has left beside the sources.
+    """Files of a package, without caches and hidden files of Python or an editor.
 
-    The folders that a checkout links to (site profiles, examples) are files of the package, as
-    they are when it is installed.
+    Folders that a checkout links to (site profiles, examples) are followed, because they belong to
+    the installed package too.
     """
     found = (
         Path(parent) / name
@@ -88,7 +91,7 @@ def _package_files(folder: Path) -> list[Path]:
 
 
 def code_digest(files: Mapping[str, bytes]) -> str:
-    """SHA-256 over the names and contents of such files."""
+    """SHA-256 over the names and contents of the files."""
     digest = hashlib.sha256()
     for name, content in sorted(files.items()):
         digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
@@ -96,7 +99,7 @@ def code_digest(files: Mapping[str, bytes]) -> str:
 
 
 def write_code(place: Path, files: Mapping[str, bytes]) -> None:
-    """Write a copy, its files read-only; `place` must not exist. Raises OSError."""
+    """Write the copy with read-only files into `place`, which must not exist; raises OSError."""
     for name, content in files.items():
         path = place / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +108,7 @@ def write_code(place: Path, files: Mapping[str, bytes]) -> None:
 
 
 def replace_code(run: RunDirectory, files: Mapping[str, bytes]) -> None:
-    """Put a copy in the place of an older one, or of none; nothing may be running.
+    """Write a copy of the code and replace an older copy, if any; the run must not be active.
 
     Raises:
         UserError: the run directory cannot be written; the older copy may be gone.
@@ -113,7 +116,7 @@ def replace_code(run: RunDirectory, files: Mapping[str, bytes]) -> None:
     new = run.path / f".code.{secrets.token_hex(4)}.tmp"
     try:
         write_code(new, files)
-        if run.code.is_symlink():  # of a member: the copy is its array's
+        if run.code.is_symlink():  # a member of an array links to the copy of the array
             run.code.unlink()
         elif run.code.exists():
             shutil.rmtree(run.code)
@@ -136,9 +139,9 @@ def module_command(run: RunDirectory, plan: RunPlan, interpreter: Sequence[str])
 
 
 def damage_of_code(run: RunDirectory, digest: str) -> str | None:
-    """What is wrong with the copy of a run; None: it is whole."""
+    """Return what is wrong with the frozen code of a run; None: it is intact."""
     if not run.code.is_dir():
-        return f"{run.code}: the frozen code is not there"
+        return f"{run.code}: the frozen code is missing"
     try:
         found = {
             path.relative_to(run.code).as_posix(): path.read_bytes()
@@ -152,10 +155,10 @@ def damage_of_code(run: RunDirectory, digest: str) -> str | None:
 
 
 def require_frozen_code(run: RunDirectory) -> None:
-    """Check, on a rank, that the code of a frozen run is its copy, and the copy whole.
+    """Check on a rank that it runs the frozen code of its run, and that this code is intact.
 
     Raises:
-        RunError: this process runs other code, or the copy was changed.
+        RunError: this process runs other code, or the frozen code was changed.
     """
     code = run.plan().code
     if code is None:
@@ -170,6 +173,6 @@ def require_frozen_code(run: RunDirectory) -> None:
     damage = damage_of_code(run, code.sha256)
     if damage is not None:
         raise RunError(
-            f"environment.snapshot: {damage}; restore it, or go on with the installed code: "
+            f"environment.snapshot: {damage}; restore it, or continue with the installed code: "
             f"ptycho-launch resume {run.run_id} --set environment.snapshot=false"
         )

@@ -1,7 +1,7 @@
-"""The sign of life of each rank: one small JSON file, replaced as a whole, never fsynced.
+"""The heartbeat of each rank: one small JSON file, replaced atomically, never fsynced.
 
-A heartbeat tells people how far a run is and why a rank did not come. Nothing that decides
-about data is read from it.
+Heartbeats show people how far a run is and why a rank failed. No decision about data depends on
+them.
 """
 
 from __future__ import annotations
@@ -31,23 +31,24 @@ State = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Heartbeat:
-    """What one rank says of itself."""
+    """The state of one rank, as the rank reports it."""
 
     rank: int
     node: str
     pid: int
     attempt: int | None
-    """None: not known yet (a rank that torchrun started, before it has joined)."""
+    """Number of the attempt; None: not known yet (a rank of torchrun that has not joined)."""
     state: State
     reason: str = ""
-    """Why it failed, in one line."""
+    """Why the rank failed, in one line."""
     progress: dict[str, Any] = field(default_factory=dict)
-    """epoch, step, total_steps, loss, patterns_per_s ... once training runs (RD-205, RD-206)."""
+    """During training: epoch, step, total_steps, loss, patterns_per_s ... (RD-205, RD-206)."""
     updated_at: float = field(default_factory=time.time)
+    """When it was written, in seconds since the epoch."""
 
 
 def write_heartbeat(run: RunDirectory, heartbeat: Heartbeat) -> None:
-    """Replace the rank's heartbeat; a full or slow disk must not stop a training."""
+    """Replace the heartbeat of a rank; disk errors are ignored, so they cannot stop a training."""
     path = run.heartbeats / f"rank-{heartbeat.rank:05d}.json"
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -58,7 +59,7 @@ def write_heartbeat(run: RunDirectory, heartbeat: Heartbeat) -> None:
 
 
 def read_heartbeats(run: RunDirectory) -> dict[int, Heartbeat]:
-    """The last heartbeat of each rank that ever wrote one; damaged files are left out."""
+    """Read the last heartbeat of every rank; damaged files are skipped."""
     heartbeats = {}
     try:
         names = sorted(path.name for path in run.heartbeats.iterdir())
@@ -73,7 +74,7 @@ def read_heartbeats(run: RunDirectory) -> dict[int, Heartbeat]:
 
 
 def read_heartbeat(run: RunDirectory, rank: int) -> Heartbeat | None:
-    """The last heartbeat of one rank; None: there is none, or it is damaged."""
+    """Read the last heartbeat of one rank; None: it is missing or damaged."""
     return _read(run.heartbeats / f"rank-{rank:05d}.json")
 
 
@@ -86,7 +87,7 @@ def _read(path: Path) -> Heartbeat | None:
 
 
 def _sound(heartbeat: Heartbeat) -> bool:
-    """Whether each value is of its kind: the file is untrusted input."""
+    """Whether each value has the right type, since the file is untrusted."""
     numbers = (heartbeat.rank, heartbeat.pid, 0 if heartbeat.attempt is None else heartbeat.attempt)
     return (
         all(type(number) is int and 0 <= number < 2**31 for number in numbers)

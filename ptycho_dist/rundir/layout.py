@@ -32,83 +32,83 @@ _OWNED = frozenset(
 )
 _DIFF = re.compile(r"code(-\d+)?\.diff")
 UNFINISHED = re.compile(r"\..+-\d{8}-\d{6}-[0-9a-f]{4}\.[0-9a-f]{8}\.tmp")
-"""The hidden name of a run directory that is being built."""
+"""Hidden name of a run directory that is still being built."""
 
 
 def is_owned(name: str) -> bool:
-    """Whether an entry of a run directory is not a person's."""
+    """Whether an entry of a run directory was made by the program, not by the user."""
     return name in _OWNED or is_code_diff(name)
 
 
 def is_code_diff(name: str) -> bool:
-    """Whether a file holds what the code has beyond its commit."""
+    """Whether a file holds the uncommitted changes of the code."""
     return _DIFF.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run directory by its path; opening it reads nothing."""
+    """A run directory, by its path; creating the object reads nothing."""
 
     path: Path
 
     @property
     def run_id(self) -> str:
-        """`<name>-<date>-<time>-<random>`: the name of the directory."""
+        """The name of the directory: `<name>-<date>-<time>-<random>`."""
         return self.path.name
 
     @property
     def array_id(self) -> str | None:
-        """The array that the run is a member of, by its place; None: it is none."""
+        """Id of the array to which the run belongs, from its path; None: it is not a member."""
         return self.path.parent.parent.name if self.path.parent.name == "members" else None
 
     @property
     def run_json(self) -> Path:
-        """The resolved config, versioned, with its digest and the origin of each value."""
+        """The resolved config with its digest and the origin of each value."""
         return self.path / "run.json"
 
     @property
     def plan_json(self) -> Path:
-        """The plan: the world-size contract and what the scheduler is asked for."""
+        """The plan: the world-size contract and the request to the scheduler."""
         return self.path / "plan.json"
 
     @property
     def script(self) -> Path:
-        """What is submitted."""
+        """The batch script."""
         return self.path / "job.sbatch"
 
     @property
     def code_json(self) -> Path:
-        """Which code each submission was made with; written by the launcher alone."""
+        """The code of each submission; only the launcher writes this file."""
         return self.path / "code.json"
 
     @property
     def code(self) -> Path:
-        """The frozen code, where `environment.snapshot` asks for it."""
+        """The frozen code, if `environment.snapshot` asks for it."""
         return self.path / "code"
 
     @property
     def submission_json(self) -> Path:
-        """The jobs that the launcher has submitted for this run; written by the launcher alone."""
+        """The jobs submitted for this run; only the launcher writes this file."""
         return self.path / "submission.json"
 
     @property
     def result_json(self) -> Path:
-        """Written by rank 0 when the last epoch is done: the run has finished."""
+        """The result; rank 0 writes it when the run has finished."""
         return self.path / "result.json"
 
     @property
     def attempts(self) -> Path:
-        """One JSON file per start."""
+        """One JSON file per attempt."""
         return self.path / "attempts"
 
     @property
     def ledger(self) -> Path:
-        """Append-only event files, one per attempt and writer."""
+        """Append-only files of events, one per attempt and writer."""
         return self.path / "ledger"
 
     @property
     def heartbeats(self) -> Path:
-        """One JSON file per rank: what it does and when it last said so."""
+        """One JSON file per rank with its latest state."""
         return self.path / "heartbeat"
 
     @property
@@ -123,12 +123,12 @@ class RunDirectory:
 
     @property
     def metrics(self) -> Path:
-        """Figures per epoch."""
+        """Metrics per epoch, and step times."""
         return self.path / "metrics"
 
     @property
     def reconstruction(self) -> Path:
-        """What is made of the training file once the training is done."""
+        """The reconstruction from the training file, made when training is done."""
         return self.path / "reconstruction"
 
     @property
@@ -138,34 +138,36 @@ class RunDirectory:
 
     @property
     def picture(self) -> Path:
-        """Its picture."""
+        """Picture of the reconstructed object."""
         return self.reconstruction / "object.png"
 
     @property
     def reconstruction_metrics(self) -> Path:
-        """Its scores, JSON, written last."""
+        """Scores of the reconstructed object, JSON; written last."""
         return self.reconstruction / "metrics.json"
 
     def rank_log(self, attempt: int, rank: int) -> Path:
-        """The log of one rank in one attempt; the batch script names it the same."""
+        """The log of one rank in one attempt; the batch script uses the same name."""
         return self.logs / f"attempt-{attempt:03d}-rank-{rank:05d}.log"
 
     def config(self) -> RunConfig:
-        """The config of run.json, checked again: the file is untrusted input.
+        """Read the config from run.json and check it again, since the file is untrusted.
 
         Raises:
-            UserError: the file is missing, of another format, or was changed by hand.
+            UserError: the file is missing, has another format, or was changed by hand.
         """
         record = read_json(self.run_json)
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise UserError(f"{self.run_json}: not a run of format {FORMAT}")
         stored = record.get("config")
         if json_digest(stored) != record.get("config_sha256"):
-            raise UserError(f"{self.run_json}: was changed after the run was made (digest differs)")
+            raise UserError(
+                f"{self.run_json}: was changed after the run was made (digest differs); restore it"
+            )
         return decode_run_config(stored, str(self.run_json))
 
     def plan(self) -> RunPlan:
-        """The content of plan.json.
+        """Read plan.json.
 
         Raises:
             UserError: the file is missing or damaged.
@@ -173,9 +175,9 @@ class RunDirectory:
         return read_plan(self.plan_json)
 
     def write_plan(self, plan: RunPlan) -> None:
-        """Replace plan.json, as a whole."""
+        """Replace plan.json atomically."""
         write_json_atomic(self.plan_json, plan.to_json())
 
     def world(self) -> World:
-        """The world-size contract of plan.json; raises as `plan`."""
+        """Read the world-size contract from plan.json; raises the errors of `plan`."""
         return self.plan().world

@@ -1,6 +1,7 @@
-"""What happened: append-only lines of JSON, one file per attempt and writer, merged by readers.
+"""The ledger: events as append-only lines of JSON, one file per attempt and writer.
 
-Several nodes appending to one file corrupt it on NFS; each writer therefore has its own.
+Readers merge the files. Each writer has its own, because several nodes that append to one file
+corrupt it on NFS.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ LAUNCHER = "launcher"
 
 
 def rank_writer(rank: int) -> str:
-    """The writer's name of a rank: `rank-00003`."""
+    """Return the writer's name of a rank: `rank-00003`."""
     return f"rank-{rank:05d}"
 
 
@@ -38,13 +39,13 @@ class LedgerWriter:
         self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
 
     def append(self, event: str, **fields: Any) -> None:
-        """Add one event and make it durable; one write call, so that a line is never split.
+        """Append one event and make it durable.
 
-        What the disk took of an event that failed stays as a line of its own, which readers
-        leave out: it never spoils an event that comes later.
+        If a write fails midway, the partial line stays in the file as a line of its own, which
+        readers skip; later events are not affected.
 
         Raises:
-            OSError: the disk refused. The event may be in the file or not.
+            OSError: the disk refused the write; the event may or may not be in the file.
         """
         record = {
             "time": time.time(),
@@ -56,7 +57,7 @@ class LedgerWriter:
         line = (json.dumps(record, allow_nan=False) + "\n").encode()
         if self._torn:
             line = b"\n" + line
-        self._torn = True  # until the line has its end
+        self._torn = True  # until the whole line is written
         while line:
             line = line[os.write(self._descriptor, line) :]
         self._torn = False
@@ -71,17 +72,22 @@ class LedgerWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with suppress(OSError):  # every event was fsynced: there is nothing left to lose
+        with suppress(OSError):  # every event was fsynced, so nothing can be lost
             os.close(self._descriptor)
 
 
 def read_ledger(
     run: RunDirectory, attempt: int | None = None, writer: str = "*"
 ) -> list[dict[str, Any]]:
-    """All events, or those of one attempt or one writer, in the order of their clocks.
+    """Read the events of a run, sorted by time.
 
-    A last line without its end is a writer that was killed in mid-write, or is at work: it is
-    left out, and so is every other line that is not an event.
+    Lines that are not events are skipped. So is a last line without a line break: its writer was
+    killed in mid-write or is still writing.
+
+    Args:
+        run: its directory.
+        attempt: number of the attempt; None: all attempts.
+        writer: name of the writer; `*`: all writers.
 
     Raises:
         UserError: a file of the ledger cannot be read.
@@ -100,7 +106,7 @@ def _events(path: Path) -> Iterator[dict[str, Any]]:
         try:
             event = json.loads(line)
         except (ValueError, RecursionError):
-            continue  # torn, or nothing that a LedgerWriter wrote
+            continue  # torn, or not written by a LedgerWriter
         if (
             isinstance(event, dict)
             and number(event, "time") is not None

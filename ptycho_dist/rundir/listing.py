@@ -1,4 +1,4 @@
-"""Which runs and arrays lie under a directory; no file of theirs is read."""
+"""Lists the runs and arrays in a directory; none of their files is read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ptycho_dist.rundir.layout import RunDirectory
 
 
 def is_run(path: Path) -> bool:
-    """Whether a run lies in this place."""
+    """Whether `path` is a run directory."""
     return (path / "run.json").is_file()
 
 
 def member_paths(array: Path) -> list[Path]:
-    """Directories of the members of an array, by index, absolute; array.json is not read."""
+    """Absolute paths of the members of an array, by index; array.json is not read."""
     folder = absolute(array) / "members"
     if not folder.is_dir():
         return []
@@ -24,8 +24,10 @@ def member_paths(array: Path) -> list[Path]:
 
 
 def list_runs(root: Path) -> list[RunDirectory]:
-    """All runs under `root`, by name, members of arrays among them; none where there is no such
-    directory."""
+    """List all runs under `root` by name, members of arrays included.
+
+    The list is empty if `root` does not exist.
+    """
     runs = []
     for path in run_paths(root):
         if is_run(path):
@@ -36,23 +38,23 @@ def list_runs(root: Path) -> list[RunDirectory]:
 
 
 def run_paths(root: Path) -> list[Path]:
-    """What may be runs under `root`, by name, absolute; nothing in them is looked at."""
+    """List the entries of `root` that may be runs or arrays, by name, as absolute paths."""
     if not root.is_dir():
         return []
     return [path for path in sorted(absolute(root).iterdir()) if not path.name.startswith(".")]
 
 
 def absolute(path: Path) -> Path:
-    """Seen from the working directory, with its symlinks."""
+    """Return an absolute path without resolving symlinks."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - keeps symlinks
 
 
 def list_arrays(root: Path) -> list[ArrayDirectory]:
-    """All arrays under `root`, by name."""
+    """List all arrays under `root` by name."""
     return [array for path in run_paths(root) if (array := as_array(path)) is not None]
 
 
 def as_array(path: Path) -> ArrayDirectory | None:
-    """The array in this place, if there is one."""
+    """Return the array whose directory is `path`; None: there is none."""
     array = ArrayDirectory(path)
     return array if array.array_json.is_file() else None

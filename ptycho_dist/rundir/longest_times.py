@@ -1,4 +1,4 @@
-"""What steps and checkpoints of a run took, from its ledger."""
+"""The longest step and checkpoint of a run, from its ledger."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ptycho_dist.rundir.ledger import rank_writer, read_ledger
 
 
 def measured_times(run: RunDirectory) -> Measured | None:
-    """The longest step and checkpoint that rank 0 has noted; None: it has noted none."""
+    """Return the longest times that rank 0 has recorded; None: it has recorded none."""
     steps, checkpoints = [], []
     for event in read_ledger(run, writer=rank_writer(0)):
         if event["event"] == "checkpoint_committed":

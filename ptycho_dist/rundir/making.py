@@ -18,12 +18,15 @@ from ptycho_dist.rundir.layout import FORMAT, SUBDIRECTORIES, RunDirectory
 from ptycho_dist.rundir.run_plan import RunPlan
 
 NEEDED_AT_ONCE = ("checkpoints", "ledger", "logs")
-"""What a run must have before its first attempt begins: there a missing folder of checkpoints is
-damage, `cancel` writes a ledger, and SLURM opens a log."""
+"""Folders that a run needs before its first attempt.
+
+A missing folder of checkpoints counts as damage, `cancel` writes into the ledger, and SLURM opens
+a log.
+"""
 
 
 def new_run_path(root: Path, name: str) -> Path:
-    """A path under `root` for a new run: unique by date, time and two random bytes."""
+    """Return a path under `root` for a new run, unique by date, time and two random bytes."""
     return root / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
@@ -34,19 +37,19 @@ def prepare_run(
     script: str | None,
     add: Callable[[RunDirectory], None] = lambda run: None,
 ) -> RunDirectory:
-    """Make a run directory, private (mode 0700), whole or not at all.
+    """Make a private run directory (mode 0700), completely or not at all.
 
-    It is built under a hidden name beside `path` and renamed when complete.
+    It is built under a hidden name beside `path` and renamed when it is complete.
 
     Args:
-        path: where it shall be, absolute; nothing may be there.
+        path: its absolute path, at which nothing may exist.
         loaded: the checked config with its text and origins.
-        plan: for plan.json.
-        script: the batch script, where there is one.
-        add: writes what else belongs into it, before it appears under its name.
+        plan: the content of plan.json.
+        script: the batch script; None: there is none.
+        add: writes further files before the directory appears under its name.
 
     Raises:
-        UserError: the place cannot be written, or is taken.
+        UserError: the directory cannot be written, or exists already.
     """
     with building(path) as hidden:
         fill_run(hidden, path.name, loaded, plan, script, write_bytes_atomic)
@@ -56,10 +59,10 @@ def prepare_run(
 
 @contextmanager
 def building(path: Path) -> Iterator[Path]:
-    """A hidden, private directory beside `path`, which takes its place at the end, whole.
+    """Yield a hidden, private directory beside `path`; at the end it is renamed to `path`.
 
     Raises:
-        UserError: the place cannot be written, or is taken.
+        UserError: the directory cannot be written, or `path` exists and is not empty.
     """
     hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -67,7 +70,7 @@ def building(path: Path) -> Iterator[Path]:
         hidden.mkdir(mode=0o700)
         yield hidden
         if path.exists() and any(path.iterdir()):
-            raise UserError(f"{path}: exists and is not empty")
+            raise UserError(f"{path}: exists and is not empty; choose another directory")
         hidden.rename(path)
         fsync_directory(path.parent)
     except OSError as error:
@@ -90,15 +93,17 @@ def fill_run(
     encode: Callable[[Any], bytes] | None = None,
     subdirectories: Sequence[str] = SUBDIRECTORIES,
 ) -> None:
-    """Make what a run begins with in an empty directory that is still hidden.
+    """Write the first files of a run into a directory that is still hidden.
 
     Args:
-        directory: where.
-        run_id: the name that it will have.
-        loaded, plan, script: as in `prepare_run`.
+        directory: the hidden directory, empty.
+        run_id: the name that the directory will get.
+        loaded: the checked config with its text and origins.
+        plan: the content of plan.json.
+        script: the batch script; None: there is none.
         write: writes one file.
-        encode: gives the bytes of a record, where that is not `json_bytes`.
-        subdirectories: to make now; the others are made when an attempt begins.
+        encode: encodes a record as JSON; None: `json_bytes`.
+        subdirectories: folders to make now; the others are made when an attempt begins.
     """
     for name in subdirectories:
         (directory / name).mkdir(mode=0o700)

@@ -1,10 +1,10 @@
-"""Where the time of each step went, as each rank wrote it: `metrics/steps/NNN-rank-NNNNN.jsonl`.
+"""Where the time of each step went, as each rank recorded it: `metrics/steps/NNN-rank-NNNNN.jsonl`.
 
-One file per attempt and rank, lines of JSON, never fsynced: figures for people, on which nothing
-that decides about data depends. A reader takes them as untrusted input.
+One file of JSON lines per attempt and rank, never fsynced. The figures are for people; no decision
+about data depends on them, and readers treat them as untrusted input.
 
-A line is an object with a `kind`: `rank` (what the rank is and how it began, once), `block` (the
-time of some steps) or `usage` (memory and the device, the newest counts).
+A line is an object with a `kind`: `rank` (the rank and its start-up, once), `block` (the time of
+some steps) or `usage` (memory and device; the newest line counts).
 """
 
 from __future__ import annotations
@@ -27,81 +27,96 @@ PHASES = (
     "validation",
     "framework",
 )
-"""Of a rank's time in training; each moment belongs to exactly one.
+"""Parts of a rank's training time; each moment belongs to exactly one part.
 
-data: waiting for a batch, and moving it to the device. reduction: the end of the backward pass,
-after the last gradient of this rank was ready: its wait for the other ranks and for the transfer.
-validation: with the pictures of `recon_log_*`. framework: what is left, the launcher's own
-bookkeeping and Lightning's loops.
+data: waiting for a batch and moving it to the device. reduction: the end of the backward pass,
+after the last gradient of this rank is ready: the wait for other ranks and for the transfer.
+validation: includes the pictures of `recon_log_*`. framework: the rest, such as bookkeeping and
+Lightning's loops.
 """
 START_UP = ("imports", "rendezvous", "staging", "opening", "first_batch")
-"""Of a rank's time from its process's start to its first batch, in this order: imports of torch and
-Lightning; joining the others; copies of the data; opening data, network and checkpoint (settling
-DDP's buckets included); waiting for the first batch."""
+"""Parts of a rank's time from the start of its process to its first batch, in this order.
+
+imports: importing torch and Lightning. rendezvous: joining the other ranks. staging: copying the
+data. opening: opening data, network and checkpoint, and fixing DDP's buckets. first_batch: waiting
+for the first batch.
+"""
 
 
 @dataclass(frozen=True)
 class Block:
-    """One optimizer step, or some in a row. Blocks begin and end at the same steps on all ranks."""
+    """One or more optimizer steps in a row; blocks begin and end at the same steps on all ranks."""
 
     first_step: int
-    """Optimizer steps that were done before it, over the whole run."""
+    """Number of optimizer steps of the whole run before this block."""
     steps: int
+    """Number of optimizer steps in this block."""
     samples: int
-    """Used by this rank."""
+    """Number of samples that this rank used."""
     ended_at: float
     """Seconds since the epoch, by the clock of this node."""
     wall_s: float
-    """From the end of the block before it (the first one: from the start of training)."""
+    """Duration since the end of the previous block, or since the start of training."""
     parts_s: dict[str, float]
-    """Seconds in each of PHASES; together `wall_s`."""
+    """Seconds in each of PHASES; their sum is `wall_s`."""
 
 
 @dataclass(frozen=True)
 class RankTimes:
-    """What one rank wrote in one attempt."""
+    """The records of one rank in one attempt."""
 
     rank: int
+    """Global rank."""
     node: str = ""
+    """Name of its node."""
     machine: str = ""
-    """The same for all ranks that share one operating system; nodes of a cluster may."""
+    """Identity of the operating system; several nodes of a test cluster may share it."""
     cores: int = 0
-    """That this machine has; 0: unknown."""
+    """Number of cores of the machine; 0: unknown."""
     threads: int = 0
-    """That this rank computes with."""
+    """Number of threads that the rank uses."""
     device: str = ""
+    """Its device, in words."""
     started_at: float | None = None
     """When its process began, in seconds since the epoch."""
     start_up_s: dict[str, float] = field(default_factory=dict)
-    """Seconds in each of START_UP that was gone through."""
+    """Seconds in each part of START_UP that was reached."""
     blocks: tuple[Block, ...] = ()
+    """Its blocks, in order of their steps."""
     host_peak_bytes: int | None = None
+    """Peak memory of the process; None: unknown."""
     device_peak_bytes: int | None = None
+    """Peak memory on the device; None: unknown."""
     gpu_utilisation: float | None = None
-    """Mean of the samples, 0 to 1; None: the machine does not tell."""
+    """Mean utilisation of the GPU, 0 to 1; None: unknown."""
 
 
 # --- writing -----------------------------------------------------------------------------------
 
 
 def block_length(done: int) -> int:
-    """Optimizer steps of the block that begins when an attempt has done so many: 1 for the first
-    hundred, then 10, from a thousand on 100, and so on; the same on all ranks, and files stay
-    small."""
+    """Return how many optimizer steps the next block covers; equal on all ranks.
+
+    1 step per block for the first hundred steps, then 10, from a thousand steps on 100, and so on,
+    which keeps the files small.
+
+    Args:
+        done: number of optimizer steps that the attempt has done.
+    """
     return 1 if done < 100 else int(10 ** (len(str(done)) - 2))
 
 
 class TimesWriter:
-    """The file of one rank in one attempt; what the disk refuses is lost, and training goes on."""
+    """Writes the file of one rank in one attempt; lines that the disk refuses are lost."""
 
     def __init__(self, run: RunDirectory, attempt: int, rank: int) -> None:
         self._path = _folder(run) / f"{attempt:03d}-rank-{rank:05d}.jsonl"
         self._torn = False
 
     def put(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Append these lines."""
+        """Append one line per record."""
         text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
-        if self._torn:  # what is left of a line that the disk did not take whole
+        if self._torn:  # the last write may have left part of a line
             text = "\n" + text
         try:
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -114,7 +129,7 @@ class TimesWriter:
 
 
 def block_record(block: Block) -> dict[str, Any]:
-    """Plain data of a line."""
+    """Return the record of a block."""
     parts_s = {phase: round(seconds, 6) for phase, seconds in block.parts_s.items()}
     rounded = {"ended_at": round(block.ended_at, 4), "wall_s": round(block.wall_s, 6)}
     return {"kind": "block", **asdict(block), **rounded, "parts_s": parts_s}
@@ -123,15 +138,15 @@ def block_record(block: Block) -> dict[str, Any]:
 # --- reading -----------------------------------------------------------------------------------
 
 MOST_BYTES = 2**23
-"""Of a file that are read: some hundred times what a rank writes."""
+"""How much of a file is read: some hundred times what a rank writes."""
 MOST_RANKS = 2**17
 
 
 def read_step_times(run: RunDirectory, attempt: int) -> dict[int, RankTimes]:
-    """Rank → what it wrote in an attempt; files and lines that no rank writes are left out.
+    """Read the records of an attempt by rank; files and lines that no rank writes are skipped.
 
-    The texts of `RankTimes` are short and printable, but anybody may have written them: they are
-    to be escaped where they go. Every number is finite and not negative.
+    The texts of `RankTimes` are short and printable, but untrusted: escape them in HTML and
+    markup. Every number is finite and not negative.
     """
     prefix = f"{attempt:03d}-rank-"
     try:
@@ -153,7 +168,7 @@ def _folder(run: RunDirectory) -> Path:
 def _read(path: Path, rank: int) -> RankTimes:
     times, blocks, end = RankTimes(rank), [], 0
     try:
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a pipe would block
             return times
         with path.open("rb") as file:
             lines = file.read(MOST_BYTES).split(b"\n")[:-1]

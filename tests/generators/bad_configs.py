@@ -241,7 +241,7 @@ def _unknown_keys(good: dict[str, Any]) -> Iterator[BadConfig]:
             data = _with(good, section, wrong, 7)
             yield BadConfig("unknown", _path(section, wrong), data, words)
         elsewhere = "legacy" if section != "legacy" else ""
-        words = f"{path} has this name"
+        words = f"did you mean {path}?"
         yield BadConfig("unknown", _path(elsewhere, name), _with(good, elsewhere, name, 7), words)
 
 

@@ -399,7 +399,7 @@ def test_only_the_middle_of_each_patch_is_stitched(make_run, scan_file, tmp_path
     assert (middle <= whole * 1.0001).all()
     for trim in (15, 66):
         assert infer(run, scan_file, tmp_path / "odd", **words(middle_trim=trim)) == 2
-        assert f"execution.middle_trim: {trim}, allowed is an even number" in one_error(capsys)
+        assert f"must be an even number up to model.N 64, found {trim}" in one_error(capsys)
 
 
 @pytest.mark.effect("execution.inference_batch_size", "execution.num_workers")

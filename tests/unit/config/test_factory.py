@@ -78,7 +78,7 @@ def test_unknown_overrides_are_errors_all_at_once(scan_file):
 
 def test_wrong_values_are_errors_with_field_value_and_what_is_allowed(scan_file):
     """EC-002"""
-    with pytest.raises(ValueError, match=r"training\.batch_size: a power of two.*found 12"):
+    with pytest.raises(ValueError, match=r"training\.batch_size: must be a power of two.*found 12"):
         create_training_payload(scan_file, "out", overrides={"batch_size": 12})
     with pytest.raises(ConfigError) as caught:
         create_inference_payload(
@@ -113,7 +113,7 @@ def test_n_images_is_deprecated_everywhere(scan_file):
     assert inference.n_groups == 9
     with (
         pytest.warns(DeprecationWarning, match="n_images"),
-        pytest.raises(ValueError, match="n_images 9 and n_groups 8"),
+        pytest.raises(ValueError, match="n_images is 9 and n_groups is 8"),
     ):
         TrainingConfig(n_images=9, n_groups=8)
 

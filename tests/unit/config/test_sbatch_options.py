@@ -12,15 +12,15 @@ from ptycho_dist.errors import UserError
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
-        ("nodes", "4", "resources.nodes says this"),
+        ("nodes", "4", "set by resources.nodes"),
         ("ntasks", "4", "the number of ranks follows from resources.nodes"),
         ("gpus-per-task", "1", "each rank must see all GPUs of its node"),
         ("output", "x.log", "logs go to the run directory"),
         ("export", "NONE", "environment.env"),
         ("array", "1-3", "`submit --array`"),
         ("dependency", "afterok:1", "`submit --after`"),
-        ("gres", "gpu:4", "resources.gpus_per_node asks for GPUs"),
-        ("gres", "craynetwork:1,gpu:a100:4", "resources.gpus_per_node asks for GPUs"),
+        ("gres", "gpu:4", "GPUs are requested by resources.gpus_per_node"),
+        ("gres", "craynetwork:1,gpu:a100:4", "GPUs are requested by resources.gpus_per_node"),
         ("clusters", "other", "status, cancel and resume ask the cluster of this login node"),
     ],
 )
@@ -43,7 +43,7 @@ def test_what_would_break_the_contract_is_refused(option, value, says):
 )
 def test_abbreviations_count(short, long):
     """RC-033: sbatch takes `--nod=4` as `--nodes=4`."""
-    assert refusal(short, "4").startswith(f"--{short}: sbatch reads it as --{long}; ")
+    assert refusal(short, "4").startswith(f"--{short}: sbatch reads this as --{long}; ")
 
 
 @pytest.mark.parametrize(

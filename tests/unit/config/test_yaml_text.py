@@ -30,10 +30,10 @@ def test_scalars_are_those_of_yaml_1_2(text, value):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: 1\na: 2", "test:2:1: the key 'a' stands here twice"),
-        ("outer: {a: 1, b: {c: 1}, a: 2}", "the key 'a' stands here twice"),
-        ("list: [{a: 1}, {a: 2, a: 3}]", "the key 'a' stands here twice"),
-        ("a: 1\n\tb: 2", "a tab stands here"),
+        ("a: 1\na: 2", "test:2:1: the key 'a' appears twice"),
+        ("outer: {a: 1, b: {c: 1}, a: 2}", "the key 'a' appears twice"),
+        ("list: [{a: 1}, {a: 2, a: 3}]", "the key 'a' appears twice"),
+        ("a: 1\n\tb: 2", "contains a tab"),
         ("a: &x 1\nb: *x", "aliases are not allowed"),
         ("a: !!python/object/apply:os.system [id]", "tag"),
         ("a: !custom 1", "tag"),

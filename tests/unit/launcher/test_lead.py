@@ -43,7 +43,8 @@ def test_a_walltime_that_cannot_hold_it_is_refused_with_what_was_measured(make_c
     (fault,) = caught.value.faults
     assert fault.path == "resources.time"
     assert (
-        "600 s cannot hold 60 s of start-up and a requeue.signal_lead_s of 590 s" in fault.message
+        "600 s is too short for 60 s of start-up and a requeue.signal_lead_s of 590 s"
+        in fault.message
     )
     assert "steps took up to 40 s and checkpoints 200 s" in fault.message
 

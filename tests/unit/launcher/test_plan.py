@@ -23,26 +23,26 @@ def plan(make_config, text, facts=FACTS, test=None):
         (
             "resources: {gpus_per_node: 4}\nexecution: {accelerator: cpu}",
             "resources.gpus_per_node",
-            "leave one of them out",
+            "omit one of the two",
         ),
-        ("execution: {accelerator: cuda}", "resources.gpus_per_node", "no GPU is asked for"),
-        ("execution: {accelerator: gpu}", "resources.gpus_per_node", "no GPU is asked for"),
+        ("execution: {accelerator: cuda}", "resources.gpus_per_node", "no GPU is requested"),
+        ("execution: {accelerator: gpu}", "resources.gpus_per_node", "no GPU is requested"),
         (
             "resources: {nodes: 2}\nexecution: {accelerator: mps}",
             "execution.accelerator",
-            "cannot join 2 ranks",
+            "one rank only, not 2",
         ),
         ("execution: {accelerator: tpu}", "execution.accelerator", "not supported"),
-        ('resources: {time: "00:02:50"}', "resources.time", "120 s (auto; while nothing is meas"),
+        ('resources: {time: "00:02:50"}', "resources.time", "120 s (auto; nothing measured"),
         (
             'resources: {time: "00:00:50"}\nrequeue: {signal_lead_s: 60}',
             "requeue.signal_lead_s",
             "nothing would run",
         ),
-        ("resources: {nodes: 38}", "resources.nodes", "38 ranks share 37 samples"),
+        ("resources: {nodes: 38}", "resources.nodes", "38 ranks, but only 37 samples"),
         ("model: {gridsize: 3}", "data.neighbor_count", "at least 9"),
         ("model: {N: 128}", "model.N", "64 × 64"),
-        ("training: {nll_weight: 0}", "training.nll_weight", "nothing to learn"),
+        ("training: {nll_weight: 0}", "training.nll_weight", "so there is no loss"),
         (
             "execution: {checkpoint_monitor_metric: mae_val_loss}",
             "execution.checkpoint_monitor_metric",
@@ -51,7 +51,7 @@ def plan(make_config, text, facts=FACTS, test=None):
         (
             "execution: {recon_log_every_n_epochs: 1, recon_log_fixed_indices: [3, 37]}",
             "execution.recon_log_fixed_indices",
-            "37, but there are 37 samples, counted from 0",
+            "37, but there are only 37 samples, counted from 0",
         ),
         (
             "execution: {precision: 16-mixed, accelerator: cpu}",
@@ -81,7 +81,7 @@ def test_blocks_larger_than_the_scan_are_refused(make_config):
     """REC-012."""
     path = make_config()
     path.write_text(path.read_text().replace("npz}", "npz, block_size: 38}"))
-    with pytest.raises(ConfigError, match=r"data\.block_size: 38 patterns a block, .* only 37"):
+    with pytest.raises(ConfigError, match=r"data\.block_size: 38 patterns per block, .* only 37"):
         make_plan(load_run_config(path), FACTS, None)
 
 

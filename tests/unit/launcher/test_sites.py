@@ -150,11 +150,17 @@ def test_a_name_that_is_no_profile(plan, name, words):
             "title: x\npartitions: {gpu: {max_tim: 1:00}}",
             "partitions.gpu.max_tim: unknown key; did",
         ),
-        ("title: x\npartitions: {gpu: {max_time: soon}}", "partitions.gpu.max_time: a time such"),
+        (
+            "title: x\npartitions: {gpu: {max_time: soon}}",
+            "partitions.gpu.max_time: must be a time such",
+        ),
         ("title: x\npartitions: {gpu: {max_nodes: 1e999}}", "partitions.gpu.max_nodes"),
-        ("title: x\nqos: {long: {gpus: 1}}", "qos.long.gpus: unknown key; known here: max_nodes"),
+        (
+            "title: x\nqos: {long: {gpus: 1}}",
+            "qos.long.gpus: unknown key; known keys are max_nodes",
+        ),
         ("title: x\nrules: {gpus_as: gers}", "rules.gpus_as: input should be 'gpus-per-node'"),
-        ("title: x\nrules: {required: [acount]}", "rules.required.0: a field of resources"),
+        ("title: x\nrules: {required: [acount]}", "rules.required.0: must be a field of resources"),
         ("title: x\nrule: {}", "rule: unknown key; did you mean rules?"),
         ("title: x\ndefaults: {resources: {node: 2}}", "defaults.resources.node: unknown key; did"),
         (
@@ -163,16 +169,16 @@ def test_a_name_that_is_no_profile(plan, name, words):
         ),
         ("title: x\ndefaults: {environment: {env: {RANK: 1}}}", "defaults.environment.env.RANK"),
         ("title: x\ndefaults: {data: {}}", "defaults.data: input should be"),
-        ('title: "a\\nb"', "title: control characters"),
+        ('title: "a\\nb"', "title: must not contain control characters"),
         ("documentation: https://x", "title: missing"),
         ("title: x\ndocumentation: javascript:x", "documentation"),
-        ("- title", "expected a mapping"),
-        ("", "expected a mapping"),
+        ("- title", "must be a mapping"),
+        ("", "must be a mapping"),
         ('title: x\n"\\e[31m": 1', "\\x1b[31m: unknown key"),
         ('title: x\ndefaults: {resources: {"\\e[31m": 1}}', "defaults.resources.\\x1b[31m"),
         ("title: [", "not valid YAML"),
         ("title: &a x\nscratch: *a", "aliases are not allowed"),
-        ("title: x\ntitle: y", "stands here twice"),
+        ("title: x\ntitle: y", "appears twice"),
     ],
 )
 def test_a_broken_profile_is_named_with_file_and_key(own_profile, plan, capsys, text, words):
@@ -243,7 +249,7 @@ def test_a_fault_of_a_default_says_where_it_comes_from(own_profile, plan):
     """RC-102: it cannot be found in run.yaml."""
     own_profile(OURS)
     _, _, said = plan("site: beamline\nexecution: {accelerator: cpu}")
-    assert "resources.gpus_per_node: 4 GPUs are asked for" in said
+    assert "resources.gpus_per_node: 4 GPUs are requested" in said
     assert said.rstrip().endswith("[site beamline]")
 
 
@@ -301,7 +307,7 @@ def test_a_site_that_nobody_reads_is_refused(make_config):
     """RC-103: in Python without a reader its rules would be obeyed by half."""
     read = read_run_config(make_config("site: perlmutter"))
     assert [fault.path for fault in read.faults] == ["site"]
-    with pytest.raises(ConfigError, match="only ptycho-launch reads profiles"):
+    with pytest.raises(ConfigError, match="only ptycho-launch reads site profiles"):
         load_run_config(make_config("site: perlmutter"))
 
 
@@ -323,12 +329,12 @@ qos:
         (
             'partition: gpu, time: "2:00:01"',
             "time",
-            "partition gpu of site limited ends at 2:00:00",
+            "partition gpu of site limited allows at most 2:00:00",
         ),
         (
             "partition: gpu, nodes: 5",
             "nodes",
-            "5, but partition gpu of site limited gives at most 4",
+            "5, but partition gpu of site limited allows at most 4",
         ),
         (
             "partition: gpu, gpus_per_node: 8",
@@ -342,21 +348,29 @@ qos:
         (
             'partition: big, nodes: 2, time: "1:00:01"',
             "time",
-            "gives 1:00:00 to jobs of up to 2 no",
+            "allows 1:00:00 for jobs of up to 2 no",
         ),
         (
             'partition: big, nodes: 3, time: "4:00:01"',
             "time",
-            "gives 4:00:00 to jobs of up to 4 no",
+            "allows 4:00:00 for jobs of up to 4 no",
         ),
-        ('partition: big, nodes: 5, time: "8:00:01"', "time", "ends at 8:00:00"),
-        ('partition: gpu, qos: long, time: "1-00:00:01"', "time", "QOS long of site limited ends"),
+        ('partition: big, nodes: 5, time: "8:00:01"', "time", "allows at most 8:00:00"),
+        (
+            'partition: gpu, qos: long, time: "1-00:00:01"',
+            "time",
+            "QOS long of site limited allows",
+        ),
         (
             "partition: gpu, qos: tiny, nodes: 2",
             "nodes",
-            "QOS tiny of site limited gives at most 1",
+            "QOS tiny of site limited allows at most 1",
         ),
-        ('partition: "gpu,big", nodes: 9', "nodes", "partition gpu,big of site limited gives at m"),
+        (
+            'partition: "gpu,big", nodes: 9',
+            "nodes",
+            "partition gpu,big of site limited allows at m",
+        ),
     ],
 )
 def test_limits_refuse_at_their_field(own_profile, plan, resources, path, words):
@@ -395,7 +409,7 @@ def test_rules_on_memory_and_on_what_is_required(own_profile, plan):
     code, _, said = plan("site: a\nresources: {mem_per_node: 1G}")
     found = [line.partition("resources.")[2].partition(":")[0] for line in said.splitlines()]
     assert (code, found) == (2, ["mem_per_node", "account", "qos"])
-    assert "resources.mem_per_node: missing, and site b requires it" in plan("site: b")[2]
+    assert "resources.mem_per_node: missing, but site b requires it" in plan("site: b")[2]
     assert plan("site: a\nresources: {account: x, qos: y}")[0] == 0
 
 
@@ -466,9 +480,9 @@ def test_a_resumed_run_keeps_its_rules(own_profile, make_config, tmp_path, monke
     assert "#SBATCH --gres=gpu:2" in resume("environment.env.A=one")
     path.unlink()
     assert "#SBATCH --gres=gpu:2" in resume()
-    with pytest.raises(ConfigError, match="partition p of site beamline ends at 2:00:00"):
+    with pytest.raises(ConfigError, match="partition p of site beamline allows at most 2:00:00"):
         resume("resources.time=2:00:01")
-    with pytest.raises(UserError, match="no profile is named 'beamline'"):
+    with pytest.raises(UserError, match="no site profile is named 'beamline'"):
         resume("site=beamline")
     own_profile("title: x\nrules: {gpus_as: with-node}\ndefaults: {resources: {qos: new}}")
     renewed = resume("site=beamline")

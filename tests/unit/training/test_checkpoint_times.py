@@ -58,7 +58,7 @@ def test_checkpoints_by_time(fit, monkeypatch):
 
 @pytest.mark.parametrize("field", ["checkpoint_every_n_steps", "checkpoint_every_s"])
 def test_times_need_checkpoints(fit, field):
-    with pytest.raises(Exception, match="needs enable_checkpointing: true, found false"):
+    with pytest.raises(Exception, match="needs enable_checkpointing: true, but it is false"):
         fit(text(1, enable_checkpointing=False, **{field: 5}))
 
 

@@ -319,8 +319,8 @@ def test_the_other_fields_of_training(fit):
     ("kind", "values", "words"),
     [
         (TrainingSection, {"positions_provided": False}, "a scan file has its positions"),
-        (TrainingSection, {"backend": "tensorflow"}, "the PyTorch backend alone"),
-        (ModelConfig, {"probe_scale": 4.0}, "follows from the counts"),
+        (TrainingSection, {"backend": "tensorflow"}, "only the PyTorch backend"),
+        (ModelConfig, {"probe_scale": 4.0}, "follows from the photon counts"),
     ],
 )
 def test_what_has_one_value_is_refused_with_the_reason(kind, values, words):
@@ -406,7 +406,7 @@ def test_sections_that_contradict_each_other(sections, words):
         ({"architecture": "unrolled", "amp_activation": "relu"}, "amp_activation: 'relu'"),
         ({"architecture": "unrolled", "probe_big": False}, "probe_big: False"),
         ({"architecture": "unrolled", "gaussian_smoothing_sigma": 1.0}, "smoothing_sigma: 1.0"),
-        ({"stages": 3}, "stages: 3, but only architecture: unrolled has it"),
+        ({"stages": 3}, "stages: 3, but only architecture unrolled uses it"),
         ({"pad_object": False, "probe_big": False}, "probe_big: False, but with pad_object"),
     ],
 )
