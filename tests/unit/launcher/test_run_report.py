@@ -317,7 +317,7 @@ def test_what_is_damaged_is_left_out(killed, number):
     facts = read_facts(killed)
     assert any("attempts/001.json" in note for note in facts.left_out)
     assert any("reconstruction/object.png" in note for note in facts.left_out)
-    assert "of the run directory cannot be read" in words_of(page(killed))
+    assert "of the run directory could not be read" in words_of(page(killed))
 
 
 def test_nothing_of_a_run_reaches_the_page_as_html(killed, capsys):
