@@ -252,8 +252,13 @@ def timeline_section(facts: RunFacts) -> Section:
         for each in shown
     ]
     heads = (
-        *("attempt", "idle", "waited", "start-up", "training"),
-        *("of which checkpoints", "reconstruction, shutdown"),
+        "attempt",
+        "idle",
+        "waited",
+        "start-up",
+        "training",
+        "of which checkpoints",
+        "reconstruction, shutdown",
     )
     words = (
         "Seconds. Idle: from the end of the previous attempt until this one was requested. Waited: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -88,9 +89,12 @@ def _points(epochs: Sequence[EpochRow], name: str) -> list[tuple[float, float]]:
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Every nth point, and the last one."""
-    every = -(-len(points) // MOST_POINTS)
-    return [*points[::every], *(points[-1:] if (len(points) - 1) % every else [])]
+    """At most about MOST_POINTS points at equal distances, and the last one."""
+    every = math.ceil(len(points) / MOST_POINTS)
+    thin = list(points[::every])
+    if thin[-1] != points[-1]:
+        thin.append(points[-1])
+    return thin
 
 
 def _readable(boundaries: Mapping[int, float]) -> list[tuple[int, float]]:

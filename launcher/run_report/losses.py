@@ -63,6 +63,7 @@ def read_epochs(
     """
     table = _table(run.metrics / "metrics.csv", left_out)
     told = [each for event in events.of("epoch_finished") if (each := _of_event(event)) is not None]
+    # Without a lineage, an epoch that was done several times counts where it was done last.
     last_of = {(each.epoch, each.step): place for place, each in enumerate(told)}
     found = []
     for place, each in enumerate(told):
@@ -76,8 +77,9 @@ def read_epochs(
             standing = "open"
         found.append(_standing(each, standing))
     have = {each.epoch for each in found if each.standing == "committed"}
+    known = () if lineage is None else lineage
     for each in table.values():
-        part = next((p for p in lineage or () if p.from_step < each.step <= p.to_step), None)
+        part = next((p for p in known if p.from_step < each.step <= p.to_step), None)
         if each.epoch not in have and (lineage is None or part is not None):
             found.append(_standing(each, "committed", part.attempt if part else None))
     return tuple(sorted(found, key=lambda each: (each.attempt or 0, each.epoch)))

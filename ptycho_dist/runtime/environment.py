@@ -64,7 +64,14 @@ class RankEnvironment:
             raise UserError(
                 f"an environment variable of this rank is missing or not a number: {error}"
             ) from None
-        return cls(0, 1, 0, 0, socket.gethostname(), "single")
+        return cls(
+            rank=0,
+            world_size=1,
+            local_rank=0,
+            node_rank=0,
+            node=socket.gethostname(),
+            source="single",
+        )
 
     @classmethod
     def _from_torch(cls, environ: Mapping[str, str], source: str) -> RankEnvironment:

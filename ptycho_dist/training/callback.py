@@ -27,6 +27,9 @@ from ptycho_dist.training.task import TrainingTask
 
 log = logging.getLogger(__name__)
 
+_NOTHING_ELSE = (False, False)
+"""Votes against a checkpoint and against the end of a measurement, asked with that on a stop."""
+
 
 class RunCallback(Callback):
     """Keeps the run directory in step with the training, on every rank."""
@@ -158,7 +161,7 @@ class RunCallback(Callback):
         self._committer.pause()
         self.progress.report(trainer, "validating")
         self._rank.moved("validating")
-        stop_agreed, *_ = self._agreement.now(self._stop_wanted(), False, False)
+        stop_agreed, *_ = self._agreement.now(self._stop_wanted(), *_NOTHING_ELSE)
         if stop_agreed:
             self._give_up_validation(trainer)
 
@@ -167,7 +170,7 @@ class RunCallback(Callback):
     ) -> None:
         """Stop within the validation if a rank was asked to."""
         self._rank.moved("validating")
-        stop_agreed, *_ = self._agreement.turn(self._stop_wanted(), False, False)
+        stop_agreed, *_ = self._agreement.turn(self._stop_wanted(), *_NOTHING_ELSE)
         if stop_agreed:
             self._give_up_validation(trainer)
 

@@ -5,10 +5,15 @@
 In every other epoch, once each: all ranks wait for data, rank 1 in its forward pass, all in the
 optimizer; writing a checkpoint takes longer, and so does validation. A line of JSON for each goes
 to the file that DELAYS_FILE names: the place, the optimizer steps done before, the seconds.
+
+The delays are as long as the machine is slow: rank 0 takes the time of its steps in the first
+epoch, and writes down for all ranks how many times longer than on a quick one they are.
 """
 
+import itertools
 import json
 import os
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -24,15 +29,31 @@ PLACES = {  # name: (step of the epoch, counted from 0; seconds)
     "validation": (18, 0.8),
 }
 OPENING_S = 0.3
+QUICK_STEP_S = 0.03
+"""A step that takes no longer than this leaves the delays as they are."""
+TIMED_STEPS = range(5, 15)
 
 
 class Delays:
     """Counts the optimizer steps, and sleeps where it is asked to."""
 
-    def __init__(self, file):
+    def __init__(self, file, rank):
         self.file = file
+        self.rank = rank
         self.steps = 0  # done
         self.slept = set()
+        self.times = []
+        self.slowness_file = Path(f"{os.environ['DELAYS_FILE']}.slowness")
+
+    def stepped(self):
+        """A step is done; all ranks meet in each, so that the file is there after the last one."""
+        self.steps += 1
+        if self.steps in TIMED_STEPS:
+            self.times.append(time.perf_counter())
+        if self.steps == TIMED_STEPS.stop and self.rank == 0:
+            lengths = [end - start for start, end in itertools.pairwise(self.times)]
+            slowness = max(1.0, statistics.median(lengths) / QUICK_STEP_S)
+            self.slowness_file.write_text(str(slowness))
 
     def sleep(self, place, step):
         """In the course of this optimizer step; once."""
@@ -41,7 +62,7 @@ class Delays:
         if number != when or epoch % 2 == 0 or (place, step) in self.slept:
             return
         self.slept.add((place, step))
-        self.note(place, step, seconds)
+        self.note(place, step, seconds * float(self.slowness_file.read_text()))
 
     def note(self, place, step, seconds):
         began = time.perf_counter()
@@ -77,7 +98,7 @@ def slow_down(delays, rank):
 
     def optimizer():
         delays.sleep("optimizer", delays.steps)
-        delays.steps += 1
+        delays.stepped()
 
     wrap(GroupDataset, "__getitems__", before=lambda: delays.sleep("data", delays.steps))
     wrap(PtychoModule, "training_step", before=forward)
@@ -101,7 +122,7 @@ def main(run_directory):
     stop.install()
     rank = int(os.environ["RANK"])
     with Path(f"{os.environ['DELAYS_FILE']}.{rank}").open("w") as file:
-        slow_down(Delays(file), rank)
+        slow_down(Delays(file, rank), rank)
 
         from ptycho_dist.rank.entry import run_rank
 

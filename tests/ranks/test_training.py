@@ -154,7 +154,7 @@ def test_ctrl_c_during_wait_leaves_the_run_going_and_cancel_ends_it(make_config,
         watcher.kill()
     assert watcher.returncode == 130
     assert "the run continues" in out
-    assert f"ptycho-launch cancel {run.run_id}" in out
+    assert f"ptycho-launch cancel {run.path}" in out
     step = read_heartbeats(run)[0].progress["step"]
     wait_for(lambda: steps_done(run, step + 3))
     pids = [heartbeat.pid for heartbeat in read_heartbeats(run).values()]

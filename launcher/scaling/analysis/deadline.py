@@ -18,6 +18,7 @@ from launcher.scaling.analysis.results import ForDeadline, Law, Series, Size
 from launcher.scaling.analysis.sizes import size_name
 from launcher.scaling.study.definition import BaseSetup, Mode
 from launcher.text.durations import duration
+from launcher.timing.attribution import training_s
 
 _HOUR_S = 3600.0
 
@@ -127,9 +128,10 @@ def _by_law(law: Law, nodes: int, below: Size, work: float, *, extrapolated: boo
 
 
 def _seconds(size: Size, work: float, throughput: float) -> float:
+    """Seconds that the work takes with a throughput, and the start-up and checkpoints of a size."""
     start_up = sum(seconds for name, seconds in size.start_up_s.items() if name != "queue")
     wall = sum(size.parts_s.values())
-    training = wall - size.parts_s.get("checkpoint", 0.0) - size.parts_s.get("validation", 0.0)
+    training = training_s(wall, size.parts_s)
     stretch = wall / training if training > 0 else 1.0
     return start_up + work / throughput * stretch
 
@@ -156,14 +158,23 @@ def _too_slow(deadline_s: float, candidates: Sequence[_Candidate]) -> str:
     fastest = min(candidates, key=lambda each: each.seconds)
     how = "measured" if fastest.law is None else f"by {fastest.law}"
     return (
-        f"No size does the work in {duration(deadline_s)}: the fastest, {size_name(fastest)} "
+        f"No size finishes the work in {duration(deadline_s)}: the fastest, {size_name(fastest)} "
         f"({how}), takes {duration(fastest.seconds)}. Sizes beyond twice the largest measured one "
         "are not considered."
     )
 
 
 def _none(deadline_s: float, mode: Mode, why: str) -> ForDeadline:
-    return ForDeadline(deadline_s, mode, None, None, None, None, False, why + _of_mode(mode))
+    return ForDeadline(
+        deadline_s=deadline_s,
+        mode=mode,
+        nodes=None,
+        tasks_per_node=None,
+        hours=None,
+        node_hours=None,
+        extrapolated=False,
+        why=why + _of_mode(mode),
+    )
 
 
 def _of_mode(mode: Mode) -> str:

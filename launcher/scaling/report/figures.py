@@ -15,9 +15,9 @@ def study_figures(analysis: StudyAnalysis) -> list[Drawn]:
     if not measured:
         return []
     modes = by_mode(measured)
-    return [
-        throughput(measured),
-        *([efficiency(measured)] if any(len(series.sizes) > 1 for series in measured) else []),
-        *(parts(mode, sizes) for mode, sizes in modes.items()),
-        *(start_up(mode, sizes) for mode, sizes in modes.items() if has_start_up(sizes)),
-    ]
+    figures = [throughput(measured)]
+    if any(len(series.sizes) > 1 for series in measured):
+        figures.append(efficiency(measured))
+    figures += [parts(mode, sizes) for mode, sizes in modes.items()]
+    figures += [start_up(mode, sizes) for mode, sizes in modes.items() if has_start_up(sizes)]
+    return figures

@@ -152,8 +152,12 @@ def time_to_solution_table(mode: Mode, sizes: Sequence[Size]) -> DataTable:
         )
     return DataTable(
         (
-            *("ranks", "nodes", "runs that reached it", "by the rule of MLPerf HPC, s"),
-            *("plain mean, s", "node-hours"),
+            "ranks",
+            "nodes",
+            "runs that reached it",
+            "by the rule of MLPerf HPC, s",
+            "plain mean, s",
+            "node-hours",
         ),
         rows,
         _caption(
@@ -235,8 +239,18 @@ def runs_table(collected: Collected) -> DataTable:
         caption += f" ◇: {OVERSUBSCRIBED}."
     return DataTable(
         (
-            *("run", "mode", "ranks", "nodes", "repeat", "batch per rank", "samples/s"),
-            *("step, ms", "steps", "loss", "attempts", "job time"),
+            "run",
+            "mode",
+            "ranks",
+            "nodes",
+            "repeat",
+            "batch per rank",
+            "samples/s",
+            "step, ms",
+            "steps",
+            "loss",
+            "attempts",
+            "job time",
         ),
         rows,
         caption,

@@ -165,8 +165,11 @@ def _command(
     """The command that repeats the study, with every choice explicit, defaults included."""
     sets = [word for override in overrides for word in ("--set", override)]
     return (
-        *("ptycho-launch", "scale", str(config)),
+        "ptycho-launch",
+        "scale",
+        str(config),
         *request.words(),
         *sets,
-        *("--cluster", cluster),
+        "--cluster",
+        cluster,
     )

@@ -23,8 +23,17 @@ LR_RULES: dict[LrRule, str] = {
 }
 
 _HEADINGS = (
-    *("nodes", "tasks", "ranks", "mode", "batch\nper rank", "global\nbatch", "learning\nrate"),
-    *("epochs", "runs", "walltime\neach", "node-\nhours"),
+    "nodes",
+    "tasks",
+    "ranks",
+    "mode",
+    "batch\nper rank",
+    "global\nbatch",
+    "learning\nrate",
+    "epochs",
+    "runs",
+    "walltime\neach",
+    "node-\nhours",
 )
 
 

@@ -40,19 +40,19 @@ class StudyRequest:
 
     def words(self) -> tuple[str, ...]:
         """The flags that make the same request."""
-        until = self.measurement.until.replace("_", "-")
-        tasks = self.tasks_per_node
-        return (
-            *("--nodes", _listed(self.nodes)),
-            *(() if tasks is None else ("--tasks-per-node", _listed(tasks))),
-            *("--mode", ",".join(self.modes)),
-            *("--repeats", str(self.repeats)),
-            *(f"--{until}", f"{self.measurement.value:.15g}"),
-            *("--warm-up", str(self.measurement.warm_up_steps)),
-            *("--lr-rule", self.lr_rule),
-            *("--seed", str(self.seed)),
-            *("--at-once", str(self.at_once)),
-        )
+        flags = {"--nodes": _listed(self.nodes)}
+        if self.tasks_per_node is not None:
+            flags["--tasks-per-node"] = _listed(self.tasks_per_node)
+        flags |= {
+            "--mode": ",".join(self.modes),
+            "--repeats": str(self.repeats),
+            f"--{self.measurement.until.replace('_', '-')}": f"{self.measurement.value:.15g}",
+            "--warm-up": str(self.measurement.warm_up_steps),
+            "--lr-rule": self.lr_rule,
+            "--seed": str(self.seed),
+            "--at-once": str(self.at_once),
+        }
+        return tuple(word for flag in flags.items() for word in flag)
 
 
 def parse_request(
