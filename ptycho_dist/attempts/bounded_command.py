@@ -31,6 +31,8 @@ LAST_WORDS_S = 1.0
 NOT_INHERITED = ("SINFO_", "SQUEUE_", "SCONTROL_", "SACCTMGR_", "GIT_")
 """Beginnings of the names of variables that change the answers that we parse: formats that a user
 prefers (SINFO_FORMAT), or the repository of a git hook (GIT_DIR)."""
+IDENTITY = "SLURM_JWT"
+"""Variable with which a person proves an identity to SLURM where munge is not used."""
 _BLOCK = 64 * 1024
 
 
@@ -105,6 +107,8 @@ def command_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What a program inherits: messages in English, and no variable that changes its answers."""
     kept = clean_environment(environ)
     kept = {name: value for name, value in kept.items() if not name.startswith(NOT_INHERITED)}
+    if IDENTITY in environ:
+        kept[IDENTITY] = environ[IDENTITY]
     return kept | {"LC_ALL": "C"}
 
 
