@@ -156,7 +156,7 @@ def _within_limits(
             effective.setdefault(name, (value, limits.source))
     level, weak = _level(facts, "limits"), _unenforced(facts, "limits")
     for name, (value, source) in effective.items():
-        each = _over(name, value, source, plan, account, qos, facts, places)
+        each = _over(name, value, source, plan, account, facts, places)
         if each is not None:
             grave: Level = level if each.level == "error" else min(each.level, level, key=_grave)
             yield Finding(grave, "accounting", each.field, each.message + weak)
@@ -173,7 +173,6 @@ def _over(
     source: str,
     plan: LaunchPlan,
     account: str,
-    qos: str,
     facts: ClusterFacts,
     places: FieldPlaces,
 ) -> Finding | None:
@@ -190,12 +189,12 @@ def _over(
             f"would be refused, or would wait for ever; set {allowed} or less",
         )
     if kind in ("MaxJobs", "MaxSubmit"):
-        return _too_many_jobs(kind, limit, source, account, qos, facts)
+        return _too_many_jobs(kind, limit, source, account, facts)
     return _too_much(kind, resource, limit, source, plan, places)
 
 
 def _too_many_jobs(
-    kind: str, limit: int, source: str, account: str, qos: str, facts: ClusterFacts
+    kind: str, limit: int, source: str, account: str, facts: ClusterFacts
 ) -> Finding | None:
     by_qos = source.startswith("QOS ")
     own_jobs = [
