@@ -62,10 +62,10 @@ def read_epochs(
         left_out: receives a note of what cannot be read.
     """
     table = _table(run.metrics / "metrics.csv", left_out)
-    told = [each for event in events.of("epoch_finished") if (each := _of_event(event)) is not None]
-    last_of = {(each.epoch, each.step): place for place, each in enumerate(told)}
+    rows = [each for event in events.of("epoch_finished") if (each := _of_event(event)) is not None]
+    last_of = {(each.epoch, each.step): place for place, each in enumerate(rows)}
     found = []
-    for place, each in enumerate(told):
+    for place, each in enumerate(rows):
         if lineage is not None:
             committed = any(_within(part, each) for part in lineage)
         else:

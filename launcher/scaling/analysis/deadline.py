@@ -165,7 +165,7 @@ def _too_slow(deadline_s: float, candidates: Sequence[_Candidate]) -> str:
 
 
 def _none(deadline_s: float, mode: Mode, why: str) -> ForDeadline:
-    return ForDeadline(deadline_s, mode, None, None, None, None, False, why + _of_mode(mode))
+    return ForDeadline(deadline_s=deadline_s, mode=mode, why=why + _of_mode(mode))
 
 
 def _of_mode(mode: Mode) -> str:
