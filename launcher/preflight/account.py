@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 
 from launcher.planning.plan import LaunchPlan
-from launcher.preflight.findings import FieldPlaces, Finding, Level
+from launcher.preflight.findings import GRAVEST_FIRST, FieldPlaces, Finding, Level
 from launcher.preflight.nodes import Need
 from launcher.slurm.cluster_facts import Association, ClusterFacts, Limits, Partition
 from launcher.slurm.units import duration_text, memory_text
@@ -158,13 +158,9 @@ def _within_limits(
     for name, (value, source) in effective.items():
         each = _over(name, value, source, plan, account, facts, places)
         if each is not None:
-            grave: Level = level if each.level == "error" else min(each.level, level, key=_grave)
+            # The less grave of the two levels.
+            grave = max(each.level, level, key=GRAVEST_FIRST.index)
             yield Finding(grave, "accounting", each.field, each.message + weak)
-
-
-def _grave(level: Level) -> int:
-    """A number that is larger for a graver level."""
-    return ("ok", "note", "warning", "error").index(level)
 
 
 def _over(
