@@ -124,8 +124,10 @@ def _of_attempt(
     blocks = {rank: each for rank, each in blocks.items() if each}
     if not blocks or span.started_at is None:
         return None
+    # Blocks begin at the same steps on all ranks, so the rank that wrote most gives the slices.
     longest = max(blocks.values(), key=len)
     edges = _edges(longest)
+    # Names of arrays end in their axes: R for ranks, B for slices.
     samples_RB = np.zeros((len(blocks), len(edges)))
     seconds_RB, ended_B = np.zeros_like(samples_RB), np.zeros(len(edges))
     for row, own in enumerate(blocks.values()):

@@ -158,7 +158,7 @@ def _too_slow(deadline_s: float, candidates: Sequence[_Candidate]) -> str:
     fastest = min(candidates, key=lambda each: each.seconds)
     how = "measured" if fastest.law is None else f"by {fastest.law}"
     return (
-        f"No size does the work in {duration(deadline_s)}: the fastest, {size_name(fastest)} "
+        f"No size finishes the work in {duration(deadline_s)}: the fastest, {size_name(fastest)} "
         f"({how}), takes {duration(fastest.seconds)}. Sizes beyond twice the largest measured one "
         "are not considered."
     )
