@@ -110,8 +110,8 @@ def split(indices: Sequence[int], members: int, max_array_size: int) -> list[Arr
     """
     if max_array_size < SMALLEST_SIZE:
         raise UserError(
-            f"this SLURM takes no job arrays (MaxArraySize={max_array_size}); submit the runs one "
-            "by one, or use --cluster local"
+            f"this SLURM does not accept job arrays (MaxArraySize={max_array_size}); submit "
+            "the runs one by one, or use --cluster local"
         )
     width = index_width(members)
     if members <= max_array_size:

@@ -38,7 +38,7 @@ def preview(plan: ArrayPlan, runs_root: Path) -> Preview:
     """Split an array at the site's MaxArraySize, and render the script of the first job array.
 
     Raises:
-        UserError: this SLURM takes no job arrays.
+        UserError: this SLURM does not accept job arrays.
     """
     members = len(plan.members)
     parts = split(range(members), members, max_array_size())

@@ -61,7 +61,7 @@ def parts_for(cluster: str, indices: Sequence[int], members: int) -> list[ArrayP
         members: number of members of the array.
 
     Raises:
-        UserError: this SLURM takes no job arrays.
+        UserError: this SLURM does not accept job arrays.
     """
     if cluster == "local":
         return [ArrayPart(0, index_width(members), Indices.of(indices))]

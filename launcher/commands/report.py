@@ -22,12 +22,12 @@ def run(options: argparse.Namespace) -> int:
     """Write the page and print its path; with `--json` print the facts and write nothing."""
     from launcher.commands.which_run import one_run
     from launcher.control.submission import settle
-    from launcher.run_report.facts import read_facts
+    from launcher.run_report.facts import read_run_facts
     from launcher.slurm.jobs import Scheduler
 
     found, scheduler = one_run(options.runs_dir, options.run), Scheduler(every_s=60)
     settle([found], scheduler)
-    facts = read_facts(found, scheduler)
+    facts = read_run_facts(found, scheduler)
     if options.json:
         print(json.dumps(facts.to_json(), indent=2, allow_nan=False))
         return 0

@@ -184,7 +184,11 @@ def _not_ours(run: RunDirectory | ArrayDirectory) -> str:
     made_as = record.get("array_id" if is_array else "run_id") if isinstance(record, dict) else None
     if isinstance(made_as, str):
         return ""
-    return "its array.json is not that of an array" if is_array else "its run.json is not of a run"
+    return (
+        "its array.json is not that of an array"
+        if is_array
+        else "its run.json is not that of a run"
+    )
 
 
 def _left_over(root: Path) -> Iterator[Removal]:

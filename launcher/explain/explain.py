@@ -153,7 +153,7 @@ def _nothing_to_explain(status: RunStatus, evidence: Evidence) -> Explanation:
         attempt=evidence.number,
         attempts=len(evidence.records),
         cause=cause.name,
-        title="whether the run is over is unknown" if unknown else cause.title,
+        title="it is unknown whether the run is over" if unknown else cause.title,
         summary=clean(f"{status.state}: {status.cause}"),
         confidence="guessed" if unknown else "recorded",
         first_rank=None,

@@ -193,6 +193,7 @@ def _before(
     if record is None:
         return None, None
     ended = before.until if before is not None else None
+    # A requeue is requested by the end of the previous attempt, without a new submission.
     asked = ended if record.cause == "requeue" else None
     if asked is None:
         known = [job.submitted_at for job in jobs if job.job_id == record.job_id]
@@ -206,6 +207,7 @@ def _training_until(
     """The end of training: the last step, or the moment of the interruption."""
     end = events.of(*_ENDS_TRAINING, attempt=attempt)
     last = [float(event["time"]) for event in end[:1]]
+    # A run that finished has no event for its last step: take what its ranks did last before it.
     if not last and events.of("finished", attempt=attempt):
         done = events.of("checkpoint_committed", "epoch_finished", attempt=attempt)
         last = [float(event["time"]) for event in done[-1:]]

@@ -111,7 +111,7 @@ def _plain_data(value: Any) -> Any:
     return asdict(value) if hasattr(value, "__dataclass_fields__") else value
 
 
-def read_facts(run: RunDirectory, scheduler: Scheduler | None = None) -> RunFacts:
+def read_run_facts(run: RunDirectory, scheduler: Scheduler | None = None) -> RunFacts:
     """Read the facts of a run in any state.
 
     Args:

@@ -63,6 +63,7 @@ def read_epochs(
     """
     table = _table(run.metrics / "metrics.csv", left_out)
     told = [each for event in events.of("epoch_finished") if (each := _of_event(event)) is not None]
+    # Without a lineage, an epoch that was done several times counts where it was done last.
     last_of = {(each.epoch, each.step): place for place, each in enumerate(told)}
     found = []
     for place, each in enumerate(told):

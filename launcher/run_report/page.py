@@ -90,8 +90,8 @@ def _glance(facts: RunFacts) -> Section:
     if facts.left_out:
         blocks.append(
             Caution(
-                f"{counted(len(facts.left_out), 'part')} of the run directory cannot be read and "
-                "therefore left out; the last section lists them."
+                f"{counted(len(facts.left_out), 'part')} of the run directory could not be read "
+                "and are left out; the last section lists them."
             )
         )
     more = f": {status.cause}" if status is not None and facts.explanation is None else ""

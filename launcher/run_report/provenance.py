@@ -166,6 +166,7 @@ def repeat_commands(
     values = config_values(run.config())
     origins = record.get("origins")
     origin_of = origins if isinstance(origins, dict) else {}
+    # A run without a batch script was started with ptycho-train, without run.yaml.
     by_hand = not run.script.exists()
     given = "" if by_hand else run.path.joinpath("run.yaml").read_text("utf-8", "replace")
     sets = []
@@ -173,7 +174,8 @@ def repeat_commands(
         origin = origin_of.get(path, "default")
         again = origin in _IN_RUN_YAML or str(origin).startswith("site ")
         if path.endswith("_data_file") and value != "null":
-            again = json.loads(value) in given  # a relative path means another place there
+            # A relative path in run.yaml would mean another place for a copy in the run directory.
+            again = json.loads(value) in given
         if not again and not (by_hand and path.startswith("resources.")):
             shown = REMOVED if names_a_secret(path) else _bare(value)
             sets.append(f"--set {shlex.quote(f'{path}={shown}')}")

@@ -55,7 +55,7 @@ def ledger_section(facts: RunFacts) -> Section:
     used = proof.whole_epochs * proof.samples + proof.cursor
     rows = [
         ("samples used for the weights", str(used)),
-        ("samples whose work was lost (by a kill or a damaged checkpoint)", str(proof.given_up)),
+        ("samples used in vain (lost by a kill or a damaged checkpoint)", str(proof.given_up)),
     ]
     blocks.append(table_of(rows))
     parts = [

@@ -87,7 +87,12 @@ def throughput_of(
         slowest = max(ranks, key=lambda rank: rank.own_s) if len(ranks) > 1 else None
         others = [rank.own_s for rank in ranks if slowest and rank.rank != slowest.rank]
         return Throughput(
-            True, tuple(rates), ranks, slowest, median(others) if others else None, {}
+            measured=True,
+            attempts=tuple(rates),
+            ranks=ranks,
+            slowest=slowest,
+            others_own_s=median(others) if others else None,
+            last_words={},
         )
     by_epoch = [
         found for span in attempts if (found := _by_epoch(span, began.get(span.attempt), epochs))
@@ -99,7 +104,14 @@ def throughput_of(
     }
     if not by_epoch and not words:
         return None
-    return Throughput(False, tuple(by_epoch), (), None, None, words)
+    return Throughput(
+        measured=False,
+        attempts=tuple(by_epoch),
+        ranks=(),
+        slowest=None,
+        others_own_s=None,
+        last_words=words,
+    )
 
 
 def _clock(attempts: Sequence[AttemptSpan]) -> dict[int, float]:
@@ -120,8 +132,10 @@ def _of_attempt(
     blocks = {rank: each for rank, each in blocks.items() if each}
     if not blocks or span.started_at is None:
         return None
+    # Blocks begin at the same steps on all ranks, so the rank that wrote most gives the slices.
     longest = max(blocks.values(), key=len)
     edges = _edges(longest)
+    # Names of arrays end in their axes: R for ranks, B for slices.
     samples_RB = np.zeros((len(blocks), len(edges)))
     seconds_RB, ended_B = np.zeros_like(samples_RB), np.zeros(len(edges))
     for row, own in enumerate(blocks.values()):

@@ -127,6 +127,7 @@ def _measured(
     ]
     submitted = [job.submitted_at for job in recorded_jobs(run)]
     ranks = list(own.values())
+    # Nodes may share one operating system: its cores count once.
     cores_of = {each.machine or each.node: each.cores for each in ranks}
     return Measurement(
         point=point,

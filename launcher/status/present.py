@@ -41,7 +41,7 @@ def show_run(details: RunDetails, console: Console) -> None:
 
 def _head(details: RunDetails) -> list[Text]:
     status = details.status
-    lines = [title(status), Text(f"  {plain(status.cause)} [said by: {status.said_by}]")]
+    lines = [title(status), Text(f"  {plain(status.cause)} [source: {status.said_by}]")]
     if status.waiting is not None and status.waiting.advice:
         lines.append(Text(f"  what helps: {status.waiting.advice}"))
     if status.state == "pending":

@@ -54,6 +54,7 @@ def queue_s(
     for each in occupied:
         if each.ended > started_at:
             continue
+        # The end of another point's attempt frees a lane only if all other lanes are occupied.
         beside = sum(
             other.index != index and other.began < each.ended <= other.ended for other in occupied
         )

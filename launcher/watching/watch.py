@@ -68,7 +68,7 @@ def _view(run: RunDirectory, status: RunStatus, total: int, height: int) -> Rend
     bar.add_row(_phase(status), ProgressBar(total=total, completed=step), f"{step}/{total}")
     parts: list[RenderableType] = [_cut(title(status)), bar]
     if status.state != "running":
-        parts.append(_cut(Text(f"{plain(status.cause)} [said by: {status.said_by}]")))
+        parts.append(_cut(Text(f"{plain(status.cause)} [source: {status.said_by}]")))
     if figures := _figures(status):
         parts.append(_cut(Text(figures)))
     if missing := missing_ranks(status):

@@ -198,7 +198,7 @@ def _look_at(checkpoint: Checkpoint) -> Seen | None:
     try:
         manifest = checkpoint.read_manifest()
     except (UserError, FileNotFoundError, NotADirectoryError):
-        return Seen(checkpoint, None, None)
+        return Seen(checkpoint, value=None, ended_epoch=None)
     except OSError:
         return None
     return Seen(checkpoint, value_in(manifest), ended_epoch_in(manifest))

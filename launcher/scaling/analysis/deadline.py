@@ -158,14 +158,23 @@ def _too_slow(deadline_s: float, candidates: Sequence[_Candidate]) -> str:
     fastest = min(candidates, key=lambda each: each.seconds)
     how = "measured" if fastest.law is None else f"by {fastest.law}"
     return (
-        f"No size does the work in {duration(deadline_s)}: the fastest, {size_name(fastest)} "
+        f"No size finishes the work in {duration(deadline_s)}: the fastest, {size_name(fastest)} "
         f"({how}), takes {duration(fastest.seconds)}. Sizes beyond twice the largest measured one "
         "are not considered."
     )
 
 
 def _none(deadline_s: float, mode: Mode, why: str) -> ForDeadline:
-    return ForDeadline(deadline_s, mode, None, None, None, None, False, why + _of_mode(mode))
+    return ForDeadline(
+        deadline_s=deadline_s,
+        mode=mode,
+        nodes=None,
+        tasks_per_node=None,
+        hours=None,
+        node_hours=None,
+        extrapolated=False,
+        why=why + _of_mode(mode),
+    )
 
 
 def _of_mode(mode: Mode) -> str:

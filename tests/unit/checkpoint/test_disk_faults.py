@@ -21,7 +21,7 @@ SEAMS = {
     "fsync": (os, "fsync"),
     "rename": (Path, "rename"),
     "list": (Path, "iterdir"),
-    "find": (Path, "glob"),
+    "find": (os, "listdir"),  # of the attempts
     "stat": (Path, "stat"),
     "remove": (shutil, "rmtree"),
 }

@@ -123,7 +123,7 @@ def test_axes_that_are_none_are_refused(texts, overrides, words):
 
 
 def test_a_slurm_without_job_arrays_is_told_of():
-    with pytest.raises(UserError, match="takes no job arrays"):
+    with pytest.raises(UserError, match="does not accept job arrays"):
         split([0], 1, 1)
 
 

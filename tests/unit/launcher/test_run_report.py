@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from launcher.cli import main
 from launcher.control.code_state import OwnCode
 from launcher.pages.html import render_page
-from launcher.run_report.facts import read_facts
+from launcher.run_report.facts import read_run_facts
 from launcher.run_report.page import page_of
 from launcher.run_report.pictures import MOST_PICTURES
 from ptycho_dist.attempts.attempt import begin_attempt
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.config.plain_data import run_config_to_json
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.array import ArrayDirectory
@@ -84,7 +84,7 @@ def killed(make_config, tmp_path, commands):
     """Two epochs and a kill behind the second, whose checkpoint was damaged; then the rest."""
     commands()
     config = make_config("resources: {tasks_per_node: 2}\ntraining: {nepochs: 3, batch_size: 4}")
-    loaded = load_run_config(config, ["execution.learning_rate=0.5"])
+    loaded = read_run_config(config, ["execution.learning_rate=0.5"]).sound()
     plan = RunPlan(world=world_of(loaded.config, 37))
     run = prepare_run(tmp_path / "runs" / "r-20260101-000000-0001", loaded, plan, "#!/bin/bash\n")
     for attempt, epochs in ((1, (0, 1)), (2, (1, 2))):
@@ -118,7 +118,7 @@ def killed(make_config, tmp_path, commands):
 
 
 def page(run):
-    return render_page(page_of(read_facts(run)))
+    return render_page(page_of(read_run_facts(run)))
 
 
 def words_of(html):
@@ -185,7 +185,7 @@ def test_the_figures_of_the_page_as_data(killed, capsys):
 
 def test_a_run_without_step_times_says_so(killed):
     """SC-084, SC-085"""
-    facts = read_facts(killed)
+    facts = read_run_facts(killed)
     text = words_of(page(killed))
     assert "This run has no step times" in text
     assert "patterns/s of all ranks" in text
@@ -201,7 +201,7 @@ def test_without_a_ledger_metrics_csv_is_believed(killed):
     killed.result_json.unlink()
     rows = "epoch,step,train_loss,val_loss\n0,5,1.5,nan\n1,10,inf,\nx,1,1,1\n"
     (killed.metrics / "metrics.csv").write_text(rows)
-    facts = read_facts(killed)
+    facts = read_run_facts(killed)
     assert [(e.epoch, e.train_loss, e.val_loss, e.standing) for e in facts.epochs] == [
         (0, 1.5, None, "committed"), (1, None, None, "committed")
     ]  # fmt: skip
@@ -245,7 +245,7 @@ def test_a_failure_comes_first_as_explain_says_it(name, tmp_path, commands):
     """SC-081"""
     commands()
     shutil.copytree(FAILURES / name / "r-1", tmp_path / "r-1")
-    facts = read_facts(RunDirectory(tmp_path / "r-1"))
+    facts = read_run_facts(RunDirectory(tmp_path / "r-1"))
     first = page_of(facts).sections[0]
     expected = read_json(FAILURES / name / "expected.json")
     if facts.explanation is None:  # nobody here can say whether it is over
@@ -263,7 +263,7 @@ def test_every_failure_that_is_known_has_a_report(name, tmp_path, commands):
     """SC-081"""
     commands()
     shutil.copytree(FAILURES / name / "r-1", tmp_path / "r-1")
-    facts = read_facts(RunDirectory(tmp_path / "r-1"))
+    facts = read_run_facts(RunDirectory(tmp_path / "r-1"))
     assert json.loads(json.dumps(facts.to_json(), allow_nan=False))["run_id"] == "r-1"
 
 
@@ -277,7 +277,7 @@ def test_a_run_at_work_says_so(pretend, commands):
         ledger.append("training_started", step=0, epoch=0, sample=0, ranks=2)
         ledger.append("epoch_finished", step=3, epoch=0, train_loss=0.25)
     told.beat(0, progress={"patterns_per_s": 4.0})
-    facts = read_facts(told.run)
+    facts = read_run_facts(told.run)
     assert facts.attempts[0].at_work
     assert facts.epochs[0].standing == "open"
     text = words_of(page(told.run))
@@ -310,14 +310,14 @@ def test_what_is_damaged_is_left_out(killed, number):
     kept = {path: path.read_bytes() for path in files}
     for path, content in kept.items():
         path.write_bytes(GARBAGE[number])
-        json.dumps(read_facts(killed).to_json(), allow_nan=False)
+        json.dumps(read_run_facts(killed).to_json(), allow_nan=False)
         path.write_bytes(content)
     for path in files:
         path.write_bytes(GARBAGE[number])
-    facts = read_facts(killed)
+    facts = read_run_facts(killed)
     assert any("attempts/001.json" in note for note in facts.left_out)
     assert any("reconstruction/object.png" in note for note in facts.left_out)
-    assert "of the run directory cannot be read" in words_of(page(killed))
+    assert "of the run directory could not be read" in words_of(page(killed))
 
 
 def test_nothing_of_a_run_reaches_the_page_as_html(killed, capsys):
@@ -352,7 +352,7 @@ def test_pictures_are_few_whole_and_of_this_run(killed, tmp_path):
             place = killed.reconstruction / f"epoch-{epoch:04d}" / name
             place.parent.mkdir(exist_ok=True)
             shutil.copy(killed.picture, place)
-    found = read_facts(killed).pictures
+    found = read_run_facts(killed).pictures
     assert len(found) == MOST_PICTURES
     assert found[0].epoch is None
     objects = [each.epoch for each in found[1:] if each.kind == "object"]
@@ -364,7 +364,7 @@ def test_pictures_are_few_whole_and_of_this_run(killed, tmp_path):
     (first / "object.png").symlink_to(outside)
     (first / "patches.png").write_bytes(outside.read_bytes()[:-5])
     killed.picture.write_bytes(b"<svg onload=alert(1)>")
-    facts = read_facts(killed)
+    facts = read_run_facts(killed)
     assert len(facts.pictures) == MOST_PICTURES - 3
     notes = "\n".join(facts.left_out)
     for name, why in (
@@ -382,10 +382,10 @@ def test_the_command_makes_the_same_config(killed, tmp_path, monkeypatch):
         (killed.path / "run.yaml").read_text().replace(str(tmp_path), "elsewhere")
     )
     monkeypatch.chdir(tmp_path)
-    words = shlex.split(read_facts(killed).provenance.repeat[-1])
+    words = shlex.split(read_run_facts(killed).provenance.repeat[-1])
     assert words[:2] == ["ptycho-launch", "submit"]
     assert words[3:5] == ["--cluster", "local"]
     sets = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
-    again = load_run_config(Path(words[2]), sets)
+    again = read_run_config(Path(words[2]), sets).sound()
     assert "execution.learning_rate=0.5" in sets
     assert run_config_to_json(again.config) == run_config_to_json(killed.config())

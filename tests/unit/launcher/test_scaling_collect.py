@@ -9,7 +9,7 @@ from read_html import ReadPage
 
 from launcher.arrays.prepare import prepare_array
 from launcher.pages.html import render_page
-from launcher.run_report.facts import read_facts
+from launcher.run_report.facts import read_run_facts
 from launcher.run_report.page import page_of
 from launcher.scaling.analysis.analyse import analyse
 from launcher.scaling.analysis.results import Collected
@@ -207,7 +207,7 @@ def test_a_study_and_the_report_of_a_run_tell_the_same(study, commands, ledger, 
             events.append("checkpoint_committed", step=12, epoch=0, sample=0)
             events.append("finished", step=12)
     (measured,) = collect(written.array).measured
-    facts = read_facts(run)
+    facts = read_run_facts(run)
     assert measured.goodput == pytest.approx(facts.goodput.of_attempts)
     # The ledger knows of step 4, whose time a kill has taken; step times alone do not.
     assert facts.goodput.useful_s == pytest.approx((5 if ledger else 4) * 1.5 + 7 * 1.0)

@@ -108,7 +108,7 @@ def test_a_job_that_waits_says_why_and_until_when(pretend, commands, capsys):
     assert document["starts_at"] == noon
     main(["status", str(run.run.path)])
     shown = capsys.readouterr().out
-    assert "more walltime than its partition allows (PartitionTimeLimit) [said by: squeue]" in shown
+    assert "more walltime than its partition allows (PartitionTimeLimit) [source: squeue]" in shown
     assert "what helps: lower resources.time" in shown
     assert "start: expected 2026-01-01 12:00:00" in shown
 

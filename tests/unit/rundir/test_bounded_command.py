@@ -140,11 +140,12 @@ def test_each_command_gets_a_clean_environment(command, stand_in, tmp_path, monk
         monkeypatch.setenv(name, "planted")
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     monkeypatch.setenv("SLURM_CONF", "/site/slurm.conf")
+    monkeypatch.setenv("SLURM_JWT", "token")
     monkeypatch.setenv("OWN", "kept")
     stand_in(command, f"env > {tmp_path}/env; exit 1")
     ASKS[command]()
     seen = (tmp_path / "env").read_text().splitlines()
-    assert {"LC_ALL=C", "SLURM_CONF=/site/slurm.conf", "OWN=kept"} <= set(seen)
+    assert {"LC_ALL=C", "SLURM_CONF=/site/slurm.conf", "SLURM_JWT=token", "OWN=kept"} <= set(seen)
     assert not [line for line in seen if "planted" in line]
 
 

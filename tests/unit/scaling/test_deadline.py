@@ -80,7 +80,7 @@ def test_nothing_beyond_twice_the_largest_size():
     found = asked(strong(), START_UP + WORK / (100.0 / (0.05 + 0.95 / 12)))
     assert found.nodes is None
     assert found.node_hours is None
-    assert "No size does the work in" in found.why
+    assert "No size finishes the work in" in found.why
     assert "8 ranks on 8 nodes (by Amdahl)" in found.why
 
 
