@@ -40,9 +40,7 @@ def _private_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg_config"))
     monkeypatch.delenv("NERSC_HOST", raising=False)
-    monkeypatch.delenv(
-        "OMP_NUM_THREADS", raising=False
-    )  # it is ours, and not for the processes of a test
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # ours, not for what a test starts
     for name in list(os.environ):
         if name.startswith(("SLURM_", "SBATCH_", "PTYCHO_DIST_ATTEMPT", "PTYCHO_DIST_RUNS")):
             monkeypatch.delenv(name)
