@@ -23,7 +23,7 @@ from typing import Any
 
 from ptycho_dist.attempts.attempt import begin_attempt
 from ptycho_dist.attempts.job_variables import ATTEMPT_VARIABLE
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.data.formats import write_scan
 from ptycho_dist.data.simulate import SimulationSpec, simulate
@@ -123,7 +123,7 @@ def measure(folder: Path, name: str, options: argparse.Namespace) -> None:
     write_scan(folder / "train.npz", scan, {})
     text = CONFIG.format(file=folder / "train.npz", scale=scale, batch=batch, ranks=options.ranks)
     (folder / "run.yaml").write_text(text)
-    loaded = load_run_config(folder / "run.yaml")
+    loaded = read_run_config(folder / "run.yaml").sound()
     plan = RunPlan(
         world=world_of(loaded.config, 256),
         measurement=MeasurementPlan("steps", options.steps, warm_up_steps=5),

@@ -23,14 +23,14 @@ from ptycho_dist.attempts.job_variables import clean_environment
 from ptycho_dist.errors import printable
 
 MOST_BYTES = 16 * 2**20
-"""Of standard output, by default. `squeue` of 50,000 jobs prints about 4 MiB."""
+"""Largest standard output, by default; `squeue` of 50,000 jobs prints about 4 MiB."""
 MOST_COMPLAINT_BYTES = 64 * 1024
-"""Of standard error; the rest is read and dropped."""
+"""How much of standard error is kept; the rest is read and dropped."""
 LAST_WORDS_S = 1.0
-"""How long a killed program may take to be gone before it is left behind."""
+"""Seconds to wait for a killed program to disappear, before it is left behind."""
 NOT_INHERITED = ("SINFO_", "SQUEUE_", "SCONTROL_", "SACCTMGR_", "GIT_")
-"""Variables that a person set for their own eyes (SINFO_FORMAT), or that a git hook set for its own
-repository (GIT_DIR): either would change the answers that we parse."""
+"""Beginnings of the names of variables that change the answers that we parse: formats that a user
+prefers (SINFO_FORMAT), or the repository of a git hook (GIT_DIR)."""
 IDENTITY = "SLURM_JWT"
 """Variable with which a person proves an identity to SLURM where munge is not used."""
 _BLOCK = 64 * 1024
@@ -38,7 +38,7 @@ _BLOCK = 64 * 1024
 
 @dataclass(frozen=True)
 class Answer:
-    """What a program printed; and if it failed, why."""
+    """What a program printed, and why it failed if it did."""
 
     stdout: bytes = b""
     stderr: bytes = b""
@@ -71,7 +71,7 @@ def run_command(
     """Run a program; returns within `timeout_s` and a second, whatever the program does.
 
     The program gets a session of its own. Whatever it has started and left running is killed with
-    it. One that hangs in the kernel (a dead file server) cannot be killed: nobody waits for it.
+    it. One that hangs in the kernel (a dead file server) cannot be killed, and is not waited for.
 
     Args:
         command: the program and its arguments.
@@ -130,13 +130,13 @@ def _answer_of(
 
 
 class _TooMuch(Exception):
-    """A program prints more than is kept."""
+    """A program has printed more than may be kept."""
 
 
 def _read(
     process: subprocess.Popen[bytes], deadline: float, most_bytes: int
 ) -> tuple[bytes, bytes]:
-    """Both outputs, until the program and all that it has started have closed them."""
+    """Read both outputs until the program and all that it has started have closed them."""
     out, err = _pipe(process.stdout), _pipe(process.stderr)
     found = {out: bytearray(), err: bytearray()}
     with selectors.DefaultSelector() as selector:
@@ -192,7 +192,7 @@ def _end(process: subprocess.Popen[bytes]) -> int | None:
 
 
 def _first_line(said: bytes, called: str, code: int | None) -> str:
-    """The first line that a program complained with, without its own name before it."""
+    """The first line of a program's complaint, without the name of the program."""
     lines = said.decode("utf-8", "replace").strip().splitlines()
     if not lines:
         return f"exit code {code}"

@@ -32,7 +32,7 @@ def ending_of(
     lost_nodes: Sequence[str] = (),
     on_request: bool = False,
 ) -> Ending:
-    """Find out how and why an attempt ended that is over.
+    """Find out how and why an attempt ended.
 
     Args:
         run: its directory.
@@ -91,7 +91,7 @@ def ending_of(
 
 
 class _Said:
-    """What the ledger and the heartbeats of one attempt tell of its end."""
+    """What the ledger and the heartbeats of one attempt show about its end."""
 
     def __init__(self, events: list[dict[str, Any]], failed: list[Heartbeat], ranks: int) -> None:
         self.ranks = ranks

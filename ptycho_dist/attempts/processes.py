@@ -50,7 +50,7 @@ class LocalProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs; False on another machine, where nothing is known of it."""
+        """Whether it still runs; False on another machine, as nothing is known about that one."""
         return self.here and start_time(self.pid) == self.started
 
 

@@ -6,23 +6,23 @@ and the field. Records of older versions lack some entries; their fields are the
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from ptycho_dist.errors import UserError
-from ptycho_dist.rundir.checked_json import (
-    count,
-    read_object,
-    required_moment,
-    required_object,
-    required_text,
-    short,
-)
-from ptycho_dist.rundir.files import json_bytes, write_bytes_atomic
+from ptycho_dist.rundir.checked_json import LARGEST, LATEST, first_fault
+from ptycho_dist.rundir.files import json_bytes, load_json, write_bytes_atomic
 from ptycho_dist.rundir.layout import RunDirectory
+
+Count = Annotated[int, Field(ge=0, lt=LARGEST)]
+Moment = Annotated[float, Field(ge=0, lt=LATEST, allow_inf_nan=False)]
+"""Seconds since the epoch."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class Ending:
     outcome: str
     """`finished`; `stopped`: all ranks stopped with a checkpoint of one step; `cut_short`: they had
     to leave before that; or `failed`."""
-    cause: str
+    cause: str = ""
     """`finished`, `cancelled`, `mistake`, `timeout`, `preempt`, `node_fail` or `crash`; empty in an
     old record."""
-    reason: str
+    reason: str = ""
     """The cause in one line."""
-    step: int | None
+    step: Count | None = None
     """The largest step that a rank is known to have reached."""
-    committed_step: int | None
+    committed_step: Count | None = None
     """Step of the newest checkpoint that the attempt committed or began from; 0: there is none."""
-    node: str | None
+    node: str | None = None
     """Node on which the first rank failed, if known."""
 
 
@@ -53,7 +53,7 @@ class Decision:
     """Whether the run starts again without a person."""
     why: str
     """The reason in one line, for people."""
-    delay_s: int = 0
+    delay_s: Count = 0
     """Seconds to wait before the next attempt."""
     exclude: tuple[str, ...] = ()
     """Nodes that the next attempt must not get."""
@@ -63,13 +63,12 @@ class Decision:
 class AttemptEnd:
     """The part of a record that is written when the attempt ends."""
 
-    ended_at: float
-    """Seconds since the epoch."""
+    ended_at: Moment
     exit_code: int | None
     """Exit code of srun or of the local cluster; None: the batch script was killed, and a later
     start recorded the end."""
     ending: Ending
-    decision: Decision | None
+    decision: Annotated[Decision | None, Field(alias="next")]
     """None in an old record."""
 
     @property
@@ -89,12 +88,12 @@ class AttemptRecord:
 
     number: int
     """1, 2, 3 ...; the name of the file."""
-    token: str
+    token: str = ""
     """Random text that tells this attempt from all others."""
-    host: str
+    host: str = ""
     """Where rank 0 opens its store."""
-    port: int
-    ends_at: float | None
+    port: Count = 0
+    ends_at: Moment | None = None
     """When the walltime is over, in seconds since the epoch; None: unknown."""
     job_id: str
     """Id of the SLURM job, or text of a `LocalProcess`."""
@@ -102,16 +101,15 @@ class AttemptRecord:
     """`slurm` or `local`."""
     nodes: tuple[str, ...]
     """Names of the nodes, in the order of the ranks."""
-    step: str | None
+    step: str | None = None
     """Number of SLURM's job step, if rank 0 began the attempt."""
-    signal_lead_s: int | None
+    signal_lead_s: Count | None = None
     """Seconds between SLURM's signal and the end of the walltime."""
     cause: str
     """What began the attempt: `submit`, `resume` (a person) or `requeue` (no person)."""
-    started_at: float
-    """Seconds since the epoch."""
+    started_at: Moment
     end: AttemptEnd | None = None
-    """None: the attempt is at work, or was killed before its end could be recorded."""
+    """None: the attempt is running, or was killed before its end could be recorded."""
 
     def to_json(self) -> dict[str, Any]:
         """The content of attempts/NNN.json."""
@@ -189,66 +187,34 @@ def read_attempt(run: RunDirectory, number: int) -> AttemptRecord:
     """
     where = f"{run.path}/attempts/{number:03d}.json"
     try:
-        record = read_object(where)
+        content = load_json(where)
+        if isinstance(content, dict):
+            content = {"number": number, **content, "end": _end(content)}
+        record = _adapter().validate_json(json.dumps(content), strict=True)
     except FileNotFoundError:
         raise UserError(f"{where}: no such file") from None
-    nodes, ends_at = record.get("nodes"), record.get("ends_at")
-    if (found := record.get("number", number)) != number:
-        raise UserError(f"{where}: `number` is {number}, found {short(found)}; damaged")
-    if not isinstance(nodes, list) or not all(isinstance(node, str) for node in nodes):
-        raise UserError(f"{where}: `nodes` is a list of names, found {short(nodes)}; damaged")
-    return AttemptRecord(
-        number=number,
-        token=_text(record, "token"),
-        host=_text(record, "host"),
-        port=count(record, "port") or 0,
-        ends_at=None if ends_at is None else required_moment(record, "ends_at", where),
-        job_id=required_text(record, "job_id", where),
-        cluster=required_text(record, "cluster", where),
-        nodes=tuple(nodes),
-        step=_text(record, "step") or None,
-        signal_lead_s=count(record, "signal_lead_s"),
-        cause=required_text(record, "cause", where),
-        started_at=required_moment(record, "started_at", where),
-        end=None if record.get("ended_at") is None else _end(record, where),
-    )
+    except ValidationError as error:
+        raise UserError(f"{where}: {first_fault(error)}; damaged") from None
+    if record.number != number:
+        raise UserError(f"{where}: number: must be {number}, found {record.number}; damaged")
+    return record
 
 
-def _end(record: Mapping[str, Any], where: str) -> AttemptEnd:
-    code = record.get("exit_code")
-    if code is not None and type(code) is not int:
-        raise UserError(f"{where}: `exit_code` is a whole number, found {short(code)}; damaged")
-    ending = required_object(record.get("ending") or {}, where)
-    following = required_object(record.get("next") or {}, where)
-    return AttemptEnd(
-        ended_at=required_moment(record, "ended_at", where),
-        exit_code=code,
-        ending=Ending(
-            outcome=required_text(record, "outcome", where),
-            cause=_text(ending, "cause"),
-            reason=_text(ending, "reason"),
-            step=count(ending, "step"),
-            committed_step=count(ending, "committed_step"),
-            node=_text(ending, "node") or None,
-        ),
-        decision=_decision(following),
-    )
-
-
-def _decision(record: Mapping[str, Any]) -> Decision | None:
-    restart, exclude = record.get("restart"), record.get("exclude")
-    if not isinstance(restart, bool):
+def _end(content: dict[str, Any]) -> dict[str, Any] | None:
+    """The entries that are written when the attempt ends, in the layout of an `AttemptEnd`."""
+    if content.get("ended_at") is None:
         return None
-    names = exclude if isinstance(exclude, list) else []
-    return Decision(
-        restart,
-        _text(record, "why"),
-        count(record, "delay_s") or 0,
-        tuple(name for name in names if isinstance(name, str)),
-    )
+    ending = content.get("ending") or {}
+    if isinstance(ending, dict):
+        ending = ending | {"outcome": content.get("outcome")}
+    return {
+        "ended_at": content["ended_at"],
+        "exit_code": content.get("exit_code"),
+        "ending": ending,
+        "next": content.get("next") or None,
+    }
 
 
-def _text(record: Mapping[str, Any], name: str) -> str:
-    """A text; empty: there is none."""
-    value = record.get(name)
-    return value if isinstance(value, str) else ""
+@cache
+def _adapter() -> TypeAdapter[AttemptRecord]:
+    return TypeAdapter(AttemptRecord)

@@ -1,4 +1,4 @@
-"""What a batch script asks SLURM about its own job, and orders; bounded in time, never fatal."""
+"""Questions and commands of a batch script to SLURM about its job: bounded in time, never fatal."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def requeue(job_id: str, delay_s: int, exclude: Sequence[str]) -> str | None:
 
 
 def _tell(*arguments: str) -> str | None:
-    """Have scontrol change something; None, or why it did not."""
+    """Have scontrol change something; return why it failed, or None."""
     answer = run_command(["scontrol", *arguments], TIMEOUT_S, name=f"scontrol {arguments[0]}")
     if answer.code:  # the words that matter may stand on a later line
         return f"scontrol {arguments[0]}: {' '.join((answer.complaint or answer.text).split())}"

@@ -116,7 +116,7 @@ def _kinds(path: str) -> tuple[list[type], list[Any]]:
 
 
 class _Reader:
-    """argparse's `type`: a number, or one of the words that the field allows beside it."""
+    """argparse's `type`: a number, or one of the words that the field also allows."""
 
     def __init__(self, kinds: Sequence[type], choices: Sequence[Any]) -> None:
         self._kinds = kinds

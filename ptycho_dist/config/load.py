@@ -79,9 +79,9 @@ class ReadConfig:
         return self.loaded
 
 
-def load_run_config(
+def read_run_config(
     path: Path, overrides: Sequence[str] = (), site_defaults: SiteDefaults | None = None
-) -> LoadedConfig:
+) -> ReadConfig:
     """Read, merge and check a run config; the data files that it names must exist.
 
     Args:
@@ -89,17 +89,8 @@ def load_run_config(
         overrides: `section.field=value` texts; the value is read as YAML.
         site_defaults: reads the profile that `site` names; None: a config with a site is refused.
 
-    Raises:
-        ConfigError: with every fault of the config.
-        UserError: the file cannot be read or is not YAML.
-    """
-    return read_run_config(path, overrides, site_defaults).sound()
-
-
-def read_run_config(
-    path: Path, overrides: Sequence[str] = (), site_defaults: SiteDefaults | None = None
-) -> ReadConfig:
-    """Read a run config like `load_run_config`, but return its faults instead of raising them.
+    Returns:
+        The config with its faults; `sound` raises them.
 
     Raises:
         UserError: the file cannot be read or is not YAML.
@@ -121,7 +112,7 @@ def read_run_configs(
         path: the YAML file.
         overrides: `section.field=value` texts for all members.
         members: for each member, dotted field path → value; these take precedence.
-        site_defaults: as in `load_run_config`; called for each member.
+        site_defaults: as in `read_run_config`; called for each member.
         option: origin of the members' values, for messages.
 
     Yields:

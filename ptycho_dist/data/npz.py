@@ -19,7 +19,7 @@ import numpy as np
 
 from ptycho_dist.errors import DataError
 
-_DAMAGE = (
+DAMAGE_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
@@ -27,7 +27,9 @@ _DAMAGE = (
     ValueError,
     NotImplementedError,  # a compression method that this Python does not have
     RuntimeError,  # an encrypted member
+    OSError,
 )
+"""What reading a damaged archive raises."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +144,9 @@ class NpzReader:
         try:
             with self._archive.open(f"{key}.npy") as stream:
                 yield stream
-        except (*_DAMAGE, OSError) as error:
+        except DAMAGE_ERRORS as error:
             raise DataError(
-                f"{self.path}: {key} is damaged ({_one_line(error)}): copy or export the file again"
+                f"{self.path}: {key} is damaged ({reason_of(error)}): copy or export the file again"
             ) from error
 
 
@@ -161,9 +163,9 @@ def open_npz(path: Path) -> Iterator[NpzReader]:
         raise DataError(f"{path}: no such file") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except _DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         raise DataError(
-            f"{path}: not an .npz file, or truncated ({_one_line(error)}): "
+            f"{path}: not an .npz file, or truncated ({reason_of(error)}): "
             "copy or export the file again"
         ) from error
     with archive:
@@ -178,5 +180,6 @@ def _exactly(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> np.n
     return np.frombuffer(data, dtype=dtype).reshape(shape)
 
 
-def _one_line(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """The message of an error on one line; its type if it has no message."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -169,15 +169,6 @@ class GroupDataset(Dataset[GroupSample]):
         """Mean of ΣA² over the used patterns, in counts per pattern."""
         return self._mean_total_counts
 
-    @property
-    def normalisation(self) -> float:
-        """Factor s = sqrt(N² / mean ΣA²) over the used patterns; the network sees s·A.
-
-        By Parseval's theorem, s·A has a mean square of 1 per pixel at any photon count.
-        """
-        size = self._amp_MHW.shape[-1]
-        return float(size / np.sqrt(self._mean_total_counts))
-
 
 def _relative_labels(scan: ScanData) -> np.ndarray:
     """Divide the labels by their root mean square, weighted with the probe's intensity (DATA-083).

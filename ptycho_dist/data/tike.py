@@ -11,10 +11,8 @@ from __future__ import annotations
 import bz2
 import contextlib
 import hashlib
-import struct
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +21,7 @@ from typing import IO
 import numpy as np
 
 from ptycho_dist.data.checks import require_centred, require_finite
-from ptycho_dist.data.npz import Member, NpzReader
+from ptycho_dist.data.npz import DAMAGE_ERRORS, Member, NpzReader, reason_of
 from ptycho_dist.errors import DataError
 
 MOST_BYTES = 64 * 2**30
@@ -36,16 +34,6 @@ _READ_BYTES = 1 << 20
 _BLOCK_BYTES = 1 << 24  # size of the patterns held at once, as float64
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _BZIP2_MAGIC = b"BZh"
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    ValueError,
-    NotImplementedError,  # a compression method that this Python does not have
-    RuntimeError,  # an encrypted member
-    OSError,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +83,7 @@ class TikeScan:
                     _require_counts(counts_MHW, first, f"{self.path}: data")
                     yield first, counts_MHW
                 stream.read(1)  # the CRC is compared when the end of the member is reached
-        except _DAMAGE as error:
+        except DAMAGE_ERRORS as error:
             raise _damaged(self.path, error) from error
 
 
@@ -125,9 +113,9 @@ def open_tike(path: Path, scratch: Path) -> Iterator[TikeScan]:
             )
         try:
             archive = stack.enter_context(zipfile.ZipFile(stream))
-        except _DAMAGE as error:
+        except DAMAGE_ERRORS as error:
             raise DataError(
-                f"{path}: not an .npz or .npz.bz2 file, or truncated ({_one_line(error)}): copy or "
+                f"{path}: not an .npz or .npz.bz2 file, or truncated ({reason_of(error)}): copy or "
                 "export it again"
             ) from error
         npz = NpzReader(path, archive)
@@ -260,8 +248,4 @@ def _require_counts(counts_MHW: np.ndarray, first: int, what: str) -> None:
 
 
 def _damaged(path: Path, error: BaseException) -> DataError:
-    return DataError(f"{path} is damaged ({_one_line(error)}): copy or export the file again")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return DataError(f"{path} is damaged ({reason_of(error)}): copy or export the file again")

@@ -29,11 +29,11 @@ from ptycho_dist.proof.ranges import (
 from ptycho_dist.rundir.consumed import Progression, join
 
 MOST_RANGES = 20_000_000
-"""Most ranges of one epoch that are compared, over all ranks whose records differ."""
+"""Largest number of ranges of one epoch that are compared, over all ranks whose records differ."""
 NAMED_RANGES = 500
-"""Most ranges of one epoch that are named; the others are counted."""
+"""Largest number of ranges of one epoch that are named; the others are counted."""
 MOST_COPIES = 3
-"""Most repeats of one range by one rank that are counted."""
+"""Largest number of repeats of one range by one rank that are counted."""
 
 
 class User(NamedTuple):
@@ -256,7 +256,7 @@ def _gap(who: list[tuple[User, int, int]]) -> str:
     ranks = sorted({user.rank for user, _, _ in who})
     several = f"ranks {listed_numbers(ranks)}" if len(ranks) > 1 else f"rank {ranks[0]}"
     return (
-        f"positions {listed([(start, stop) for _, start, stop in who])} were used by nobody "
+        f"positions {listed([(start, stop) for _, start, stop in who])} were not used by any rank "
         f"({several} of attempt {who[0][0].attempt} should have, before step {who[0][0].step})"
     )
 

@@ -20,7 +20,7 @@ from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.ledger import rank_writer
 
 MOST_RANKS = 1_000_000
-"""Largest number of ranks that is believed."""
+"""Largest number of ranks that is accepted."""
 _NAME = re.compile(r"(\d{1,9})-rank-(\d{1,9})\.jsonl")
 
 
@@ -72,7 +72,7 @@ class RankRecord:
     """The ledger file of one rank in one attempt."""
 
     name: str
-    """Path of the file, seen from the run directory."""
+    """Path of the file, relative to the run directory."""
     events: int = 0
     """Number of events in it."""
     started: Started | None = None
@@ -83,7 +83,7 @@ class RankRecord:
     """Events in the order of the file."""
     faults: list[str] = field(default_factory=list)
     torn: list[str] = field(default_factory=list)
-    """Lines that are no events."""
+    """Lines that are not events."""
 
     @property
     def committed(self) -> list[Committed]:
@@ -200,7 +200,7 @@ def _take(record: RankRecord, event: dict[str, Any]) -> None:
 
 def _only_once(before: object, now: object) -> None:
     if before is not None and before != now:
-        raise ValueError(f"differs from the one before ({before})")
+        raise ValueError(f"differs from the earlier one ({before})")
 
 
 def _numbers(event: dict[str, Any], names: Iterable[str]) -> list[int]:
@@ -208,6 +208,6 @@ def _numbers(event: dict[str, Any], names: Iterable[str]) -> list[int]:
     for name in names:
         value = count(event, name)
         if value is None:
-            raise ValueError(f"{name} is a whole number, found {short(event.get(name))}")
+            raise ValueError(f"{name} must be a whole number, found {short(event.get(name))}")
         found.append(value)
     return found

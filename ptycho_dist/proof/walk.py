@@ -79,7 +79,7 @@ class Walk:
         """
         if self.position % self._samples and not measured:
             self.faults.append(
-                f"result.json says that the run has finished; its last commit stands at "
+                f"result.json says that the run has finished; its last commit is at "
                 f"{self._where(self.position)}, in the middle of the epoch"
             )
         record = self._attempts.get(attempt, AttemptEvents())
@@ -132,7 +132,7 @@ class Walk:
                 f"have ({self._epochs} epochs of {self._samples} samples)"
             )
         elif begun != self.position:
-            what = "used by nobody" if begun > self.position else "used twice"
+            what = "not used by any rank" if begun > self.position else "used twice"
             low, high = sorted((begun, self.position))
             self.faults.append(
                 f"{who}: began at {_at(started.epoch, started.sample)}, the commit before it "

@@ -33,7 +33,7 @@ def run_rank(arguments: list[str], stop: StopRequest) -> NoReturn:
     Exit codes: 0 finished, 75 stopped on request, 2 a mistake of the user, 1 anything else.
 
     Args:
-        arguments: the run directory, alone.
+        arguments: only the run directory.
         stop: the stop request, whose signal handlers are installed.
     """
     heartbeat: RankHeartbeat | None = None

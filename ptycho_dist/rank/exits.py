@@ -1,4 +1,4 @@
-"""How the process of a rank ends: its last words, and leaving at once."""
+"""How the process of a rank ends: the report of its failure, and the exit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def report_failure(heartbeat: RankHeartbeat | None, reason: str, code: int, tabl
 
 
 def report_crash(heartbeat: RankHeartbeat | None, error: BaseException) -> int:
-    """Report an error that nothing expected, with its traceback; return the exit code."""
+    """Report an unexpected error with its traceback; return the exit code."""
     traceback.print_exception(error)
     first_line = (str(error).splitlines() or [""])[0]
     return report_failure(heartbeat, f"{type(error).__name__}: {first_line}", EXIT_RUN_FAILED)

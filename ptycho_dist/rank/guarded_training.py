@@ -1,4 +1,4 @@
-"""The training of a rank that has joined: under its guard, and leaving with the other ranks."""
+"""Trains a rank that has joined, under its guard, and lets all ranks leave together."""
 
 from __future__ import annotations
 

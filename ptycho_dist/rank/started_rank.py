@@ -29,4 +29,4 @@ class StartedRank:
     scope: LegacyScope
     """The legacy globals, which hold the values of the config while the rank runs."""
     start_up: StartUp = field(default_factory=StartUp)
-    """The clock of the time before training."""
+    """Measures the time before training, part by part."""

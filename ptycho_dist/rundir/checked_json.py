@@ -28,7 +28,7 @@ def read_object(path: str) -> Mapping[str, Any]:
 
 
 def count(record: Mapping[str, Any], name: str) -> int | None:
-    """Return a non-negative whole number of at most LARGEST; None: the entry is not one."""
+    """Return a non-negative whole number below LARGEST; None: the entry is not one."""
     value = record.get(name)
     return value if type(value) is int and 0 <= value < LARGEST else None
 

@@ -1,4 +1,4 @@
-"""Makes a run directory: private, and either complete or not there."""
+"""Makes a run directory: private, and either complete or absent."""
 
 from __future__ import annotations
 

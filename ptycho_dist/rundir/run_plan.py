@@ -27,7 +27,7 @@ _ForReports = Annotated[
 ]
 """An object that only reports read: damage to it must not make the plan unreadable."""
 _ABSENT_BY_DEFAULT = ("data", "code", "measurement", "drill", "resized")
-"""Entries that plan.json has only where they say something."""
+"""Entries that plan.json omits while they are empty."""
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -49,7 +49,7 @@ class RunPlan:
     world: World
     """The world-size contract."""
     accelerator: str = ""
-    """As the config says it; each rank resolves `auto` for itself."""
+    """`execution.accelerator` of the config; each rank resolves `auto` for itself."""
     resources: _ForReports = Field(default_factory=dict)
     """The config's `resources`."""
     walltime_s: Seconds | None = None

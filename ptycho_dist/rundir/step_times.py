@@ -230,6 +230,6 @@ def _block(record: Mapping[str, Any]) -> Block | None:
 
 
 def _text(record: Mapping[str, Any], name: str) -> str:
-    """A short printable text; empty where there is none."""
+    """A short printable text; empty: the entry is not one."""
     value = record.get(name)
     return value if isinstance(value, str) and len(value) < 256 and value.isprintable() else ""

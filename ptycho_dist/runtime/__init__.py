@@ -1,1 +1,1 @@
-"""A rank's process beside its training: device, rendezvous, heartbeat, guard, local cluster."""
+"""What surrounds a rank's training: device, rendezvous, heartbeat, guard, local cluster."""

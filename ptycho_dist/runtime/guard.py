@@ -1,4 +1,4 @@
-"""A thread beside the training of each rank, which ends the rank in time and names a stalled one.
+"""A thread next to the training of each rank, which ends the rank in time and names a stalled one.
 
 The main thread may wait in a collective for as long as another rank likes. This thread sees signals
 nevertheless, through a pipe. It keeps the deadline of a stop, and publishes in the store that this

@@ -31,7 +31,7 @@ class JoinedRank:
     alive: Callable[[], None]
     """Notes for the guard that the main thread still works at the same place."""
     start_up: StartUp = field(default_factory=StartUp)
-    """The clock of the time before training."""
+    """Measures the time before training, part by part."""
 
     @property
     def rank(self) -> int:

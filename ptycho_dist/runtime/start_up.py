@@ -12,7 +12,7 @@ from ptycho_dist.attempts.processes import start_time
 
 
 class StartUp:
-    """The clock of the time before training."""
+    """Measures the time before training, part by part."""
 
     def __init__(self) -> None:
         self.started_at = process_started_at()

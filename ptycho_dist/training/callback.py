@@ -1,4 +1,4 @@
-"""What a run does beside computing, step by step: report, agree on stopping, commit, count."""
+"""What a run does besides computing, step by step: report, agree on stopping, commit, count."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ptycho_dist.training.task import TrainingTask
 log = logging.getLogger(__name__)
 
 _NOTHING_ELSE = (False, False)
-"""Votes against a checkpoint and against the end of a measurement, asked with that on a stop."""
+"""No votes for a checkpoint and for the end of a measurement, where only a stop is asked for."""
 
 
 class RunCallback(Callback):
@@ -272,7 +272,7 @@ class RunCallback(Callback):
         self.progress.report(trainer, "training", now=True)
 
     def _watch_loss(self, trainer: Trainer, value: float) -> None:
-        """Lower the step size or lose patience; the value is that of all ranks, so all do alike."""
+        """Lower the learning rate or lose patience; the value is equal on all ranks."""
         plateau = module_of(trainer).plateau
         before = plateau.factor
         if plateau.watch(value):

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: what each of them holds beside Lightning's state, and its commit."""
+"""The checkpoints of a run: what each of them holds besides Lightning's state, and its commit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ptycho_dist.training.task import TrainingTask
 
 @dataclass(frozen=True)
 class Boundary:
-    """The place in the training for which a checkpoint stands."""
+    """The place in the training that a checkpoint records."""
 
     ends_epoch: bool = False
     """Whether an epoch has just ended, with its validation."""
@@ -66,7 +66,7 @@ class RunCheckpoints(Callback):
 
         Args:
             trainer: at an optimizer-step boundary.
-            boundary: the place for which the checkpoint stands.
+            boundary: the place that the checkpoint records.
             essential: whether the run cannot continue without it; see `Committer.commit`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""When a checkpoint is due, and how all ranks commit it together, also if the disk refuses it."""
+"""When a checkpoint is due, and how all ranks commit it together, even if the disk refuses it."""
 
 from __future__ import annotations
 

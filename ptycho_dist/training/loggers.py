@@ -1,4 +1,4 @@
-"""Where the figures of the epochs are written: a table, and TensorBoard or MLflow beside it."""
+"""Where the figures of the epochs are written: a table, and TensorBoard or MLflow in addition."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class PtychoModule(LightningModule):
             network: makes object patches from views of the patterns.
             physics: probe and brightness of the training scan.
             canvas_shape_YX: a canvas in pixels that holds any group of training or test data.
-            config: weights of the losses, step size and its schedule.
+            config: weights of the losses, learning rate and its schedule.
             world: counts of ranks, batches and samples.
         """
         super().__init__()
@@ -152,7 +152,7 @@ class PtychoModule(LightningModule):
         self.val_sums.add(self.losses(batch))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return Adam (Kingma & Ba, 2015) with torch's defaults, and its step-size schedule."""
+        """Return Adam (Kingma & Ba, 2015) with torch's defaults, and its learning-rate schedule."""
         physics = dict(self.physics.named_parameters())
         probe = [physics.pop("probe_parts")] if "probe_parts" in physics else []
         groups: list[dict[str, Any]] = [{"params": [*self.network.parameters(), *physics.values()]}]
@@ -198,7 +198,7 @@ class PtychoModule(LightningModule):
         checkpoint["schedule_shift"] = self.schedule_shift
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore what `on_save_checkpoint` saved; Lightning restores step sizes and weights."""
+        """Restore what `on_save_checkpoint` saved; Lightning restores the rest."""
         self.plateau.load_state_dict(checkpoint["plateau"])
         self.schedule_shift = int(checkpoint["schedule_shift"])
 

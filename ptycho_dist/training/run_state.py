@@ -1,4 +1,4 @@
-"""What a checkpoint holds beside Lightning's own state: position, world, random generators.
+"""What a checkpoint holds besides Lightning's own state: position, world, random generators.
 
 Lightning saves weights, optimizer, schedule and loop counters. It saves neither the random state
 nor the position in the data, and it would resume a validation in its middle (specs/resume.md,
@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 _VALIDATION = "epoch_loop.val_loop.batch_progress"
 _FIXED = ("ranks", "batch_size", "accum_steps", "threads_per_rank", "samples")
-"""Fields of the world on which the bits of the result depend, beside the config."""
+"""Fields of the world on which the bits of the result depend, besides the config."""
 _RESIZED = ("ranks", "threads_per_rank")
-"""Those of them that may change if the user allows another number of ranks."""
+"""Those of `_FIXED` that may change if the user allows another number of ranks."""
 
 
 def put_run_state(

@@ -1,4 +1,4 @@
-"""The step size over a run: a pure function of the optimizer step, or of the losses so far.
+"""The learning rate over a run: a pure function of the optimizer step, or of the losses so far.
 
 | scheduler | factor of learning_rate |
 | --- | --- |
@@ -88,7 +88,7 @@ class Patience:
 
 
 class Plateau:
-    """Lowers the step size when the monitored value stops getting better.
+    """Lowers the learning rate when the monitored value stops getting better.
 
     The factor remains 1 for schedules that do not watch the loss.
     """

@@ -207,7 +207,7 @@ class _Utilisation:
         self._sum, self._count = 0.0, 0
 
     def sample(self) -> None:
-        """Ask the GPU now; if it does not answer once it is not asked again."""
+        """Ask the GPU now; after one failure it is not asked again."""
         if not self._available:
             return
         try:

@@ -17,7 +17,7 @@ from waiting import HANG_S
 
 from ptycho_dist.attempts.attempt import Attempt, begin_attempt
 from ptycho_dist.attempts.job_variables import ATTEMPT_VARIABLE
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.making import prepare_run
@@ -81,7 +81,7 @@ class Ranks:
 @pytest.fixture
 def make_run(make_config: Callable[..., Path], tmp_path: Path) -> Callable[..., RunDirectory]:
     def make(text: str, n_patterns: int = 37) -> RunDirectory:
-        loaded = load_run_config(make_config(SMALL + text))
+        loaded = read_run_config(make_config(SMALL + text)).sound()
         plan = RunPlan(world=world_of(loaded.config, n_patterns))
         return prepare_run(tmp_path / "runs" / "run", loaded, plan, None)
 

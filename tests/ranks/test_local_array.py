@@ -13,7 +13,7 @@ from launcher.planning.data_facts import read_data_facts
 from launcher.planning.plan import make_plan
 from launcher.status.array_status import array_status
 from launcher.status.run_status import status_of
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.proof.verify import verify
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.listing import list_runs
@@ -50,7 +50,7 @@ def test_members_run_one_after_another_and_a_failure_stops_none(make_config, lau
 def test_a_process_that_nobody_has_recorded_is_found(make_config, tmp_path, monkeypatch, array):
     """LP-221: of a run, and of an array, by what it runs."""
     root, config = tmp_path / "runs", make_config(TEXT)
-    loaded = load_run_config(config)
+    loaded = read_run_config(config).sound()
     plan = make_plan(loaded, read_data_facts(loaded.config.data.train_data_file), None)
     grid = plan_array(config, [], ["training.seed=1,2"])
 

@@ -16,7 +16,7 @@ from launcher.planning.data_facts import read_data_facts
 from launcher.planning.plan import make_plan
 from launcher.slurm.jobs import Scheduler
 from launcher.status.run_status import status_of
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.rundir.array import ArrayDirectory
 from ptycho_dist.rundir.listing import list_runs
 
@@ -100,7 +100,7 @@ def test_a_submission_killed_around_sbatch_is_found_again(
     """LP-220 to LP-222, with the queue of a real SLURM; two submissions at once are two runs."""
     root = tmp_path / "runs"
     config = make_config(TEXT)
-    loaded = load_run_config(config)
+    loaded = read_run_config(config).sound()
     plan = make_plan(loaded, read_data_facts(loaded.config.data.train_data_file), None)
 
     def killed(*_):

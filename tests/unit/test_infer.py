@@ -19,7 +19,7 @@ from ptycho_dist.attempts.attempt import begin_attempt
 from ptycho_dist.checkpoint.catalog import checkpoint_name
 from ptycho_dist.checkpoint.io import RunCheckpointIO
 from ptycho_dist.cli.infer import main
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.data import opening
 from ptycho_dist.data.formats import read_scan, write_scan
@@ -53,7 +53,7 @@ def make_run(make_config, tmp_path):
         config = make_config(text + sections)
         groups = "neighbor_count: 9, subsample_seed: 4"
         config.write_text(config.read_text().replace("npz}", f"npz, {groups}}}"))
-        loaded = load_run_config(config)
+        loaded = read_run_config(config).sound()
         world = world_of(loaded.config, 37)
         run = prepare_run(tmp_path / "runs" / "r-1", loaded, RunPlan(world=world), None)
         torch.manual_seed(3)

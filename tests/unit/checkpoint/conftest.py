@@ -11,7 +11,7 @@ import torch
 from ptycho_dist.attempts.attempt import Attempt, begin_attempt
 from ptycho_dist.checkpoint.catalog import Checkpoint, checkpoint_name, committed
 from ptycho_dist.checkpoint.io import RunCheckpointIO
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.rundir.making import prepare_run
@@ -23,7 +23,7 @@ def make_run(make_config):
     """`make_run(path)` makes a run directory that has never started."""
 
     def make(path):
-        loaded = load_run_config(make_config())
+        loaded = read_run_config(make_config()).sound()
         plan = RunPlan(world=world_of(loaded.config, 37))
         return prepare_run(path, loaded, plan, None)
 

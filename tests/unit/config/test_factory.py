@@ -9,7 +9,7 @@ from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.factory import create_inference_payload, create_training_payload
 from ptycho_dist.config.faults import ConfigError
 from ptycho_dist.config.inference import InferenceConfig
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.config.training import TrainingConfig
 
@@ -128,4 +128,4 @@ def test_the_text_that_is_kept_is_a_run_yaml_of_the_same_config(scan_file, tmp_p
     )
     path = tmp_path / "run.yaml"
     path.write_text(payload.loaded.text)
-    assert load_run_config(path).config == payload.loaded.config
+    assert read_run_config(path).sound().config == payload.loaded.config

@@ -10,7 +10,7 @@ import pytest
 
 from ptycho_dist.config.execution import PyTorchExecutionConfig
 from ptycho_dist.config.inference import InferenceConfig
-from ptycho_dist.config.load import ConfigError, load_run_config
+from ptycho_dist.config.load import ConfigError, read_run_config
 from ptycho_dist.config.model import ModelConfig
 from ptycho_dist.config.plain_data import (
     config_digest,
@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 def faults_of(path, *overrides):
     with pytest.raises(ConfigError) as caught:
-        load_run_config(path, overrides)
+        read_run_config(path, overrides).sound()
     return {fault.path: fault.message for fault in caught.value.faults}
 
 
@@ -119,7 +119,7 @@ def test_a_path_that_is_no_text_is_one_fault(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text('name: a\ndata: {train_data_file: "\\ud800"}')
     with pytest.raises(ConfigError) as caught:
-        load_run_config(path)
+        read_run_config(path).sound()
     assert [fault.path for fault in caught.value.faults] == ["data.train_data_file"]
 
 
@@ -177,7 +177,7 @@ def test_both_loader_options_without_workers_are_named(make_config):
 
 def test_a_section_that_set_replaces_has_the_origins_of_set_and_defaults(make_config):
     """RC-022"""
-    loaded = load_run_config(make_config("training: {nepochs: 7}"), ["training={seed: 1}"])
+    loaded = read_run_config(make_config("training: {nepochs: 7}"), ["training={seed: 1}"]).sound()
     assert loaded.config.training.nepochs == 50
     assert loaded.origins["training.nepochs"] == "default"
     assert loaded.origins["training.seed"] == "--set"
@@ -196,20 +196,20 @@ def test_files_that_are_no_config(tmp_path, content, words):
     path = tmp_path / "run.yaml"
     path.write_bytes(content)
     with pytest.raises(UserError, match=words):
-        load_run_config(path)
+        read_run_config(path).sound()
 
 
 def test_a_heading_with_nothing_under_it_means_its_defaults(make_config):
     """RC-014"""
-    loaded = load_run_config(make_config("model:\ntraining:\n"))
+    loaded = read_run_config(make_config("model:\ntraining:\n")).sound()
     assert loaded.config.model == ModelConfig()
 
 
 def test_precedence_and_the_origin_of_each_value(make_config):
     """RC-020, RC-022"""
-    loaded = load_run_config(
+    loaded = read_run_config(
         make_config("resources: {nodes: 2, tasks_per_node: 2}"), ["resources.nodes=4"]
-    )
+    ).sound()
     assert loaded.config.resources.nodes == 4
     assert loaded.origins["resources.nodes"] == "--set"
     assert loaded.origins["resources.tasks_per_node"] == "run.yaml"
@@ -222,19 +222,19 @@ def test_precedence_and_the_origin_of_each_value(make_config):
 
 def test_the_accelerator_is_auto_in_yaml_and_cpu_in_python(make_config):
     """RC-021"""
-    assert load_run_config(make_config()).config.execution.accelerator == "auto"
+    assert read_run_config(make_config()).sound().config.execution.accelerator == "auto"
     assert PyTorchExecutionConfig().accelerator == "cpu"
 
 
 @pytest.mark.parametrize("override", ["nodes", "=3", "resources.=3", "name.x=3"])
 def test_overrides_that_are_none(make_config, override):
     with pytest.raises(UserError):
-        load_run_config(make_config(), [override])
+        read_run_config(make_config(), [override]).sound()
 
 
 def test_json_and_back_is_the_same_config_with_the_same_digest(make_config):
     text = 'environment: {env: {A: "x y"}, setup: [echo 1]}\nrequeue: {signal_lead_s: 90}'
-    config = load_run_config(make_config(text)).config
+    config = read_run_config(make_config(text)).sound().config
     data = json.loads(json.dumps(run_config_to_json(config)))
     assert decode_run_config(data, "test") == config
     assert config_digest(decode_run_config(data, "test")) == config_digest(config)
@@ -313,6 +313,6 @@ def test_blocks_and_gridsize_exclude_each_other(make_config):
     path = make_config("model: {gridsize: 2}\n")
     path.write_text(path.read_text().replace("npz}", "npz, block_size: 4}"))
     with pytest.raises(ConfigError, match=r"gridsize: 2, but data\.block_size is 4: a group"):
-        load_run_config(path)
+        read_run_config(path).sound()
     path.write_text(path.read_text().replace("gridsize: 2", "gridsize: 1"))
-    assert load_run_config(path).config.data.block_size == 4
+    assert read_run_config(path).sound().config.data.block_size == 4

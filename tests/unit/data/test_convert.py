@@ -487,7 +487,7 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as leaving:
         main(["convert", "--help"])
     assert leaving.value.code == 0
-    assert "example: ptycho-data convert" in capsys.readouterr().out
+    assert "Example: ptycho-data convert" in capsys.readouterr().out
 
 
 # Measured data

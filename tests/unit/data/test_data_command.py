@@ -88,7 +88,7 @@ def test_help_has_an_example(arguments: list[str], capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as leaving:
         main(arguments)
     assert leaving.value.code == 0
-    assert "example: ptycho-data" in capsys.readouterr().out
+    assert "Example: ptycho-data" in capsys.readouterr().out
 
 
 def test_the_command_works_without_torch(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from ptycho_dist.data.formats import ScanData
 from ptycho_dist.data.store import GroupDataset
+from ptycho_dist.models.scan_physics import ScanPhysics
 
 GROUPS_GC = np.array([[3, 1], [0, 5], [7, 3]])
 
@@ -94,7 +95,9 @@ def test_the_normalisation_is_that_of_the_used_patterns(
     """DATA-053: pattern 3 is in two groups and counts once; unused patterns do not count."""
     used_MHW = small_scan.diffraction_amp_MHW[[0, 1, 3, 5, 7]].astype(np.float64)
     assert dataset.mean_total_counts == pytest.approx((used_MHW**2).sum() / 5, rel=1e-12)
-    assert np.mean((dataset.normalisation * used_MHW) ** 2) == pytest.approx(1, rel=1e-12)
+    physics = ScanPhysics(dataset.probe_PHW, dataset.mean_total_counts, trainable=False)
+    scaled_MHW = physics.input_scale.double().numpy() * used_MHW
+    assert np.mean(scaled_MHW**2) == pytest.approx(1, rel=1e-6)
 
 
 def test_the_probe_is_that_of_the_file(dataset: GroupDataset, small_scan: ScanData) -> None:

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.files import read_json, write_json_atomic
 from ptycho_dist.rundir.heartbeat import Heartbeat, write_heartbeat
@@ -58,7 +58,7 @@ def pretend(make_config, tmp_path):
     """`pretend("a-1")`: a run of two ranks that nothing has happened to yet."""
 
     def make(name="tiny-20260101-000000-0001"):
-        loaded = load_run_config(make_config("resources: {tasks_per_node: 2}"))
+        loaded = read_run_config(make_config("resources: {tasks_per_node: 2}")).sound()
         plan = RunPlan(
             world=world_of(loaded.config, 37),
             requeue={"on": ["timeout"], "max_restarts": 2},

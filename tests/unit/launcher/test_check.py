@@ -15,7 +15,7 @@ from launcher.preflight.findings import FieldPlaces, Finding
 from launcher.preflight.storage import Storage, look_at_storage
 from launcher.slurm import printed
 from launcher.slurm.units import duration_s, duration_text, memory_mb
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 
 CAPTURES = Path(__file__).parent / "captures"
 NOW = datetime(2026, 11, 24, 16, 0, 0)
@@ -48,7 +48,7 @@ def check(make_config):
     """`check(text of run.yaml, site, …)`: the findings, with errors first."""
 
     def run(text="", site="", *, sets=(), storage=STORAGE, elsewhere=False, replace=(), **said):
-        loaded = load_run_config(make_config(text), sets)
+        loaded = read_run_config(make_config(text), sets).sound()
         plan = make_plan(loaded, DataFacts(n_patterns=10**6, N=64), None)
         unknown, user = said.pop("unknown", {}), {}
         for name in ("user_name", "groups"):
@@ -431,7 +431,7 @@ def test_text_of_a_cluster_cannot_steer_the_terminal(check):
 def test_where_a_field_is_written(make_config):
     """LP-203: the line of run.yaml, or the other origin of the value."""
     path = make_config("resources:\n  nodes: 2  # two\n  time: '01:00:00'\n")
-    loaded = load_run_config(path, ["resources.time=02:00:00"])
+    loaded = read_run_config(path, ["resources.time=02:00:00"]).sound()
     places = FieldPlaces(loaded)
     assert path.read_text().splitlines()[places.line("resources.nodes") - 1] == "  nodes: 2  # two"
     assert places.describe("resources.nodes") == f"run.yaml:{places.line('resources.nodes')}"
@@ -475,7 +475,7 @@ def test_places_that_the_nodes_do_not_see(check):
 
 def test_looking_leaves_nothing(make_config, tmp_path):
     """LP-200, LP-209."""
-    loaded = load_run_config(make_config())
+    loaded = read_run_config(make_config()).sound()
     plan = make_plan(loaded, DataFacts(n_patterns=37, N=64), None)
     checkpoint = tmp_path / "runs" / "tiny-1" / "checkpoints" / "step-00000004"
     checkpoint.mkdir(parents=True)
@@ -530,7 +530,7 @@ GENUINE = {site: texts(site) for site in ("", "gpu_site_", "old_")}
 
 @pytest.fixture
 def planned(make_config):
-    loaded = load_run_config(make_config(f"resources: {{nodes: 2, {GPU_RUN}, qos: long}}"))
+    loaded = read_run_config(make_config(f"resources: {{nodes: 2, {GPU_RUN}, qos: long}}")).sound()
     return loaded, make_plan(loaded, DataFacts(n_patterns=10**6, N=64), None)
 
 

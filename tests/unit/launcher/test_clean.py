@@ -10,7 +10,7 @@ from launcher.cli import main
 from launcher.control.clean import LEFTOVER_AGE_S, removals, remove
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.attempts.processes import LocalProcess
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.files import write_json_atomic
 from ptycho_dist.rundir.layout import RunDirectory
@@ -24,7 +24,7 @@ NAMES = {name: f"{name}-20260101-000000-00a{i}" for i, name in enumerate(["one",
 @pytest.fixture
 def root(make_config, tmp_path):
     """Three runs: one has finished, two has failed, three is alive."""
-    loaded = load_run_config(make_config())
+    loaded = read_run_config(make_config()).sound()
     plan = RunPlan(world=world_of(loaded.config, 37))
     for name in NAMES.values():
         run = prepare_run(tmp_path / "runs" / name, loaded, plan, None)

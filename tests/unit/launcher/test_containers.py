@@ -7,7 +7,7 @@ import pytest
 from attempt_files import attempt_files
 
 from launcher.planning.plan import DataFacts, make_plan
-from ptycho_dist.config.load import ConfigError, load_run_config
+from ptycho_dist.config.load import ConfigError, read_run_config
 from ptycho_dist.rundir.listing import list_runs
 
 
@@ -88,5 +88,5 @@ def test_what_cannot_be_meant_together(make_config, tmp_path, text, field):
     (tmp_path / "venv" / "bin" / "python").touch()
     config = make_config(text.replace("VENV", str(tmp_path / "venv")))
     with pytest.raises(ConfigError) as refused:
-        make_plan(load_run_config(config), DataFacts(37, 64), None)
+        make_plan(read_run_config(config).sound(), DataFacts(37, 64), None)
     assert [fault.path for fault in refused.value.faults] == [field]

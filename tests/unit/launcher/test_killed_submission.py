@@ -29,7 +29,7 @@ from launcher.slurm.jobs import Scheduler
 from launcher.status.details import details_of
 from launcher.status.overview import overview
 from launcher.status.run_status import status_of
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.listing import list_runs
 
@@ -72,7 +72,7 @@ def slurm(tmp_path, monkeypatch):
 
 @pytest.fixture
 def planned(make_config):
-    loaded = load_run_config(make_config())
+    loaded = read_run_config(make_config()).sound()
     return loaded, make_plan(loaded, read_data_facts(loaded.config.data.train_data_file), None)
 
 

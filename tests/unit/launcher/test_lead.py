@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from launcher.planning.earlier_runs import measured_before
 from launcher.planning.plan import DataFacts, make_plan
 from ptycho_dist.config.lead import Measured, needed_lead
-from ptycho_dist.config.load import ConfigError, load_run_config
+from ptycho_dist.config.load import ConfigError, read_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.ledger import LedgerWriter
 from ptycho_dist.rundir.making import prepare_run
@@ -19,7 +19,7 @@ FACTS = DataFacts(n_patterns=37, N=64)
 
 
 def plan(make_config, text, measured=None):
-    return make_plan(load_run_config(make_config(text)), FACTS, None, measured=measured)
+    return make_plan(read_run_config(make_config(text)).sound(), FACTS, None, measured=measured)
 
 
 @given(step=st.floats(0, 1e4), checkpoint=st.floats(0, 1e4))
@@ -53,7 +53,7 @@ def test_the_newest_run_of_the_name_with_such_steps_has_measured_it(make_config,
     root = tmp_path / "runs"
 
     def made(text, stamp, *times):
-        loaded = load_run_config(make_config(text))
+        loaded = read_run_config(make_config(text)).sound()
         record = RunPlan(world=world_of(loaded.config, 37))
         run = prepare_run(root / f"tiny-{stamp}", loaded, record, None)
         with LedgerWriter(run, 1, "rank-00000") as ledger:
@@ -63,7 +63,7 @@ def test_the_newest_run_of_the_name_with_such_steps_has_measured_it(make_config,
     made("", "1", (0.5, 3.0), (0.7, 2.0))
     made("training: {batch_size: 32}", "2", (9.0, 9.0))
     made("", "3")  # has not come to a checkpoint
-    config = load_run_config(make_config("")).config
+    config = read_run_config(make_config("")).sound().config
     assert measured_before(root, config) == Measured(0.7, 3.0)
     (root / "tiny-1" / "run.json").write_text("{")
     assert measured_before(root, config) is None

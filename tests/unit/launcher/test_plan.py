@@ -7,13 +7,13 @@ import pytest
 
 from launcher.planning.plan import DataFacts, make_plan
 from ptycho_dist.config import logger_package
-from ptycho_dist.config.load import ConfigError, load_run_config
+from ptycho_dist.config.load import ConfigError, read_run_config
 
 FACTS = DataFacts(n_patterns=37, N=64)
 
 
 def plan(make_config, text, facts=FACTS, test=None):
-    return make_plan(load_run_config(make_config(text)), facts, test)
+    return make_plan(read_run_config(make_config(text)).sound(), facts, test)
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def test_blocks_larger_than_the_scan_are_refused(make_config):
     path = make_config()
     path.write_text(path.read_text().replace("npz}", "npz, block_size: 38}"))
     with pytest.raises(ConfigError, match=r"data\.block_size: 38 patterns per block, .* only 37"):
-        make_plan(load_run_config(path), FACTS, None)
+        make_plan(read_run_config(path).sound(), FACTS, None)
 
 
 def test_more_groups_than_patterns_are_refused(make_config, tmp_path):
     path = make_config()
     path.write_text(path.read_text().replace("npz}", "npz, n_groups: 38}"))
     with pytest.raises(ConfigError, match=r"data\.n_groups: 38 groups, .* 37 patterns"):
-        make_plan(load_run_config(path), FACTS, None)
+        make_plan(read_run_config(path).sound(), FACTS, None)
 
 
 def test_the_validation_file_must_fit_too(make_config):

@@ -17,7 +17,7 @@ from launcher.run_report.facts import read_run_facts
 from launcher.run_report.page import page_of
 from launcher.run_report.pictures import MOST_PICTURES
 from ptycho_dist.attempts.attempt import begin_attempt
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.config.plain_data import run_config_to_json
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.array import ArrayDirectory
@@ -84,7 +84,7 @@ def killed(make_config, tmp_path, commands):
     """Two epochs and a kill behind the second, whose checkpoint was damaged; then the rest."""
     commands()
     config = make_config("resources: {tasks_per_node: 2}\ntraining: {nepochs: 3, batch_size: 4}")
-    loaded = load_run_config(config, ["execution.learning_rate=0.5"])
+    loaded = read_run_config(config, ["execution.learning_rate=0.5"]).sound()
     plan = RunPlan(world=world_of(loaded.config, 37))
     run = prepare_run(tmp_path / "runs" / "r-20260101-000000-0001", loaded, plan, "#!/bin/bash\n")
     for attempt, epochs in ((1, (0, 1)), (2, (1, 2))):
@@ -386,6 +386,6 @@ def test_the_command_makes_the_same_config(killed, tmp_path, monkeypatch):
     assert words[:2] == ["ptycho-launch", "submit"]
     assert words[3:5] == ["--cluster", "local"]
     sets = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
-    again = load_run_config(Path(words[2]), sets)
+    again = read_run_config(Path(words[2]), sets).sound()
     assert "execution.learning_rate=0.5" in sets
     assert run_config_to_json(again.config) == run_config_to_json(killed.config())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from launcher.scaling.study.points import epochs_for, points_of, scaled_rate, variants_of
 from launcher.scaling.study.request import StudyRequest, parse_request
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.config.world import World
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.measurement_plan import MeasurementPlan
@@ -37,7 +37,7 @@ def request(**flags):
 def config(tmp_path_factory, scan_file):
     path = tmp_path_factory.mktemp("config") / "run.yaml"
     path.write_text(f"name: tiny\ndata: {{train_data_file: {scan_file}}}\n")
-    return load_run_config(path).config
+    return read_run_config(path).sound().config
 
 
 @given(batch_size=POWERS, ranks=st.integers(1, 9), accum=st.integers(1, 3), nodes=GRID, tasks=GRID,

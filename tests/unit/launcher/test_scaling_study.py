@@ -29,7 +29,7 @@ from launcher.status.array_status import array_status
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.config.faults import ConfigError
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.config.plain_data import config_digest
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.array import ArrayDirectory
@@ -121,7 +121,7 @@ def test_every_fault_of_every_size_is_told_and_nothing_made(planned, tmp_path):
 def test_points_are_configs_of_their_own(planned, make_config):
     """SC-004, SC-005, SC-008: by the same loading as `--set`."""
     study = planned(nodes="1,2", mode="strong,weak", steps=40)
-    base = load_run_config(make_config(TEXT)).config
+    base = read_run_config(make_config(TEXT)).sound().config
     assert study.study.config_sha256 == config_digest(base)
     for point, member in zip(study.study.points, study.members, strict=True):
         config, plan = member.loaded.config, member.plan

@@ -21,7 +21,7 @@ from launcher.sites.profiles import BUILT_IN, own_directory, read_site, site_pat
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.config.contradictions import DataFacts
 from ptycho_dist.config.faults import ConfigError
-from ptycho_dist.config.load import load_run_config, read_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.layout import RunDirectory
 
@@ -283,8 +283,8 @@ def test_precedence(written, site, overrides, scan_file, tmp_path_factory):
     base = {"name": "x", "site": "s", "data": {"train_data_file": str(scan_file)}}
     path.write_text(json.dumps({**base, **nested(written)}))
     sets = [f"{field}={json.dumps(value)}" for field, value in overrides.items()]
-    loaded = load_run_config(path, sets, lambda name: nested(site))
-    plain = load_run_config(path, ["site=null", *sets]).config
+    loaded = read_run_config(path, sets, lambda name: nested(site)).sound()
+    plain = read_run_config(path, ["site=null", *sets]).sound().config
     for field in FIELDS:
         given_by = [
             (origin, values[field])
@@ -308,7 +308,7 @@ def test_a_site_that_nobody_reads_is_refused(make_config):
     read = read_run_config(make_config("site: perlmutter"))
     assert [fault.path for fault in read.faults] == ["site"]
     with pytest.raises(ConfigError, match="only ptycho-launch reads site profiles"):
-        load_run_config(make_config("site: perlmutter"))
+        read_run_config(make_config("site: perlmutter")).sound()
 
 
 LIMITED = """

@@ -19,7 +19,7 @@ from launcher.status.run_status import status_of
 from launcher.watching.watch import watch
 from ptycho_dist.attempts.attempt import begin_attempt, end_attempt
 from ptycho_dist.attempts.processes import LocalProcess
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.errors import UserError
 from ptycho_dist.rundir.files import write_json_atomic
@@ -31,7 +31,7 @@ from ptycho_dist.rundir.run_plan import RunPlan
 
 @pytest.fixture
 def run(make_config, tmp_path):
-    loaded = load_run_config(make_config("resources: {tasks_per_node: 2}"))
+    loaded = read_run_config(make_config("resources: {tasks_per_node: 2}")).sound()
     plan = RunPlan(world=world_of(loaded.config, 37))
     return prepare_run(tmp_path / "runs" / "r-1", loaded, plan, "#!/bin/bash\n")
 
@@ -202,7 +202,7 @@ def test_a_setup_that_sets_errexit_still_records_the_end(make_config, tmp_path):
         (folder / name).write_text(f"#!/bin/bash\n{text}\n")
         (folder / name).chmod(0o755)
     config = make_config('environment: {setup: ["set -euo pipefail"]}')
-    plan = make_plan(load_run_config(config), DataFacts(37, 64), None)
+    plan = make_plan(read_run_config(config).sound(), DataFacts(37, 64), None)
     object.__setattr__(plan, "python", folder / "python")
     script = render(plan, tmp_path / "run")
     subprocess.run(

@@ -6,7 +6,7 @@ import pytest
 
 from launcher.cli import main
 from ptycho_dist.attempts.attempt import begin_attempt
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.files import write_json_atomic
 from ptycho_dist.rundir.ledger import LedgerWriter, rank_writer
@@ -16,7 +16,7 @@ from ptycho_dist.rundir.run_plan import RunPlan
 
 @pytest.fixture
 def run(make_config, tmp_path):
-    loaded = load_run_config(make_config("resources: {tasks_per_node: 2}"))
+    loaded = read_run_config(make_config("resources: {tasks_per_node: 2}")).sound()
     plan = RunPlan(world=world_of(loaded.config, 37))
     return prepare_run(tmp_path / "runs" / "r-1", loaded, plan, "#!/bin/bash\n")
 
@@ -76,7 +76,7 @@ def test_what_is_not_proven_names_its_first_fault_last(run, capsys):
     train(run, 16, [[[0, 4, 8, 2]], [[4, 4, 4, 1]]], finished=False)
     code, said = verify(run, capsys)
     fault = (
-        "epoch 1: positions 12-15 were used by nobody "
+        "epoch 1: positions 12-15 were not used by any rank "
         "(rank 1 of attempt 1 should have, before step 7)"
     )
     assert code == 1

@@ -15,8 +15,9 @@ from ptycho_dist.data.store import GroupDataset
 from ptycho_dist.models import registry
 from ptycho_dist.models.cnn import PtychoCNN, UpConv2d
 from ptycho_dist.models.registry import build_model
+from ptycho_dist.models.scan_physics import ScanPhysics
 from ptycho_dist.models.views import Views
-from ptycho_dist.physics.forward import diffraction_amplitude, probe_scale
+from ptycho_dist.physics.forward import diffraction_amplitude
 from ptycho_dist.physics.losses import poisson_nll
 from ptycho_dist.physics.patches import moved_patches
 
@@ -161,7 +162,8 @@ def test_it_learns() -> None:
     dataset = GroupDataset(scan, groups_GC)
     batch = dataset.collate(dataset.__getitems__(range(64)))
     measured = batch["amplitude_BCHW"]
-    probe = probe_scale(dataset.probe_PHW, dataset.mean_total_counts)
+    physics = ScanPhysics(dataset.probe_PHW, dataset.mean_total_counts, trainable=False)
+    probe, scale = physics.probe_PHW, physics.input_scale
 
     def loss_of(patches: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         return poisson_nll(diffraction_amplitude(patches, probe), measured[rows]).mean()
@@ -181,10 +183,10 @@ def test_it_learns() -> None:
     for _ in range(30):
         for rows in torch.randperm(64, generator=generator).split(16):
             optimizer.zero_grad()
-            loss_of(model(dataset.normalisation * measured[rows]), rows).backward()
+            loss_of(model(scale * measured[rows]), rows).backward()
             optimizer.step()
     with torch.no_grad():
-        patches = model(dataset.normalisation * measured)
+        patches = model(scale * measured)
         learnt = loss_of(patches, everything)
         perfect = poisson_nll(measured, measured).mean()
     print(f"{blind=} {learnt=} {perfect=}")

@@ -7,7 +7,7 @@ from collections import defaultdict
 import pytest
 
 from ptycho_dist.checkpoint.catalog import checkpoint_name
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.rundir.consumed import ConsumedRanges, expand
 from ptycho_dist.rundir.layout import RunDirectory
@@ -247,7 +247,7 @@ def honest_run():
 @pytest.fixture
 def make_run(make_config, tmp_path):
     def make(name="a-20260101-000000-0001", text="resources: {tasks_per_node: 2}"):
-        loaded = load_run_config(make_config(text))
+        loaded = read_run_config(make_config(text)).sound()
         plan = RunPlan(world=world_of(loaded.config, 37))
         return prepare_run(tmp_path / "runs" / name, loaded, plan, "#!/bin/bash\n")
 

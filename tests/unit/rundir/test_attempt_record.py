@@ -101,7 +101,7 @@ def test_damage_names_file_and_field(run, field, value):
     record_path(run, 1).write_text(json.dumps(record | {field: value}))
     with pytest.raises(UserError, match=r"/attempts/001\.json: .*found.*; damaged") as error:
         read_attempt(run, 1)
-    assert field in ("ending", "next") or f"`{field}`" in str(error.value)
+    assert field in str(error.value)
 
 
 def test_a_record_is_read_up_to_a_bound(run, monkeypatch):
@@ -110,7 +110,7 @@ def test_a_record_is_read_up_to_a_bound(run, monkeypatch):
     assert read_attempt(run, 1).job_id == "7"
     with record_path(run, 1).open("a") as file:
         file.write(" ")
-    with pytest.raises(UserError, match=r"001\.json: larger than"):
+    with pytest.raises(UserError, match=r"001\.json: is larger than"):
         read_attempt(run, 1)
 
 

@@ -238,7 +238,7 @@ def test_processes_are_known_by_machine_number_and_start_time():
     assert not LocalProcess(own.machine, own.pid, own.started + 1).alive  # the number was reused
     assert not LocalProcess("elsewhere", own.pid, own.started).here
     for text in ("", "17", "a:b:c"):
-        with pytest.raises(UserError, match="no process"):
+        with pytest.raises(UserError, match="not the process"):
             LocalProcess.parse(text)
 
 

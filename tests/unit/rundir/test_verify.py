@@ -103,7 +103,7 @@ def test_a_missing_range_is_named(in_folder, random):
     with in_folder(random) as honest:
         attempt, rank, event, entry = forged(honest, random, lambda r, i: r.pop(i))
         faults = verify(honest.write()).faults
-        positions = f"epoch {event['epoch']}: positions {shown(entry)} were used by nobody"
+        positions = f"epoch {event['epoch']}: positions {shown(entry)} were not used by any rank"
         culprit = f"(rank {rank} of attempt {attempt} should have, before step {event['step']})"
         # the last range of a last commit without its event: the cursor is told by the ranks
         told = [e for e in honest.events[attempt, 0] if e["event"] == "checkpoint_committed"]
@@ -418,7 +418,7 @@ def test_a_large_run_is_not_taken_apart(honest_run, tmp_path):
     proof = verify(honest.write())
     start = 80 + 100 * width
     assert proof.faults == (
-        f"epoch 39: positions {start}-{start + 15} were used by nobody (rank 5 of attempt 1 "
+        f"epoch 39: positions {start}-{start + 15} were not used by any rank (rank 5 of attempt 1 "
         f"should have, before step {record['step']})",
     )
     assert proof.whole_epochs == epochs - 1

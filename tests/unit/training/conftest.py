@@ -17,7 +17,7 @@ import torch.distributed as dist
 from lightning.pytorch import Trainer
 
 from ptycho_dist.attempts.attempt import begin_attempt
-from ptycho_dist.config.load import load_run_config
+from ptycho_dist.config.load import read_run_config
 from ptycho_dist.config.world import world_of
 from ptycho_dist.legacy import LegacyScope
 from ptycho_dist.rundir.layout import RunDirectory
@@ -78,7 +78,7 @@ def fit(
             else:
                 written = written.replace("npz}", f"npz, {data}}}")
             path.write_text(written)
-            loaded = load_run_config(path)
+            loaded = read_run_config(path).sound()
             plan = RunPlan(
                 world=world_of(loaded.config, 37),
                 drill=None if interruptions is None else {"interruptions": interruptions},
