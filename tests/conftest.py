@@ -17,6 +17,10 @@ from waiting import HANG_S
 
 pytest_plugins = ["distribution"]
 
+# The threads of OpenMP wait for each other in busy loops: with two test processes on two cores a
+# tiny training took ten times as long with two threads as with one. torch reads this when loaded.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A busy machine must not fail a property test, so Hypothesis's limits on time are off. Fixtures per
@@ -36,6 +40,7 @@ def _private_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg_config"))
     monkeypatch.delenv("NERSC_HOST", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # ours, not for what a test starts
     for name in list(os.environ):
         if name.startswith(("SLURM_", "SBATCH_", "PTYCHO_DIST_ATTEMPT", "PTYCHO_DIST_RUNS")):
             monkeypatch.delenv(name)

@@ -148,11 +148,17 @@ def _hand_over(
     wanted: int,
     pressed: Sequence[int],
 ) -> ArraySubmission:
-    """Hand one job over after the other, until the last, a refusal or Ctrl-C."""
+    """Hand one job over after the other, until the last, a refusal or Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed before the first job, so that nothing is submitted.
+    """
     job_ids: list[str] = []
     submitted: list[int] = []
     reference = reference_to(array.path)
     for job in jobs:
+        if pressed and not job_ids:
+            raise KeyboardInterrupt
         if pressed:
             break
         try:

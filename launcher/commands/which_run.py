@@ -69,12 +69,7 @@ def run_or_array(root: Path, reference: str | None) -> Found:
     """
     if reference is not None:
         return named(root, reference)
-    runs = list_runs(root)
-    if not runs:
-        raise UserError(f"no runs in {root}; name a run by its directory, or give --runs-dir")
-    newest = max(runs, key=born)
-    member = ArrayDirectory.of_member(newest)
-    return _taken("RUN", newest if member is None else member[0])
+    return _newest(root, list_runs(root))
 
 
 def run_or_array_to(
@@ -91,16 +86,18 @@ def run_or_array_to(
     Raises:
         UserError: it is not there, or nothing was typed and several could be meant.
     """
-    if reference is None:
-        runs, scheduler = list_runs(root), Scheduler(every_s=60)
-        settle(runs, scheduler)
-        rows = fold(overview(runs, states, scheduler))
-        names = [row.array_id if isinstance(row, FoldedArray) else row.run_id for row in rows]
-        if len(names) > 1:
-            raise UserError(
-                f"{action}: {len(names)} runs could be meant: {_listed(names[::-1])}; name one"
-            )
-    return run_or_array(root, reference)
+    if reference is not None:
+        return named(root, reference)
+    runs, scheduler = list_runs(root), Scheduler(every_s=60)
+    settle(runs, scheduler)
+    rows = fold(overview(runs, states, scheduler))
+    names = [row.array_id if isinstance(row, FoldedArray) else row.run_id for row in rows]
+    if len(names) > 1:
+        raise UserError(
+            f"{action}: {len(names)} runs could be meant: {_listed(names[::-1])}; name one"
+        )
+    # Of the same listing: a run that was made meanwhile is not meant.
+    return _newest(root, runs)
 
 
 def one_run(root: Path, reference: str | None) -> RunDirectory:
@@ -143,6 +140,14 @@ def study(root: Path, reference: str | None) -> ArrayDirectory:
         return found
     kind = "an array of runs" if isinstance(found, ArrayDirectory) else "a run"
     raise UserError(f"{found.path.name} is {kind}, not a scaling study")
+
+
+def _newest(root: Path, runs: Collection[RunDirectory]) -> Found:
+    if not runs:
+        raise UserError(f"no runs in {root}; name a run by its directory, or give --runs-dir")
+    newest = max(runs, key=born)
+    member = ArrayDirectory.of_member(newest)
+    return _taken("RUN", newest if member is None else member[0])
 
 
 def _at(path: Path) -> Found | None:

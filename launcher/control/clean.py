@@ -144,11 +144,11 @@ def _of_array(
         return Removal(path=array.path, what="array", kept=str(error))
     what = f"array of {found.summary}"
     kept = ""
-    told = {each.status.state for each in found.members}
+    states_found = {each.status.state for each in found.members}
     members = [each.member.run.path for each in found.members]
-    if not found.over or "damaged" in told:
+    if not found.over or "damaged" in states_found:
         kept = "not all of its members are over"
-    elif told - states:
+    elif states_found - states:
         kept = "not asked for: see --state"
     elif time.time() - max(map(_last_change, (array.path, *members))) < older_than_s:
         kept = "changed too recently: see --older-than"

@@ -16,6 +16,7 @@ from launcher.control.submit import submit
 from launcher.drill.points import Interruption, applicable_points, interruptions, short_run
 from launcher.planning.plan import LaunchPlan
 from launcher.slurm.jobs import Scheduler
+from launcher.status.next_command import reference_to
 from launcher.status.result import read_metrics
 from launcher.status.run_status import RunStatus, status_of
 from ptycho_dist.attempts.record import attempt_numbers
@@ -199,7 +200,7 @@ def drill(
     if status.state != "finished":
         raise UserError(
             f"{reference.run_id} is {status.state}: {status.cause}; "
-            f"see: ptycho-launch logs {reference.path}"
+            f"see: ptycho-launch logs {reference_to(reference.path)}"
         )
     say(f"uninterrupted: finished after {plan.world.total_steps} steps")
     noisy = replace(plan, drill={"interruptions": [each.to_json() for each in wanted]})
@@ -263,7 +264,7 @@ def _over(run: RunDirectory, limit_s: float) -> RunStatus:
         if time.monotonic() > deadline:
             raise UserError(
                 f"{run.run_id} is still {status.state} after {limit_s:.0f} s ({status.cause}); "
-                f"see: ptycho-launch logs {run.path}"
+                f"see: ptycho-launch logs {reference_to(run.path)}"
             )
         time.sleep(POLL_S)
     return status

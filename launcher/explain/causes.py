@@ -1,7 +1,6 @@
 """The table of the classes of causes, each with the words by which it is recognised.
 
-The order is the precedence: if the lines of one source match several classes, the first one in
-`CAUSES` is meant. The advice for a class is in `advice.py`, under the same name.
+The first class in `CAUSES` that the lines of a source match is meant; `advice.py` advises on it.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from launcher.explain.advice import advice_for
@@ -12,6 +13,7 @@ from launcher.explain.evidence import Evidence, gather
 from launcher.explain.judge import Confidence, Verdict, judge
 from launcher.explain.reading import Line, clean
 from launcher.slurm.jobs import Scheduler
+from launcher.status.next_command import reference_to
 from launcher.status.run_status import RunStatus, status_of
 from launcher.text.counted import listed
 from ptycho_dist.attempts.record import read_attempts
@@ -39,22 +41,22 @@ class Explanation:
     summary: str
     """The cause in one line, with the rank or node."""
     confidence: Confidence
-    first_rank: int | None
-    node: str | None
-    how: str | None
+    first_rank: int | None = None
+    node: str | None = None
+    how: str | None = None
     """How the first rank was found, in words."""
-    step: int | None
+    step: int | None = None
     """The last step that this rank recorded."""
-    together: tuple[int, ...]
+    together: tuple[int, ...] = ()
     """All ranks that recorded the same reason, including the first one."""
-    followers: tuple[int, ...]
+    followers: tuple[int, ...] = ()
     """Ranks that failed only because the first one was gone."""
-    evidence: tuple[Line, ...]
+    evidence: tuple[Line, ...] = ()
     advice: tuple[str, ...]
-    exit_code: int | None
-    restarts: bool
+    exit_code: int | None = None
+    restarts: bool = False
     """Whether the policy of restarts decided to start the run again."""
-    what_followed: str | None
+    what_followed: str | None = None
     """Why it decided so, in words; None: it has recorded no decision."""
 
     @property
@@ -69,21 +71,10 @@ class Explanation:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `explain --json`."""
+        entries = {name: value for name, value in vars(self).items() if name != "restarts"}
         return {
             "format": FORMAT,
-            "run_id": self.run_id,
-            "path": self.path,
-            "state": self.state,
-            "attempt": self.attempt,
-            "attempts": self.attempts,
-            "cause": self.cause,
-            "title": self.title,
-            "summary": self.summary,
-            "confidence": self.confidence,
-            "first_rank": self.first_rank,
-            "node": self.node,
-            "how": self.how,
-            "step": self.step,
+            **entries,
             "together": list(self.together),
             "followers": list(self.followers),
             "evidence": [
@@ -91,8 +82,6 @@ class Explanation:
                 for line in self.evidence
             ],
             "advice": list(self.advice),
-            "exit_code": self.exit_code,
-            "what_followed": self.what_followed,
         }
 
 
@@ -136,13 +125,13 @@ def examine(
 
 def _nothing_to_explain(status: RunStatus, evidence: Evidence) -> Explanation:
     before = [record.number for record in evidence.records if record.end is not None]
-    advice = advice_for("not_failed", run=status.run_id)
+    run = reference_to(Path(status.path))
+    advice = advice_for("not_failed", run=run)
     if (status.state != "finished" and before) or len(before) > 1:
         number = before[-2 if status.state == "finished" else -1]
         advice = (
             *advice,
-            f"to see how attempt {number} ended: `ptycho-launch explain {status.run_id} "
-            f"--attempt {number}`",
+            f"to see how attempt {number} ended: `ptycho-launch explain {run} --attempt {number}`",
         )
     cause = BY_NAME["not_failed"]
     unknown = status.state == "unknown"
@@ -156,17 +145,7 @@ def _nothing_to_explain(status: RunStatus, evidence: Evidence) -> Explanation:
         title="it is unknown whether the run is over" if unknown else cause.title,
         summary=clean(f"{status.state}: {status.cause}"),
         confidence="guessed" if unknown else "recorded",
-        first_rank=None,
-        node=None,
-        how=None,
-        step=None,
-        together=(),
-        followers=(),
-        evidence=(),
         advice=advice,
-        exit_code=None,
-        restarts=False,
-        what_followed=None,
     )
 
 
@@ -174,7 +153,7 @@ def _explained(status: RunStatus, evidence: Evidence, verdict: Verdict) -> Expla
     first = verdict.first
     node = first.node if first is not None else _lost_node(evidence, verdict)
     rank = first.rank if first is not None else None
-    known = {"run": status.run_id}
+    known = {"run": reference_to(Path(status.path))}
     if node is not None:
         known["node"] = clean(node)
     if rank is not None:

@@ -42,9 +42,9 @@ def took(value: float) -> str:
     return duration(value)
 
 
-def table_of(rows: Sequence[tuple[str, str]], caption: str = "") -> DataTable:
+def table_of(rows: Sequence[tuple[str, str]]) -> DataTable:
     """A table with a name and a value on each row."""
-    return DataTable(("item", "value"), rows, caption)
+    return DataTable(("item", "value"), rows)
 
 
 def rounded(value: float | None, digits: int = 3) -> str:

@@ -128,9 +128,8 @@ def make_plan(
     faults += contradictions(config, world, train, test, measured)
     faults += container_faults(config)
     if site is not None:
-        from launcher.sites.rules import (
-            site_faults,
-        )  # this import takes as long as the rest of a plan
+        # Imported late: it takes as long as the rest of a plan.
+        from launcher.sites.rules import site_faults
 
         faults += site_faults(config.resources, world, site)
     if missing := _missing_logger_package(config):

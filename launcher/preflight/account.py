@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 
 from launcher.planning.plan import LaunchPlan
-from launcher.preflight.findings import FieldPlaces, Finding, Level
+from launcher.preflight.findings import GRAVEST_FIRST, FieldPlaces, Finding, Level
 from launcher.preflight.nodes import Need
 from launcher.slurm.cluster_facts import Association, ClusterFacts, Limits, Partition
 from launcher.slurm.units import duration_text, memory_text
@@ -156,15 +156,11 @@ def _within_limits(
             effective.setdefault(name, (value, limits.source))
     level, weak = _level(facts, "limits"), _unenforced(facts, "limits")
     for name, (value, source) in effective.items():
-        each = _over(name, value, source, plan, account, qos, facts, places)
+        each = _over(name, value, source, plan, account, facts, places)
         if each is not None:
-            grave: Level = level if each.level == "error" else min(each.level, level, key=_grave)
+            # The less grave of the two levels.
+            grave = max(each.level, level, key=GRAVEST_FIRST.index)
             yield Finding(grave, "accounting", each.field, each.message + weak)
-
-
-def _grave(level: Level) -> int:
-    """A number that is larger for a graver level."""
-    return ("ok", "note", "warning", "error").index(level)
 
 
 def _over(
@@ -173,7 +169,6 @@ def _over(
     source: str,
     plan: LaunchPlan,
     account: str,
-    qos: str,
     facts: ClusterFacts,
     places: FieldPlaces,
 ) -> Finding | None:
@@ -190,12 +185,12 @@ def _over(
             f"would be refused, or would wait for ever; set {allowed} or less",
         )
     if kind in ("MaxJobs", "MaxSubmit"):
-        return _too_many_jobs(kind, limit, source, account, qos, facts)
+        return _too_many_jobs(kind, limit, source, account, facts)
     return _too_much(kind, resource, limit, source, plan, places)
 
 
 def _too_many_jobs(
-    kind: str, limit: int, source: str, account: str, qos: str, facts: ClusterFacts
+    kind: str, limit: int, source: str, account: str, facts: ClusterFacts
 ) -> Finding | None:
     by_qos = source.startswith("QOS ")
     own_jobs = [

@@ -10,8 +10,9 @@ from launcher.planning.plan import LaunchPlan
 from launcher.preflight.constraint import feature_names, satisfies
 from launcher.preflight.findings import FieldPlaces, Finding, refused
 from launcher.slurm.cluster_facts import ClusterFacts, NodeGroup, Partition
-from launcher.slurm.units import memory_mb, memory_text
+from launcher.slurm.units import memory_text
 from launcher.text.counted import counted, listed
+from ptycho_dist.config.resources import memory_mb
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from launcher.planning.plan import LaunchPlan
 from launcher.preflight.findings import Finding
-from launcher.preflight.requeue_notes import requeue_notes
+from launcher.preflight.requeue_notes import grace_s, preempt_mode, requeue_notes
 from launcher.slurm.cluster_facts import ClusterFacts, Partition
-from launcher.slurm.units import duration_text, whole
+from launcher.slurm.units import duration_text
 
 
 def requeue_findings(
@@ -27,8 +27,9 @@ def requeue_findings(
     for note in dict.fromkeys(notes):
         yield Finding("note", "requeue", "requeue.on", note)
     for partition in partitions:
-        grace = whole(partition.words.get("GraceTime", "")) or 0
-        if _preempts(partition, facts) and 0 < grace < plan.signal_lead_s:
+        grace = grace_s(partition.words)
+        preempts = preempt_mode(facts.config, partition.words) is not None
+        if preempts and 0 < grace < plan.signal_lead_s:
             yield Finding(
                 "note",
                 "requeue",
@@ -50,9 +51,3 @@ def requeue_findings(
             f"the ranks are told to stop {plan.signal_lead_s} s before the end of "
             f"{duration_text(plan.walltime_s)}; {restarts}",
         )
-
-
-def _preempts(partition: Partition, facts: ClusterFacts) -> bool:
-    mode = partition.words.get("PreemptMode", facts.config.get("PreemptMode", "OFF"))
-    kind = facts.config.get("PreemptType", "preempt/none")
-    return kind != "preempt/none" and mode.split(",")[0] not in ("OFF", "GANG", "SUSPEND")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from launcher.planning.plan import LaunchPlan
 from launcher.slurm.scontrol import slurm_settings
+from launcher.slurm.units import whole
 
 
 def site_notes(plan: LaunchPlan) -> list[str]:
@@ -26,11 +26,8 @@ def requeue_notes(
             "(--requeue); if the site refuses, the run stops with its checkpoint, and "
             "`ptycho-launch resume` continues it"
         )
-    mode = partition.get("PreemptMode", config.get("PreemptMode", "OFF"))
-    grace = re.match(r"\d+", partition.get("GraceTime", "0"))
-    preempts = config.get("PreemptType", "preempt/none") != "preempt/none"
-    preempted = preempts and mode.split(",")[0] not in ("OFF", "GANG", "SUSPEND")
-    if preempted and (grace is None or int(grace[0]) == 0):
+    mode = preempt_mode(config, partition)
+    if mode is not None and grace_s(partition) == 0:
         name = partition.get("PartitionName", "of this job")
         notes.append(
             f"GraceTime=0 in partition {name} (PreemptMode={mode}): a preemption comes without "
@@ -38,3 +35,15 @@ def requeue_notes(
             "execution.checkpoint_every_s"
         )
     return notes
+
+
+def preempt_mode(config: Mapping[str, str], partition: Mapping[str, str]) -> str | None:
+    """How SLURM ends the jobs that it preempts in a partition; None: it ends none."""
+    mode = partition.get("PreemptMode", config.get("PreemptMode", "OFF"))
+    preempts = config.get("PreemptType", "preempt/none") != "preempt/none"
+    return mode if preempts and mode.split(",")[0] not in ("OFF", "GANG", "SUSPEND") else None
+
+
+def grace_s(partition: Mapping[str, str]) -> int:
+    """Seconds between the warning of a preemption and its end."""
+    return whole(partition.get("GraceTime", "")) or 0

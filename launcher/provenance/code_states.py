@@ -9,6 +9,7 @@ from typing import Any
 from launcher.pages.page import DataTable
 from launcher.pages.words import NONE, date
 from launcher.provenance.texts import MOST, text_of
+from launcher.text.counted import listed
 from launcher.text.plain_text import plain
 from ptycho_dist.rundir.checked_json import moment
 
@@ -67,7 +68,7 @@ def code_table(states: Sequence[CodeState]) -> DataTable:
         (
             date(state.at),
             "; ".join(checkout.words for checkout in state.checkouts) or NONE,
-            _changed(state) or NONE,
+            _changed(state),
             state.diff or NONE,
             state.version or NONE,
             state.sha256 or NONE,
@@ -108,5 +109,4 @@ def _checkout(path: str, record: Mapping[str, Any]) -> Checkout:
 
 def _changed(state: CodeState) -> str:
     names = [name for checkout in state.checkouts for name in checkout.changed]
-    more = f" and {len(names) - _SHOWN_FILES} more" if len(names) > _SHOWN_FILES else ""
-    return ", ".join(names[:_SHOWN_FILES]) + more
+    return listed(names, most=_SHOWN_FILES) if names else NONE

@@ -175,8 +175,8 @@ def _proof(run: RunDirectory) -> tuple[Proof | None, str]:
 
 def _nothing_committed(run: RunDirectory, events: Events) -> tuple[LineagePart, ...] | None:
     """An empty lineage where a readable ledger holds no commit; None: unknown."""
-    told = events.of("checkpoint_committed", "resumed_from")
-    return None if told or not events.events or run.result_json.exists() else ()
+    committed = events.of("checkpoint_committed", "resumed_from")
+    return None if committed or not events.events or run.result_json.exists() else ()
 
 
 def _times(

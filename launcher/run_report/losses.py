@@ -62,11 +62,11 @@ def read_epochs(
         left_out: receives a note of what cannot be read.
     """
     table = _table(run.metrics / "metrics.csv", left_out)
-    told = [each for event in events.of("epoch_finished") if (each := _of_event(event)) is not None]
+    rows = [each for event in events.of("epoch_finished") if (each := _of_event(event)) is not None]
     # Without a lineage, an epoch that was done several times counts where it was done last.
-    last_of = {(each.epoch, each.step): place for place, each in enumerate(told)}
+    last_of = {(each.epoch, each.step): place for place, each in enumerate(rows)}
     found = []
-    for place, each in enumerate(told):
+    for place, each in enumerate(rows):
         if lineage is not None:
             committed = any(_within(part, each) for part in lineage)
         else:

@@ -65,9 +65,7 @@ def _cause(facts: RunFacts) -> Section:
         at = "" if why.step is None else f" at step {why.step}"
         blocks.append(Text(f"Rank {why.first_rank}{at}: {why.how}."))
     if why.evidence:
-        hide = Redactor(
-            os.environ
-        ).text  # the page is shared with others, and a log may hold secrets
+        hide = Redactor(os.environ).text  # the page is shared, and a log may hold secrets
         rows = [(line.where, hide(line.text)) for line in why.evidence[:_MOST_EVIDENCE]]
         blocks.append(DataTable(("source", "text"), rows, "Evidence"))
     if why.advice:
@@ -138,8 +136,8 @@ def _speed(facts: RunFacts) -> list[tuple[str, str]]:
     if ranks:
         threads = facts.world.get("threads_per_rank")
         nodes = len(facts.attempts[-1].nodes) if facts.attempts else 0
-        on = f" on {nodes} node{'s' if nodes != 1 else ''}" if nodes else ""
-        each = f", {threads} thread{'s' if threads != 1 else ''} each" if threads else ""
+        on = f" on {counted(nodes, 'node')}" if nodes else ""
+        each = f", {counted(threads, 'thread')} each" if threads else ""
         rows.append(("ranks", f"{ranks}{on}{each}"))
     if facts.attempts:
         spent = sum(each.seconds or 0.0 for each in facts.attempts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from launcher.pages.page import Block, Caution, Code, DataTable, Section, Text
@@ -175,7 +176,7 @@ def repeat_section(facts: RunFacts) -> Section:
                 )
             ),
             Code("\n".join(commands)),
-            Code(f"ptycho-launch report {facts.path}"),
+            Code(f"ptycho-launch report {shlex.quote(facts.path)}"),
         ],
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -52,19 +52,19 @@ class AttemptRates:
     """Lowest and highest over the ranks."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Throughput:
     """The throughput of a run, as far as it is known."""
 
     measured: bool
     """Whether it comes from the step times of each rank; else from whole epochs of all ranks."""
     attempts: tuple[AttemptRates, ...]
-    ranks: tuple[RankRate, ...]
-    slowest: RankRate | None
+    ranks: tuple[RankRate, ...] = ()
+    slowest: RankRate | None = None
     """The rank that needs most time for its own work; None: there is one rank, or none is known."""
-    others_own_s: float | None
+    others_own_s: float | None = None
     """Median over the other ranks of their seconds per step."""
-    last_words: Mapping[int, float]
+    last_words: Mapping[int, float] = field(default_factory=dict)
     """Rank → patterns/s of its last heartbeat, where no better figure is known."""
 
 
@@ -92,7 +92,6 @@ def throughput_of(
             ranks=ranks,
             slowest=slowest,
             others_own_s=median(others) if others else None,
-            last_words={},
         )
     by_epoch = [
         found for span in attempts if (found := _by_epoch(span, began.get(span.attempt), epochs))
@@ -104,14 +103,7 @@ def throughput_of(
     }
     if not by_epoch and not words:
         return None
-    return Throughput(
-        measured=False,
-        attempts=tuple(by_epoch),
-        ranks=(),
-        slowest=None,
-        others_own_s=None,
-        last_words=words,
-    )
+    return Throughput(measured=False, attempts=tuple(by_epoch), last_words=words)
 
 
 def _clock(attempts: Sequence[AttemptSpan]) -> dict[int, float]:

@@ -22,11 +22,11 @@ from ptycho_dist.config.resources import (
     NodeConstraint,
     ResourcesConfig,
     SchedulerName,
-    walltime_seconds,
+    checked_walltime,
 )
 from ptycho_dist.config.strictness import STRICT
 
-Walltime = Annotated[str, AfterValidator(lambda text: (walltime_seconds(text), text)[1])]
+Walltime = Annotated[str, AfterValidator(checked_walltime)]
 Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]*[KMGT]?$", max_length=32)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Text = Annotated[OneLine, Field(min_length=1, max_length=1000)]

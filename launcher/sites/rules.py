@@ -7,10 +7,8 @@ from typing import Any
 
 from launcher.sites.profile import PartitionLimits, PlannedSite, QosLimits
 from ptycho_dist.config.faults import Fault
-from ptycho_dist.config.resources import ResourcesConfig, walltime_seconds
+from ptycho_dist.config.resources import ResourcesConfig, memory_mb, walltime_seconds
 from ptycho_dist.config.world import World
-
-_MEGABYTES = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 
 
 def site_faults(resources: ResourcesConfig, world: World, site: PlannedSite) -> Iterator[Fault]:
@@ -118,9 +116,6 @@ def _widest(limits: list[PartitionLimits]) -> PartitionLimits:
     )
 
 
-def _megabytes(memory: str) -> float:
-    """Convert a memory size of SLURM to MB, its unit by default (sbatch(1), --mem)."""
-    digits = memory.rstrip("KMGT")
-    if len(digits) > 15:
-        return float("inf")
-    return int(digits) * _MEGABYTES[memory[len(digits) :] or "M"]
+def _megabytes(memory: str) -> int:
+    """Megabytes of an amount that was checked when the config or the profile was read."""
+    return memory_mb(memory) or 0

@@ -11,7 +11,7 @@ from launcher.slurm.job_state import JobState
 from ptycho_dist.errors import ClusterUnreachable
 
 AFTER_SILENCE_S = 60
-"""A SLURM that did not answer is left in peace for this long."""
+"""Seconds for which a SLURM that did not answer is not asked again."""
 JOBS_PER_QUESTION = 5000
 """Job ids in one command line: one argument may have 128 KiB on Linux."""
 CLOCKS_APART_S = 3600
@@ -24,7 +24,7 @@ class Scheduler:
     """What SLURM says of jobs, asked at most once in `every_s` seconds about each job.
 
     A watcher that runs for hours must not load the controller. What the run directory says costs
-    SLURM nothing, and is read as often as one likes.
+    SLURM nothing, and is read as often as needed.
     """
 
     def __init__(self, every_s: float = 0.0) -> None:
@@ -59,7 +59,7 @@ class Scheduler:
                 job_id for group in groups[first : first + JOBS_PER_QUESTION] for job_id in group
             ]
             answers = _job_states(some)
-            # A command that asks once may try again at once; a watcher leaves SLURM in peace.
+            # A command that asks once may try again at once; a watcher waits.
             silent = self._every_s and any(isinstance(each, str) for each in answers.values())
             until = time.monotonic() + (AFTER_SILENCE_S if silent else self._every_s)
             self._known |= {job_id: (until, answers[job_id]) for job_id in some}

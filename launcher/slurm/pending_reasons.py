@@ -14,9 +14,9 @@ class Wait:
 
     code: str
     """SLURM's own word for it."""
-    words: str
+    words: str = ""
     """The same in plain words; empty: the code is not known."""
-    advice: str
+    advice: str = ""
     """What to do; empty: nothing but wait."""
 
     @property
@@ -105,7 +105,7 @@ def why_it_waits(reason: str) -> Wait:
         return Wait(code, *_REASONS[name])
     match = _LIMIT.match(name)
     if match is None:
-        return Wait(code, "", "")
+        return Wait(code)
     return Wait(code, *_of_limit(match[1], match[2], name))
 
 

@@ -22,8 +22,9 @@ from launcher.slurm.cluster_facts import (
 from launcher.slurm.scontrol import read_config, read_partitions
 from launcher.slurm.squeue import read_own_jobs
 from launcher.slurm.tables import named_rows, rows
-from launcher.slurm.units import duration_s, memory_mb, whole
+from launcher.slurm.units import duration_s, whole
 from ptycho_dist.attempts.slurm_job import slurm_time
+from ptycho_dist.config.resources import memory_mb
 
 _YEAR_2000_S, _YEAR_2200_S = 946_684_800, 7_258_118_400
 """Starts outside of these years mean that there is no start (`0001-01-01`)."""

@@ -6,9 +6,6 @@ import re
 
 from ptycho_dist.config.resources import walltime_seconds
 
-_UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3}
-_LARGEST = 10**15
-
 
 def duration_s(text: str) -> int | None:
     """Seconds of a SLURM time; None for UNLIMITED, NONE, an empty text, or no time at all."""
@@ -23,14 +20,6 @@ def duration_text(seconds: int) -> str:
     days, rest = divmod(seconds, 86_400)
     clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
     return f"{days}-{clock}" if days else clock
-
-
-def memory_mb(text: str) -> int | None:
-    """Megabytes of `200G`, `4096`, `1.5T` or `10Gn`; None if the text is no amount."""
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)([KMGTP])?[a-z]?", text.strip(), re.ASCII)
-    if match is None:
-        return None
-    return min(_LARGEST, int(float(match[1]) * _UNITS[match[2] or "M"]))
 
 
 def memory_text(megabytes: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from launcher.text.counted import counted
 from ptycho_dist.proof.verify import Proof
 
 
@@ -13,7 +14,7 @@ def proof_lines(proof: Proof) -> list[str]:
         for part in proof.lineage
     ]
     if proof.given_up:
-        lost = _counted(proof.given_up, "sample")
+        lost = counted(proof.given_up, "sample")
         lines.append(f"  used in vain (killed, or behind a damaged checkpoint): {lost}")
     lines += [f"fault: {fault}" for fault in proof.faults]
     return [*lines, _verdict(proof)]
@@ -24,13 +25,9 @@ def _verdict(proof: Proof) -> str:
         return f"not proven: {proof.faults[0]}"
     parts = []
     if proof.whole_epochs or not proof.cursor:
-        parts.append(f"{_counted(proof.whole_epochs, 'epoch')} of {proof.samples} samples")
+        parts.append(f"{counted(proof.whole_epochs, 'epoch')} of {proof.samples} samples")
     if proof.cursor:
         which = "the next epoch" if parts else f"the first epoch of {proof.samples}"
-        parts.append(f"{_counted(proof.cursor, 'sample')} of {which}")
-    attempts = _counted(len(proof.lineage), "attempt")
+        parts.append(f"{counted(proof.cursor, 'sample')} of {which}")
+    attempts = counted(len(proof.lineage), "attempt")
     return f"proven: {' and '.join(parts)}, each used once; {attempts}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

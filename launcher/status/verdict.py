@@ -149,7 +149,7 @@ def _ask_slurm(
     try:
         told = scheduler.job_state(job.job_id)
     except ClusterUnreachable as error:
-        return _without_slurm(job, attempt, heartbeats, str(error))
+        return _without_slurm(attempt, heartbeats, str(error))
     if told.waits:
         if attempt is not None:  # the answer of SLURM is some seconds old, and out of date
             return Said("running", "its attempt has begun", "run directory")
@@ -171,7 +171,7 @@ def _ask_slurm(
 
 
 def _without_slurm(
-    job: Job, attempt: AttemptRecord | None, heartbeats: Sequence[Heartbeat], silence: str
+    attempt: AttemptRecord | None, heartbeats: Sequence[Heartbeat], silence: str
 ) -> Said:
     if _signs_of_life(heartbeats):
         return Said("running", f"its ranks report; {silence}", "run directory")

@@ -10,6 +10,8 @@ from ptycho_dist.config.sbatch_options import refusal
 from ptycho_dist.config.strictness import STRICT
 
 _WALLTIME = re.compile(r"(?:(\d{1,9})-)?(\d{1,9})(?::(\d{2}))?(?::(\d{2}))?")
+_MEGABYTES = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3}
+_MOST_MB = 10**15
 
 
 def walltime_seconds(text: str) -> int:
@@ -36,9 +38,18 @@ def walltime_seconds(text: str) -> int:
     return total
 
 
-def _checked_walltime(text: str) -> str:
+def checked_walltime(text: str) -> str:
+    """Return a SLURM time as it is; raises what `walltime_seconds` raises."""
     walltime_seconds(text)
     return text
+
+
+def memory_mb(text: str) -> int | None:
+    """Megabytes of `200G`, `4096`, `1.5T` or `10Gn`; None if the text is no amount (sbatch(1))."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGTP])?[a-z]?", text.strip(), re.ASCII)
+    if match is None:
+        return None
+    return int(min(_MOST_MB, float(match[1]) * _MEGABYTES[match[2] or "M"]))
 
 
 # The value of one directive: no white space, quotes, control characters or leading dash.
@@ -107,7 +118,7 @@ class ResourcesConfig:
     ] = None
     time: Annotated[
         str,
-        AfterValidator(_checked_walltime),
+        AfterValidator(checked_walltime),
         Field(
             description='Walltime in the format of sbatch, in quotes: "02:00:00" or "1-12:00:00".'
         ),

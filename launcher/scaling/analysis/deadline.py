@@ -165,16 +165,7 @@ def _too_slow(deadline_s: float, candidates: Sequence[_Candidate]) -> str:
 
 
 def _none(deadline_s: float, mode: Mode, why: str) -> ForDeadline:
-    return ForDeadline(
-        deadline_s=deadline_s,
-        mode=mode,
-        nodes=None,
-        tasks_per_node=None,
-        hours=None,
-        node_hours=None,
-        extrapolated=False,
-        why=why + _of_mode(mode),
-    )
+    return ForDeadline(deadline_s=deadline_s, mode=mode, why=why + _of_mode(mode))
 
 
 def _of_mode(mode: Mode) -> str:

@@ -153,18 +153,18 @@ class Series:
     """What limits the scaling, in sentences."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ForDeadline:
     """The cheapest size that does the work of the config before a deadline."""
 
     deadline_s: float
     mode: Mode
-    nodes: int | None
+    nodes: int | None = None
     """None: no measured or predicted size is fast enough."""
-    tasks_per_node: int | None
-    hours: float | None
-    node_hours: float | None
-    extrapolated: bool
+    tasks_per_node: int | None = None
+    hours: float | None = None
+    node_hours: float | None = None
+    extrapolated: bool = False
     """Whether the size is larger than every measured one."""
     why: str
 

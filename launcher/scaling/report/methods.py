@@ -30,7 +30,7 @@ def methods_text(collected: Collected, analysis: StudyAnalysis, origin: StudyPro
             *_how(collected),
             *_statistics(analysis),
             *_laws(analysis),
-            *_where(collected, origin),
+            *_where(origin),
         ]
     )
 
@@ -133,9 +133,9 @@ def _laws(analysis: StudyAnalysis) -> list[str]:
     return said
 
 
-def _where(collected: Collected, origin: StudyProvenance) -> list[str]:
+def _where(origin: StudyProvenance) -> list[str]:
     devices = ", ".join(origin.devices) or "unknown devices"
-    nodes = f"{counted(len(origin.nodes), 'node')}"
+    nodes = counted(len(origin.nodes), "node")
     machines = counted(origin.machines, "machine")
     place = f"{nodes} ({machines})" if origin.machines != len(origin.nodes) else nodes
     slurm = ""

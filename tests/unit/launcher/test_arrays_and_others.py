@@ -140,7 +140,7 @@ def test_members_are_planned_by_the_rules_of_their_site(make_array, tmp_path, mo
         origins = json.loads(run.run_json.read_text())["origins"]
         assert origins["resources.partition"] == "site beamline"
         assert origins["training.seed"] == "--array"
-    with pytest.raises(ConfigError, match=r"ends at 2:00:00.*every member"):
+    with pytest.raises(ConfigError, match=r"at most 2:00:00.*every member"):
         make_array(text='site: beamline\nresources: {time: "3:00:00"}')
 
 
@@ -279,3 +279,23 @@ def test_ctrl_c_ends_the_submitting_after_the_job_array_at_hand(
     )
     assert "10 runs (slurm job 7)" in said.out
     assert f"follow them: ptycho-launch status {array} --watch" in said.out
+
+
+def test_ctrl_c_before_the_first_job_array_leaves_nothing(
+    make_config, tmp_path, monkeypatch, capsys
+):
+    """LP-237, SC-012: there is nothing to follow, and nothing to resume."""
+    handed = []
+
+    def press(directory):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("launcher.arrays.submit.require_cluster", lambda *_: None)
+    monkeypatch.setattr("launcher.arrays.prepare._make_durable", press)
+    monkeypatch.setattr("launcher.control.submit.submit_script", lambda *_: handed.append(1))
+    command = ["submit", str(make_config()), "--array", "training.seed=1,2",
+               "--cluster", "local", "--runs-dir", str(tmp_path / "runs")]  # fmt: skip
+    assert main(command) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert not handed
+    assert not list((tmp_path / "runs").iterdir())

@@ -14,8 +14,9 @@ from launcher.preflight.constraint import feature_names, satisfies
 from launcher.preflight.findings import FieldPlaces, Finding
 from launcher.preflight.storage import Storage, look_at_storage
 from launcher.slurm import printed
-from launcher.slurm.units import duration_s, duration_text, memory_mb
+from launcher.slurm.units import duration_s, duration_text
 from ptycho_dist.config.load import read_run_config
+from ptycho_dist.config.resources import memory_mb
 
 CAPTURES = Path(__file__).parent / "captures"
 NOW = datetime(2026, 11, 24, 16, 0, 0)

@@ -34,7 +34,7 @@ def test_the_required_account_is_asked_for_by_name(scan_file, tmp_path, capsys):
     assert "set resources.account" in capsys.readouterr().out
     assert main(["validate", str(config)]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        f"error: {config}: resources.account: missing, and site andes requires it"
+        f"error: {config}: resources.account: missing, but site andes requires it"
     ]
 
 

@@ -244,7 +244,7 @@ def test_supervised_training_learns_from_labels(fit, labelled):
 def test_supervised_without_labels_is_refused(fit, launch, tmp_path, labelled):
     """DATA-SUP-001, DATA-110: on the rank, and before anything is submitted."""
     config = text(SUPERVISED, "realspace_weight: 1.0")
-    with pytest.raises(DataError, match="label is missing: model_type supervised"):
+    with pytest.raises(DataError, match="label is missing, but model_type supervised learns"):
         fit(config)
     run_yaml = tmp_path / "run.yaml"
     done = launch("validate", run_yaml)

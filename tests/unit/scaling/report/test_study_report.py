@@ -34,7 +34,10 @@ from ptycho_dist.rundir.files import write_json_atomic
 
 HOSTILE = "<script>alert(1)</script>$\\frac{\x1b[31m"
 SMALL = {"nodes": (1, 2), "modes": ("strong",), "repeats": 2}
-DEADLINE = ForDeadline(7200.0, "strong", 3, 1, 1.8, 5.4, True, "it is the cheapest in time")
+DEADLINE = ForDeadline(
+    deadline_s=7200.0, mode="strong", nodes=3, tasks_per_node=1, hours=1.8, node_hours=5.4,
+    extrapolated=True, why="it is the cheapest in time",
+)  # fmt: skip
 
 
 @pytest.fixture
