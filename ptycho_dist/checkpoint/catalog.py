@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ptycho_dist.checkpoint.manifest import (
-    count_in,
     ended_epoch_in,
     manifest_checksum,
     one_line,
     value_in,
 )
 from ptycho_dist.errors import UserError
+from ptycho_dist.rundir.checked_json import count
 from ptycho_dist.rundir.layout import RunDirectory
 
 MANIFEST = "manifest.json"
@@ -93,12 +93,12 @@ class Checkpoint:
 
         For a checkpoint that ends an epoch this is the number of finished epochs.
         """
-        return count_in(self._entries(), "epoch")
+        return count(self._entries(), "epoch")
 
     @property
     def sample(self) -> int | None:
         """Number of samples of that epoch that were used; None: not stated, or damaged."""
-        return count_in(self._entries(), "sample")
+        return count(self._entries(), "sample")
 
     @property
     def ended_epoch(self) -> int | None:

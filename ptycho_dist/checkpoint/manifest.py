@@ -7,6 +7,8 @@ import json
 import math
 from typing import Any
 
+from ptycho_dist.rundir.checked_json import count
+
 
 def value_in(manifest: dict[str, Any]) -> float | None:
     """Return the monitored value of a manifest; None: there is no usable one."""
@@ -21,19 +23,13 @@ def value_in(manifest: dict[str, Any]) -> float | None:
 
 def ended_epoch_in(manifest: dict[str, Any]) -> int | None:
     """Return the epoch, counted from 1, that the checkpoint ends; None: it ends none."""
-    return count_in(manifest, "epoch") if manifest.get("ends_epoch") is True else None
+    return count(manifest, "epoch") if manifest.get("ends_epoch") is True else None
 
 
 def manifest_checksum(manifest: dict[str, Any]) -> str:
     """Return the SHA-256 of a manifest without its `checksum`; older manifests have none."""
     entries = {name: entry for name, entry in manifest.items() if name != "checksum"}
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
-
-
-def count_in(manifest: dict[str, Any], name: str) -> int | None:
-    """Return a whole number, not negative, of a manifest; None: there is no usable one."""
-    count = manifest.get(name)
-    return count if type(count) is int and count >= 0 else None
 
 
 def one_line(found: Any) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ptycho_dist.checkpoint.catalog import newest_whole
 from ptycho_dist.errors import UserError
 from ptycho_dist.proof.rank_records import AttemptEvents, Consumed
-from ptycho_dist.rundir.checked_json import LARGEST
+from ptycho_dist.rundir.checked_json import count
 from ptycho_dist.rundir.files import read_json
 from ptycho_dist.rundir.layout import RunDirectory
 
@@ -137,5 +137,4 @@ def _sum(samples: Mapping[int, Mapping[int, int]], steps: set[int]) -> int:
 
 
 def _named(data: object, name: str) -> int | None:
-    value = data.get(name) if isinstance(data, dict) else None
-    return value if type(value) is int and 0 <= value < LARGEST else None
+    return count(data, name) if isinstance(data, dict) else None
