@@ -57,6 +57,20 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; its type if it has no message."""
+    return _line((str(error).strip().splitlines() or [""])[0], error)
+
+
+def in_one_line(error: BaseException) -> str:
+    """The whole message of an error on one line; its type if it has no message."""
+    return _line(str(error), error)
+
+
+def _line(text: str, error: BaseException) -> str:
+    return " ".join(text.split()) or type(error).__name__
+
+
 def one_line_errors(debug: bool, command: Callable[[], int]) -> int:
     """Run a command and turn a UserError into one line on stderr per fault.
 

@@ -27,7 +27,7 @@ from ptycho_dist.checkpoint.catalog import (
 from ptycho_dist.checkpoint.manifest import manifest_checksum
 from ptycho_dist.checkpoint.retention import Keep, Retention, reason
 from ptycho_dist.checkpoint.state import read_state
-from ptycho_dist.errors import RunError, UserError
+from ptycho_dist.errors import RunError, UserError, first_line
 from ptycho_dist.rundir.files import fsync_directory, write_json_atomic
 from ptycho_dist.rundir.layout import RunDirectory
 
@@ -215,7 +215,7 @@ def _write_state(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
             if file.refusal is not None:  # torch reports its own state, and not the disk's error
                 raise file.refusal from None
             if any(sign in str(error) for sign in _TORCH_COULD_NOT_WRITE):
-                raise OSError(errno.EIO, str(error).splitlines()[0]) from None
+                raise OSError(errno.EIO, first_line(error)) from None
             raise
         file.flush()
         os.fsync(file.fileno())

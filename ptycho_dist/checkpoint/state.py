@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ptycho_dist.checkpoint.catalog import Checkpoint
-from ptycho_dist.errors import UserError
+from ptycho_dist.errors import UserError, first_line
 
 
 def read_state(checkpoint: Checkpoint, map_location: Any = "cpu") -> dict[str, Any]:
@@ -30,9 +30,8 @@ def read_state(checkpoint: Checkpoint, map_location: Any = "cpu") -> dict[str, A
     try:
         state = torch.load(checkpoint.state, map_location=map_location, weights_only=True)
     except Exception as error:  # damaged bytes make the reader fail in many ways
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{checkpoint.path}: cannot be read as tensors and plain values: {reason}"
+            f"{checkpoint.path}: cannot be read as tensors and plain values: {first_line(error)}"
         ) from None
     if not isinstance(state, dict):
         raise UserError(

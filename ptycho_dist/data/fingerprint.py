@@ -7,7 +7,7 @@ import struct
 import zipfile
 from pathlib import Path
 
-from ptycho_dist.errors import DataError
+from ptycho_dist.errors import DataError, in_one_line
 
 
 def data_fingerprint(path: Path) -> str:
@@ -25,6 +25,5 @@ def data_fingerprint(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             members = sorted((m.filename, m.CRC, m.file_size) for m in archive.infolist())
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read as an .npz file: {reason}") from None
+        raise DataError(f"{path}: cannot be read as an .npz file: {in_one_line(error)}") from None
     return hashlib.sha256(repr(members).encode()).hexdigest()[:32]

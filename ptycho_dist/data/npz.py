@@ -17,7 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from ptycho_dist.errors import DataError
+from ptycho_dist.errors import DataError, in_one_line
 
 DAMAGE_ERRORS = (
     zipfile.BadZipFile,
@@ -146,7 +146,8 @@ class NpzReader:
                 yield stream
         except DAMAGE_ERRORS as error:
             raise DataError(
-                f"{self.path}: {key} is damaged ({reason_of(error)}): copy or export the file again"
+                f"{self.path}: {key} is damaged ({in_one_line(error)}): "
+                "copy or export the file again"
             ) from error
 
 
@@ -165,7 +166,7 @@ def open_npz(path: Path) -> Iterator[NpzReader]:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except DAMAGE_ERRORS as error:
         raise DataError(
-            f"{path}: not an .npz file, or truncated ({reason_of(error)}): "
+            f"{path}: not an .npz file, or truncated ({in_one_line(error)}): "
             "copy or export the file again"
         ) from error
     with archive:
@@ -178,8 +179,3 @@ def _exactly(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> np.n
     if len(data) != wanted:
         raise EOFError(f"{wanted} bytes expected, {len(data)} found")
     return np.frombuffer(data, dtype=dtype).reshape(shape)
-
-
-def reason_of(error: BaseException) -> str:
-    """The message of an error on one line; its type if it has no message."""
-    return " ".join(str(error).split()) or type(error).__name__

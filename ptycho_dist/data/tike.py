@@ -21,8 +21,8 @@ from typing import IO
 import numpy as np
 
 from ptycho_dist.data.checks import require_centred, require_finite
-from ptycho_dist.data.npz import DAMAGE_ERRORS, Member, NpzReader, reason_of
-from ptycho_dist.errors import DataError
+from ptycho_dist.data.npz import DAMAGE_ERRORS, Member, NpzReader
+from ptycho_dist.errors import DataError, in_one_line
 
 MOST_BYTES = 64 * 2**30
 """Largest decompressed size of a source; it is kept on disk, never in memory."""
@@ -115,8 +115,8 @@ def open_tike(path: Path, scratch: Path) -> Iterator[TikeScan]:
             archive = stack.enter_context(zipfile.ZipFile(stream))
         except DAMAGE_ERRORS as error:
             raise DataError(
-                f"{path}: not an .npz or .npz.bz2 file, or truncated ({reason_of(error)}): copy or "
-                "export it again"
+                f"{path}: not an .npz or .npz.bz2 file, or truncated ({in_one_line(error)}): "
+                "copy or export it again"
             ) from error
         npz = NpzReader(path, archive)
         member = _pattern_member(npz)
@@ -248,4 +248,4 @@ def _require_counts(counts_MHW: np.ndarray, first: int, what: str) -> None:
 
 
 def _damaged(path: Path, error: BaseException) -> DataError:
-    return DataError(f"{path} is damaged ({reason_of(error)}): copy or export the file again")
+    return DataError(f"{path} is damaged ({in_one_line(error)}): copy or export the file again")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from ptycho_dist.differences import differing, in_words
+from ptycho_dist.errors import in_one_line
 from ptycho_dist.legacy.digest import digest, listed, shown
 from ptycho_dist.legacy.errors import LegacyError, LegacyMismatch
 from ptycho_dist.legacy.scope import LegacyScope
@@ -35,7 +36,7 @@ def require_same_on_all_ranks(
         statement = {"digest": digest(prints)}
     except Exception as error:  # whatever it is: the other ranks wait in the gather
         prints = {}
-        statement = {"fault": " ".join(str(error).split()) or type(error).__name__}
+        statement = {"fault": in_one_line(error)}
     statements = [json.loads(text) for text in gather(json.dumps(statement))]
     faults = [
         f"rank {rank}: {said['fault']}" for rank, said in enumerate(statements) if "fault" in said

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ptycho_dist.errors import UserError
+from ptycho_dist.errors import UserError, first_line
 from ptycho_dist.legacy import params
 from ptycho_dist.legacy.digest import fingerprints
 from ptycho_dist.legacy.errors import LegacyError
@@ -41,8 +41,9 @@ class Address:
         try:
             module = importlib.import_module(self.module)
         except Exception as error:  # whatever a foreign module does when it is imported
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"legacy.module {self.module}: cannot be imported: {reason}") from None
+            raise UserError(
+                f"legacy.module {self.module}: cannot be imported: {first_line(error)}"
+            ) from None
         found = getattr(module, self.attribute, None)
         if not isinstance(found, dict):
             what = "does not exist" if found is None else f"is a {type(found).__name__}, not a dict"

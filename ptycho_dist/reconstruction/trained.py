@@ -10,7 +10,7 @@ import torch
 from ptycho_dist.checkpoint.catalog import Checkpoint, checkpoint_name, newest_whole
 from ptycho_dist.checkpoint.state import read_state
 from ptycho_dist.config.run import RunConfig
-from ptycho_dist.errors import UserError
+from ptycho_dist.errors import UserError, in_one_line
 from ptycho_dist.models.registry import build_model
 from ptycho_dist.models.views import PatchNetwork
 from ptycho_dist.rundir.layout import RunDirectory
@@ -82,5 +82,6 @@ def _probe_of(state: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def _misfit(checkpoint: Checkpoint, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:200]
-    return UserError(f"{checkpoint.path}: does not fit the network of run.json: {reason}")
+    return UserError(
+        f"{checkpoint.path}: does not fit the network of run.json: {in_one_line(error)[:200]}"
+    )

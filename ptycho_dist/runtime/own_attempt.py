@@ -12,7 +12,7 @@ from ptycho_dist.attempts.job_variables import ATTEMPT_VARIABLE
 from ptycho_dist.attempts.processes import LocalProcess
 from ptycho_dist.attempts.record import read_attempts
 from ptycho_dist.attempts.slurm_job import own_job_id, slurm_nodes
-from ptycho_dist.errors import JoinError, UserError
+from ptycho_dist.errors import JoinError, UserError, first_line
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.runtime.environment import RankEnvironment
 
@@ -84,7 +84,7 @@ def _through_torchrun(run: RunDirectory, environment: RankEnvironment) -> OwnAtt
     except RuntimeError as error:
         raise JoinError(
             f"rank {environment.rank} cannot get the attempt from torchrun's store at "
-            f"{environment.host}:{environment.port}: {str(error).splitlines()[0]}"
+            f"{environment.host}:{environment.port}: {first_line(error)}"
         ) from None
 
 

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from ptycho_dist.attempts.attempt import Attempt
 from ptycho_dist.attempts.record import read_attempts
 from ptycho_dist.differences import as_table, differing, in_words
-from ptycho_dist.errors import JoinError, UserError
+from ptycho_dist.errors import JoinError, UserError, first_line
 from ptycho_dist.rundir.heartbeat import read_heartbeats
 from ptycho_dist.rundir.layout import RunDirectory
 from ptycho_dist.runtime.environment import RankEnvironment
@@ -102,7 +102,7 @@ def join_world(
             problem, table, nodes = json.loads(store.get("verdict"))
         except (RuntimeError, dist.DistError) as error:
             raise JoinError(
-                f"rank 0 left before it said who is missing: {_first_line(error)}"
+                f"rank 0 left before it said who is missing: {first_line(error)}"
             ) from None
         if problem:
             store.add("verdict-read", 1)
@@ -131,7 +131,7 @@ def _open_store(attempt: Attempt, timeout_s: float) -> dist.Store:
         )
     except (RuntimeError, dist.DistError) as error:
         raise UserError(
-            f"rank 0 cannot open its store at {attempt.host}:{attempt.port}: {_first_line(error)}"
+            f"rank 0 cannot open its store at {attempt.host}:{attempt.port}: {first_line(error)}"
         ) from None
 
 
@@ -165,7 +165,7 @@ def _reach_store(environment: RankEnvironment, attempt: Attempt, timeout_s: floa
         )
     except (RuntimeError, dist.DistError) as error:
         raise JoinError(
-            f"the store of rank 0 at {address} went away: {_first_line(error)}"
+            f"the store of rank 0 at {address} went away: {first_line(error)}"
         ) from None
 
 
@@ -272,7 +272,3 @@ def _let_others_read(store: dist.Store, world_size: int) -> None:
     deadline = time.monotonic() + 5
     while store.add("verdict-read", 0) < present and time.monotonic() < deadline:
         time.sleep(POLL_S)
-
-
-def _first_line(error: BaseException) -> str:
-    return " ".join(str(error).split("\n")[0].split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
-from ptycho_dist.errors import UserError
+from ptycho_dist.errors import UserError, first_line
 
 LEAST = (2, 2)
 
@@ -23,8 +23,7 @@ def require_torch() -> None:
     try:
         import torch
     except (ImportError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _missing(f"cannot be imported by {sys.executable}: {reason}") from None
+        raise _missing(f"cannot be imported by {sys.executable}: {first_line(error)}") from None
     version = getattr(torch, "__version__", None)
     if version is None:  # a folder named torch that holds no package can be imported too
         raise _missing(f"as found by {sys.executable} is not a package: {list(torch.__path__)}")
