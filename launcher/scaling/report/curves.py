@@ -27,18 +27,14 @@ def throughput(measured: Sequence[Series]) -> Drawn:
         axes.yaxis.set_major_locator(LogLocator(base=2, numticks=8))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    said = [
-        f"{series_name(series)}: "
-        + ", ".join(f"{size.ranks}: {rounded(size.throughput.value)}" for size in series.sizes)
-        for series in measured
-    ]
+    said = _by_ranks(measured, lambda size: rounded(size.throughput.value))
     return Drawn(
         "throughput",
         figure,
         "Throughput of all ranks over the number of ranks, both axes logarithmic to base 2; bars "
         "are 95 % intervals. Dotted: proportional to the ranks, from the smallest size. Lines: the "
         "chosen law, dashed beyond the measured sizes.",
-        f"Samples per second by number of ranks. {'; '.join(said)}.",
+        f"Samples per second by number of ranks. {said}.",
     )
 
 
@@ -52,17 +48,22 @@ def efficiency(measured: Sequence[Series]) -> Drawn:
     for axes in figure.axes:
         axes.set_ylim(0, max(1.1, min(1.05 * highest, 2.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
-    said = [
-        f"{series_name(series)}: "
-        + ", ".join(f"{size.ranks}: {percent(size.efficiency.value)}" for size in series.sizes)
-        for series in measured
-    ]
+    said = _by_ranks(measured, lambda size: percent(size.efficiency.value))
     return Drawn(
         "efficiency",
         figure,
         "Efficiency: the speed-up over the smallest size, divided by the ratio of the ranks. Bars "
         "are 95 % intervals.",
-        f"Efficiency by number of ranks. {'; '.join(said)}.",
+        f"Efficiency by number of ranks. {said}.",
+    )
+
+
+def _by_ranks(measured: Sequence[Series], figure_of: Callable[[Size], str]) -> str:
+    """A figure of each size in words: `strong scaling, 1 task per node: 1: 20, 2: 39`."""
+    return "; ".join(
+        f"{series_name(series)}: "
+        + ", ".join(f"{size.ranks}: {figure_of(size)}" for size in series.sizes)
+        for series in measured
     )
 
 
