@@ -34,9 +34,8 @@ def train(task: TrainingTask) -> Outcome:
     """
     with staged_data(task.run, task.config, task.rank) as node_config:
         task.rank.start_up.spent("staging")
-        if (
-            node_config is None
-        ):  # asked to stop while the data was copied: there is nothing new to save
+        if node_config is None:
+            # Asked to stop while the data was copied: there is nothing new to save.
             return _stop_before_training(task, choose_checkpoint(task))
         return _train(task, node_config)
 
