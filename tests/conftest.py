@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,16 @@ pytest_plugins = ["distribution"]
 # The threads of OpenMP wait for each other in busy loops: with two test processes on two cores a
 # tiny training took ten times as long with two threads as with one. torch reads this when loaded.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A suite that was started in the background, or by nohup, inherits these signals as ignored. The
+# processes of the tests would inherit that, too, and wait for ever after a Ctrl-C of a test.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGQUIT, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -318,7 +318,7 @@ def test_the_other_fields_of_training(fit):
 @pytest.mark.parametrize(
     ("kind", "values", "words"),
     [
-        (TrainingSection, {"positions_provided": False}, "a scan file has its positions"),
+        (TrainingSection, {"positions_provided": False}, "positions must be in the scan file"),
         (TrainingSection, {"backend": "tensorflow"}, "only the PyTorch backend"),
         (ModelConfig, {"probe_scale": 4.0}, "follows from the photon counts"),
     ],
@@ -335,7 +335,7 @@ def test_pad_eval_is_refused_with_the_reason():
     """EC-003"""
     with pytest.raises(ValueError, match="pad_eval") as caught:
         PyTorchExecutionConfig(pad_eval=True)
-    assert "the canvas holds every patch whole" in str(caught.value)
+    assert "the canvas holds every patch completely" in str(caught.value)
 
 
 # --- data ------------------------------------------------------------------------------------
@@ -386,11 +386,17 @@ def test_the_other_fields_of_data(fit, simulate, tmp_path):
 @pytest.mark.parametrize(
     ("sections", "words"),
     [
-        ({"model": ModelConfig(object_big=False), "block": 4}, "model.object_big: False"),
+        ({"model": ModelConfig(object_big=False), "block": 4}, "model.object_big: false"),
         ({"training": TrainingSection(realspace_weight=1.0)}, "training.realspace_weight"),
         ({"model": ModelConfig(model_type="supervised")}, "model.model_type: supervised"),
-        ({"execution": PyTorchExecutionConfig(middle_trim=66)}, "execution.middle_trim: 66"),
-        ({"execution": PyTorchExecutionConfig(middle_trim=7)}, "execution.middle_trim: 7"),
+        (
+            {"execution": PyTorchExecutionConfig(middle_trim=66)},
+            "execution.middle_trim: .* found 66",
+        ),
+        (
+            {"execution": PyTorchExecutionConfig(middle_trim=7)},
+            "execution.middle_trim: must be an even number up to model.N 64, found 7",
+        ),
     ],
 )
 def test_sections_that_contradict_each_other(sections, words):
@@ -407,7 +413,7 @@ def test_sections_that_contradict_each_other(sections, words):
         ({"architecture": "unrolled", "probe_big": False}, "probe_big: False"),
         ({"architecture": "unrolled", "gaussian_smoothing_sigma": 1.0}, "smoothing_sigma: 1.0"),
         ({"stages": 3}, "stages: 3, but only architecture unrolled uses it"),
-        ({"pad_object": False, "probe_big": False}, "probe_big: False, but with pad_object"),
+        ({"pad_object": False, "probe_big": False}, "probe_big: false, but with pad_object"),
     ],
 )
 def test_fields_of_the_other_architecture_are_refused(fields, words):
