@@ -391,7 +391,7 @@ def test_the_other_fields_of_data(fit, simulate, tmp_path):
         ({"model": ModelConfig(model_type="supervised")}, "model.model_type: supervised"),
         (
             {"execution": PyTorchExecutionConfig(middle_trim=66)},
-            "execution.middle_trim: .* found 66",
+            "execution.middle_trim: must be an even number up to model.N 64, found 66",
         ),
         (
             {"execution": PyTorchExecutionConfig(middle_trim=7)},
