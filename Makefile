@@ -1,6 +1,6 @@
 # make demo    install, simulate a scan, train on two local ranks, show picture and scores
 # make test    the whole test suite; starts a real one-host SLURM where its packages are installed
-# make test-quick  the unit tests alone, in under two minutes
+# make test-quick  the unit tests without those that compute for long
 # make coverage  branch coverage of the pure cores by the unit tests; fails below 90 %
 # make reference  write the generated pages and the schema anew
 # make check   lint, format, types, import rules
@@ -8,6 +8,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+
+# Unit tests that train, reconstruct, fit, or try thousands of inputs: `make test` runs them, too.
+NOT_QUICK := training checkpoint reconstruction models scaling test_infer.py \
+	launcher/test_bad_configs.py launcher/test_injection.py launcher/test_killed_submission.py
 
 .PHONY: .venv demo test test-quick coverage check reference cluster-up cluster-down clean
 
@@ -30,7 +34,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2
 
 test-quick: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 tests/unit
+	$(BIN)/python -m pytest -n 2 tests/unit $(NOT_QUICK:%=--ignore=tests/unit/%)
 
 coverage: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 tests/unit --cov --cov-report=term-missing
